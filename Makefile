@@ -1,0 +1,51 @@
+# Tandem's targets. `make check` and `make demo` need Node and npm only; `make test` also needs root on Debian or Ubuntu.
+SHELL := /bin/bash
+NODE  := bin/node24
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+PARTS  ?= check api crash demo e2e bench
+ROUNDS ?= 10
+
+.PHONY: help deps gen check drift format types lint imports unit test api crash demo e2e bench
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: node_modules/.package-lock.json
+node_modules/.package-lock.json: package-lock.json
+	@echo "npm ci (packages, once)"; npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+gen: deps ## write the generated files anew: types, CRDs, chart, manifests, reference docs, protobuf code
+	@$(NODE) src/main.ts gen
+	@$(NODE) scripts/proto.ts
+
+check: deps ## generated files, format, types, lint, import rules, unit and simulation tests (under 3 minutes)
+	@$(MAKE) --no-print-directory -j2 -Otarget drift format types lint imports unit
+	@echo "check: all passed"
+
+drift: deps
+	@$(NODE) src/main.ts gen --check
+	@$(NODE) scripts/proto.ts --check
+format: deps
+	@prettier --check --log-level warn . && echo "format: ok"
+types: deps
+	@tsc -p tsconfig.json && tsc -p tsconfig.core.json && echo "types: ok"
+lint: deps
+	@$(NODE) node_modules/eslint/bin/eslint.js --cache --cache-location node_modules/.cache/eslint/ --max-warnings 0 . && echo "lint: ok"
+imports: deps
+	@$(NODE) node_modules/dependency-cruiser/bin/dependency-cruise.mjs src
+unit: deps
+	@NODE_OPTIONS="--experimental-vm-modules --disable-warning=ExperimentalWarning" $(NODE) node_modules/jest/bin/jest.js --silent=false
+
+test: deps ## everything: PARTS="check api crash demo e2e bench"; installs with apt what it needs (root)
+	@$(NODE) scripts/test.ts $(PARTS)
+
+api: deps ## the operator against a real kube-apiserver
+	@$(NODE) e2e/api.ts
+crash: deps ## kill -9 of filers under load, ROUNDS=10 (ROUNDS=200 by hand)
+	@$(NODE) e2e/crash.ts --rounds $(ROUNDS)
+demo: deps ## a pair on this machine, a cut link, a killed filer, the data still there; KEEP=1 leaves it running
+	@$(NODE) src/main.ts demo $(if $(KEEP),--keep)
+e2e: deps ## a two-node Kubernetes cluster with real pods and the Linux kernel's NFS client (root)
+	@$(NODE) e2e/run.ts
+bench: deps ## beside NFS-Ganesha and GlusterFS (root); BENCH=long for the figures of docs/benchmarks.md
+	@$(NODE) bench/run.ts $(BENCH)
