@@ -33,6 +33,8 @@ export class SimMedium {
   readonly blocks: number
   readonly stable = new Map<number, Uint8Array>()
   private pending: PendingWrite[] = []
+  /** Writes that are no longer pending. */
+  private settled = 0
   /** What a reader sees of blocks written since the last flush. */
   private readonly recent = new Map<number, Uint8Array>()
   writes = 0
@@ -57,12 +59,14 @@ export class SimMedium {
 
   /** A mark for `flush`: only what was written before the call becomes durable. */
   mark(): number {
-    return this.pending.length
+    return this.settled + this.pending.length
   }
 
   flush(mark: number): void {
-    for (let i = 0; i < mark; i++) this.stable.set(this.pending[i]!.block, this.pending[i]!.content)
-    this.pending = this.pending.slice(mark)
+    const due = Math.max(0, mark - this.settled)
+    for (const write of this.pending.slice(0, due)) this.stable.set(write.block, write.content)
+    this.settled += due
+    this.pending = this.pending.slice(due)
     this.recent.clear()
     for (const write of this.pending) this.recent.set(write.block, write.content)
     this.flushes += 1
@@ -83,6 +87,7 @@ export class SimMedium {
       }
       this.stable.set(write.block, torn)
     }
+    this.settled += this.pending.length
     this.pending = []
     this.recent.clear()
   }
@@ -92,8 +97,8 @@ export class SimMedium {
     const content = (this.read(block) ?? new Uint8Array(BLOCK_BYTES)).slice()
     content[(bit >> 3) % BLOCK_BYTES]! ^= 1 << (bit & 7)
     this.recent.delete(block)
-    this.pending = this.pending.filter((write) => write.block !== block)
     this.stable.set(block, content)
+    for (const write of this.pending) if (write.block === block) write.content.set(content)
   }
 
   /** A copy of what a reader sees now, for "restored from yesterday" and for comparing. */
@@ -158,7 +163,7 @@ export class SimDevice implements Device {
     const mark = this.medium.mark()
     await this.pause('flush', 0)
     this.faults.onFlush?.()
-    this.medium.flush(Math.min(mark, this.medium.mark()))
+    this.medium.flush(mark)
   }
 
   async close(): Promise<void> {
