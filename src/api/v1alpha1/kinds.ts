@@ -1,0 +1,12 @@
+/** Every kind of the API, and how to find one by what a person types. */
+import type { Kind } from '../schema.ts'
+import { filerPair } from './filer-pair.ts'
+import { filerVolume } from './filer-volume.ts'
+
+export const kinds: readonly Kind[] = [filerPair, filerVolume]
+
+/** By kind, plural, singular or short name, in any case. */
+export function findKind(word: string): Kind | undefined {
+  const wanted = word.toLowerCase()
+  return kinds.find((k) => [k.kind.toLowerCase(), k.plural, k.singular, ...k.shortNames].includes(wanted))
+}
