@@ -52,7 +52,7 @@ setup_api() {
 setup_e2e() {
   setup_api
   need containerd runc containernetworking-plugins iptables conntrack iproute2 ethtool util-linux gcc libc6-dev \
-    user-mode-linux nfs-common git sqlite3 fio procps
+    user-mode-linux kmod nfs-common git sqlite3 fio procps
   "$here/image/pause.sh"
 }
 

@@ -61,7 +61,7 @@ function parseNetworks(annotation: string): Network[] {
 
 /** Runs another plugin on this container's network namespace. */
 function delegate(config: PluginConfig, network: Attached): Result {
-  const input = { cniVersion: config.cniVersion, ...network.config, name: network.config.name ?? network.attachment }
+  const input = { cniVersion: config.cniVersion, ...network.config, name: network.config.name ?? network.attachment.replace('/', '.') }
   const program = (env['CNI_PATH'] ?? '')
     .split(':')
     .map((folder) => `${folder}/${network.config.type}`)
