@@ -2,7 +2,7 @@
  * argv → one command. Each command is one module of cmd/ that exports `run(args): Promise<number>` (the exit status), loaded only
  * when it is asked for, so that a filer never loads the operator's libraries. This module decides nothing else.
  */
-import { nearest } from './embedded/cli/nearest.ts'
+import { nearest } from './api/nearest.ts'
 
 interface Command {
   readonly summary: string
