@@ -23,7 +23,7 @@ start() {
 # alive NAME: the process that we started still runs (and its number was not given to another)
 alive() {
   local pid
-  pid=$(cat "$dir/$1.pid" 2>/dev/null) && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$1"
+  { pid=$(cat "$dir/$1.pid") && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q "$1"; } 2>/dev/null
 }
 
 up() {
