@@ -42,7 +42,8 @@ export type Labels = Readonly<Record<string, string>>
 export interface Metrics {
   add(name: string, value?: number, labels?: Labels): void
   set(name: string, value: number, labels?: Labels): void
-  observe(name: string, value: number, labels?: Labels): void
+  /** `times` observations of the same value (1 if not given). */
+  observe(name: string, value: number, labels?: Labels, times?: number): void
 }
 
 export interface Env {
