@@ -15,7 +15,9 @@ import { stateFolder, sweep } from './lib/state.ts'
 
 const checkout = join(import.meta.dirname, '..')
 const quick = join(import.meta.dirname, 'cluster/quick.sh')
-const programs = process.env['KUBEBUILDER_ASSETS'] ?? join(process.env['TANDEM_CACHE'] ?? join(homedir(), '.cache/tandem'), 'kubernetes/bin')
+const programs =
+  process.env['KUBEBUILDER_ASSETS'] ??
+  join(process.env['TANDEM_CACHE'] ?? join(homedir(), '.cache/tandem'), 'kubernetes/bin')
 
 interface Server {
   kubeconfig: string
@@ -26,7 +28,9 @@ async function startServer(): Promise<Server> {
   // A killed run's server ended with it (quick.sh run), only its folder may be left.
   await sweep('api')
   const folder = join(stateFolder('api'), 'server')
-  const child = spawn(quick, ['run', folder, String(await freePorts(3))], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(quick, ['run', folder, String(await freePorts(3))], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   const over = new Promise<void>((resolve) => child.on('close', () => resolve()))
   const ready = new Promise<boolean>((resolve) => {
     child.stdout.on('data', () => resolve(true))
@@ -57,7 +61,10 @@ async function validateManifests(kubeconfig: string): Promise<number> {
   let failed = 0
   // This old kubectl refuses CEL rules in its own validation, so the server's is asked for alone.
   const apply = async (file: string, dryRun: boolean): Promise<void> => {
-    const result = await attempt([kubectl, 'apply', '--validate=false', ...(dryRun ? ['--dry-run=server'] : []), '-f', file], environment)
+    const result = await attempt(
+      [kubectl, 'apply', '--validate=false', ...(dryRun ? ['--dry-run=server'] : []), '-f', file],
+      environment,
+    )
     console.log(`${result.status === 0 ? 'ok    ' : 'FAILED'} ${file.slice(checkout.length + 1)}`)
     if (result.status === 0) return
     failed++
@@ -77,8 +84,20 @@ async function suites(kubeconfig: string): Promise<number> {
   const jest = join(checkout, 'node_modules/jest/bin/jest.js')
   const child = spawn(
     process.execPath,
-    ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', jest, '--runInBand', '--testTimeout=120000', '--testMatch', '**/*.api.ts'],
-    { cwd: checkout, stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, KUBECONFIG: kubeconfig, TANDEM_KUBECTL: join(programs, 'kubectl') } },
+    [
+      '--experimental-vm-modules',
+      '--disable-warning=ExperimentalWarning',
+      jest,
+      '--runInBand',
+      '--testTimeout=120000',
+      '--testMatch',
+      '**/*.api.ts',
+    ],
+    {
+      cwd: checkout,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, KUBECONFIG: kubeconfig, TANDEM_KUBECTL: join(programs, 'kubectl') },
+    },
   )
   return new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1)))
 }

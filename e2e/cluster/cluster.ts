@@ -42,7 +42,10 @@ function removeCgroup(folder: string): void {
 
 /** The nodes' cgroups outlive their processes. */
 async function clearCgroups(state: string): Promise<void> {
-  const roots = ['/sys/fs/cgroup', ...readdirSync('/sys/fs/cgroup').map((name) => join('/sys/fs/cgroup', name))]
+  const roots = [
+    '/sys/fs/cgroup',
+    ...readdirSync('/sys/fs/cgroup').map((name) => join('/sys/fs/cgroup', name)),
+  ]
   const left = (): string[] =>
     roots.flatMap((root) => {
       try {
@@ -72,11 +75,14 @@ export class Cluster {
   }
 
   /** Starts a cluster and returns when its nodes are Ready and pods can be created. */
-  static async start(options: { nodes?: number; images?: string[]; progress?: (text: string) => void } = {}): Promise<Cluster> {
+  static async start(
+    options: { nodes?: number; images?: string[]; progress?: (text: string) => void } = {},
+  ): Promise<Cluster> {
     const { nodes = 2, images = [], progress = () => {} } = options
     await sweep('cluster', clearCgroups)
     const state = stateFolder('cluster')
-    const names = 'DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local,IP:127.0.0.1,IP:10.96.0.1,IP:10.10.0.254'
+    const names =
+      'DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local,IP:127.0.0.1,IP:10.96.0.1,IP:10.10.0.254'
     const numbers = Array.from({ length: nodes }, (_, index) => index + 1)
     await run([
       join(here, 'pki.sh'),
@@ -86,9 +92,27 @@ export class Cluster {
       ...numbers.map((node) => `node${node}=10.10.0.${node}`),
     ])
     const child = keep(
-      ['unshare', '--net', '--mount', '--pid', '--fork', '--kill-child=KILL', '--mount-proc', '--propagation', 'private', join(here, 'control-plane.sh')],
+      [
+        'unshare',
+        '--net',
+        '--mount',
+        '--pid',
+        '--fork',
+        '--kill-child=KILL',
+        '--mount-proc',
+        '--propagation',
+        'private',
+        join(here, 'control-plane.sh'),
+      ],
       join(state, 'control-plane.log'),
-      { env: { STATE: state, NODES: String(nodes), BIN: join(cache, 'kubernetes/bin'), NODE24: process.execPath } },
+      {
+        env: {
+          STATE: state,
+          NODES: String(nodes),
+          BIN: join(cache, 'kubernetes/bin'),
+          NODE24: process.execPath,
+        },
+      },
     )
     const cluster = new Cluster(state, nodes, child)
     try {
@@ -102,12 +126,17 @@ export class Cluster {
   }
 
   async #ready(numbers: number[], images: string[], progress: (text: string) => void): Promise<void> {
-    this.#init = await until('first process of the cluster', 10_000, () => {
-      if (ended(this.#process)) throw new Error('unshare ended')
-      const children = readFileSync(`/proc/${this.#process.pid}/task/${this.#process.pid}/children`, 'utf8')
-      const pid = Number(children.trim().split(' ')[0])
-      return pid > 0 && pid
-    }, 20)
+    this.#init = await until(
+      'first process of the cluster',
+      10_000,
+      () => {
+        if (ended(this.#process)) throw new Error('unshare ended')
+        const children = readFileSync(`/proc/${this.#process.pid}/task/${this.#process.pid}/children`, 'utf8')
+        const pid = Number(children.trim().split(' ')[0])
+        return pid > 0 && pid
+      },
+      20,
+    )
     await until('API server', 90_000, async () => {
       if (ended(this.#process)) throw new Error('control plane ended')
       return (await this.kubectl(['get', '--raw', '/readyz'])).status === 0
@@ -117,8 +146,13 @@ export class Cluster {
     await Promise.all(
       numbers.map(async (node) => {
         const socket = join(this.state, `node${node}/containerd.sock`)
-        await until(`containerd of node${node}`, 60_000, async () => (await attempt(['ctr', '-a', socket, 'version'])).status === 0)
-        for (const image of images) await run(['ctr', '-a', socket, '-n', 'k8s.io', 'images', 'import', image])
+        await until(
+          `containerd of node${node}`,
+          60_000,
+          async () => (await attempt(['ctr', '-a', socket, 'version'])).status === 0,
+        )
+        for (const image of images)
+          await run(['ctr', '-a', socket, '-n', 'k8s.io', 'images', 'import', image])
       }),
     )
     await objects
@@ -128,7 +162,11 @@ export class Cluster {
       const answer = await this.kubectl(['get', 'nodes', '-o', `jsonpath=${template}`])
       return answer.stdout.split(' ').filter((word) => word === 'True').length === this.nodes
     })
-    await until('default service account', 60_000, async () => (await this.kubectl(['-n', 'default', 'get', 'serviceaccount', 'default'])).status === 0)
+    await until(
+      'default service account',
+      60_000,
+      async () => (await this.kubectl(['-n', 'default', 'get', 'serviceaccount', 'default'])).status === 0,
+    )
     progress(`${this.nodes} nodes Ready`)
   }
 
@@ -176,7 +214,22 @@ spec:
   insideNode(node: number, command: string[]): string[] {
     const pid = readFileSync(join(this.state, `node${node}.pid`), 'utf8').trim()
     // The number is one of the cluster's own process namespace.
-    return ['nsenter', '-t', String(this.#init), '-p', '-n', '-m', '--', 'nsenter', '-t', pid, '-n', '-m', '--', ...command]
+    return [
+      'nsenter',
+      '-t',
+      String(this.#init),
+      '-p',
+      '-n',
+      '-m',
+      '--',
+      'nsenter',
+      '-t',
+      pid,
+      '-n',
+      '-m',
+      '--',
+      ...command,
+    ]
   }
 
   async kubectl(args: string[], options: RunOptions = {}): Promise<Finished> {
@@ -258,6 +311,10 @@ export function shell(cluster: Cluster): ChildProcess {
   const [command, ...args] = cluster.inside([process.env['SHELL'] ?? '/bin/bash'])
   return spawn(command!, args, {
     stdio: 'inherit',
-    env: { ...process.env, KUBECONFIG: cluster.kubeconfig, PATH: `${join(cache, 'kubernetes/bin')}:${process.env['PATH']}` },
+    env: {
+      ...process.env,
+      KUBECONFIG: cluster.kubeconfig,
+      PATH: `${join(cache, 'kubernetes/bin')}:${process.env['PATH']}`,
+    },
   })
 }

@@ -31,7 +31,7 @@ export function apiCaller(file: string): Call {
         let text = ''
         answer.setEncoding('utf8').on('data', (part: string) => (text += part))
         answer.on('end', () => {
-          if ((answer.statusCode ?? 0) < 300) resolve(JSON.parse(text))
+          if ((answer.statusCode ?? 0) < 300) resolve(JSON.parse(text) as never)
           else reject(new Error(`${method} ${path}: ${answer.statusCode} ${text.slice(0, 200)}`))
         })
       })

@@ -6,7 +6,8 @@ import { once } from 'node:events'
 import { Cluster, shell } from './cluster.ts'
 
 const began = performance.now()
-const say = (text: string): void => console.log(`${((performance.now() - began) / 1000).toFixed(1)} s: ${text}`)
+const say = (text: string): void =>
+  console.log(`${((performance.now() - began) / 1000).toFixed(1)} s: ${text}`)
 const cluster = await Cluster.start({ images: process.argv.slice(2), progress: say })
 try {
   console.log(await cluster.k('get', 'nodes', '-o', 'wide'))

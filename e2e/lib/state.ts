@@ -18,7 +18,10 @@ function startTime(pid: number): string | undefined {
 }
 
 /** Removes the folders of this kind whose owner is gone; `clear` undoes what removing a folder alone does not. */
-export async function sweep(kind: string, clear: (folder: string) => Promise<void> = async () => {}): Promise<void> {
+export async function sweep(
+  kind: string,
+  clear: (folder: string) => Promise<void> = async () => {},
+): Promise<void> {
   for (const entry of readdirSync(tmpdir())) {
     if (!entry.startsWith(`tandem-${kind}.`)) continue
     const folder = join(tmpdir(), entry)

@@ -61,7 +61,11 @@ function parseNetworks(annotation: string): Network[] {
 
 /** Runs another plugin on this container's network namespace. */
 function delegate(config: PluginConfig, network: Attached): Result {
-  const input = { cniVersion: config.cniVersion, ...network.config, name: network.config.name ?? network.attachment.replace('/', '.') }
+  const input = {
+    cniVersion: config.cniVersion,
+    ...network.config,
+    name: network.config.name ?? network.attachment.replace('/', '.'),
+  }
   const program = (env['CNI_PATH'] ?? '')
     .split(':')
     .map((folder) => `${folder}/${network.config.type}`)
@@ -93,7 +97,9 @@ async function add(config: PluginConfig): Promise<void> {
         'GET',
         `/apis/k8s.cni.cncf.io/v1/namespaces/${attachmentNamespace}/network-attachment-definitions/${attachmentName}`,
       )
-      const delegated = JSON.parse(definition.spec.config.replaceAll('@NODE@', config.node)) as Attached['config']
+      const delegated = JSON.parse(
+        definition.spec.config.replaceAll('@NODE@', config.node),
+      ) as Attached['config']
       if (wanted.ips !== undefined)
         delegated['ipam'] = { type: 'static', addresses: wanted.ips.map((address) => ({ address })) }
       networks.push({ interface: wanted.interface ?? `net${index + 1}`, attachment, config: delegated })

@@ -1,0 +1,152 @@
+/**
+ * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine.
+ *
+ *   run.ts [short|long] [--only P1,P2]
+ *
+ * short: 3 rounds of 1 s, prints the table (about two minutes). long: 7 rounds of 5 s, and writes docs/benchmarks.md.
+ * Rounds are interleaved (every side in turn, the order rotating), so that a slow minute of a shared machine meets all of them.
+ * Exit status non-zero when a side failed or answered wrongly; a goal that is missed is a figure, not a failure.
+ */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { run } from '../e2e/lib/process.ts'
+import { stateFolder, sweep } from '../e2e/lib/state.ts'
+import { measures, runOnce } from './measures.ts'
+import type { Measure, RunOptions, Sample } from './measures.ts'
+import { markdown, medianSample, rowsOf, textTable } from './report.ts'
+import type { Outcome } from './report.ts'
+import { startGanesha, startGluster, startTandem } from './sides.ts'
+import type { Side, SideName } from './sides.ts'
+
+const checkout = join(import.meta.dirname, '..')
+const { positionals, values } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' } } })
+const long = positionals[0] === 'long'
+const rounds = long ? 7 : 3
+const chosen = measures.filter(
+  (measure) => values.only === undefined || values.only.split(',').includes(measure.id),
+)
+
+/** All rounds of one measure, the first of each side thrown away. */
+async function measureAll(measure: Measure, sides: Side[], options: RunOptions): Promise<Outcome> {
+  const taking = sides.filter((side) => measure.sides.includes(side.name))
+  const samples = new Map<SideName, Sample[]>(taking.map((side) => [side.name, []]))
+  const failures: Outcome['failures'] = {}
+  for (const absent of measure.sides) if (!samples.has(absent)) failures[absent] = 'did not start'
+  for (let round = 0; round <= rounds; round++) {
+    for (let turn = 0; turn < taking.length; turn++) {
+      const side = taking[(round + turn) % taking.length]!
+      if (failures[side.name] !== undefined) continue
+      try {
+        const sample = await runOnce(measure, side, options)
+        if (round > 0) samples.get(side.name)!.push(sample)
+      } catch (error) {
+        failures[side.name] = error instanceof Error ? error.message : String(error)
+      }
+    }
+  }
+  const medians: Outcome['medians'] = {}
+  for (const [name, list] of samples) if (failures[name] === undefined) medians[name] = medianSample(list)
+  return { measure, medians, failures }
+}
+
+/** REMOVE needs the names that CREATE made: the two are run as one, round by round. */
+async function measureNames(
+  pair: [Measure, Measure],
+  sides: Side[],
+  options: RunOptions,
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = pair.map((measure) => ({ measure, medians: {}, failures: {} }))
+  for (const side of sides.filter((candidate) => pair[0].sides.includes(candidate.name))) {
+    const samples: Sample[][] = [[], []]
+    try {
+      for (let round = 0; round <= rounds; round++)
+        for (const [index, measure] of pair.entries()) {
+          const sample = await runOnce(measure, side, options)
+          if (round > 0) samples[index]!.push(sample)
+        }
+      for (const [index, list] of samples.entries()) outcomes[index]!.medians[side.name] = medianSample(list)
+    } catch (error) {
+      for (const outcome of outcomes)
+        outcome.failures[side.name] = error instanceof Error ? error.message : String(error)
+    }
+  }
+  return outcomes
+}
+
+async function version(...command: string[]): Promise<string> {
+  return (await run(command)).trim()
+}
+
+await run([join(checkout, 'e2e/setup.sh'), 'bench'], { timeoutMs: 600_000 })
+await sweep('bench')
+const folder = stateFolder('bench')
+const began = performance.now()
+const say = (text: string): void =>
+  console.log(`${((performance.now() - began) / 1000).toFixed(0).padStart(4)} s  ${text}`)
+const nfsbench = join(folder, 'nfsbench')
+await run(['cc', '-O2', '-Wall', '-o', nfsbench, join(import.meta.dirname, 'nfsbench.c'), '-lnfs'])
+
+const sides: Side[] = []
+const outcomes: Outcome[] = []
+const troubles: string[] = []
+try {
+  mkdirSync(folder, { recursive: true })
+  for (const [name, start] of [
+    ['Tandem', () => startTandem()],
+    ['NFS-Ganesha', () => startGanesha(folder, nfsbench)],
+    ['GlusterFS', () => startGluster(folder)],
+  ] as const) {
+    try {
+      sides.push(await start())
+      say(`${name} is ready`)
+    } catch (error) {
+      troubles.push(`${name} did not start: ${error instanceof Error ? error.message : String(error)}`)
+      say(troubles.at(-1)!)
+    }
+  }
+  const options: RunOptions = long
+    ? { nfsbench, seconds: 5, fileMebibytes: 256, names: 20_000 }
+    : { nfsbench, seconds: 1, fileMebibytes: 64, names: 2000 }
+  const names = chosen.filter((measure) => measure.id.startsWith('P5'))
+  for (const measure of chosen.filter((candidate) => !names.includes(candidate))) {
+    outcomes.push(await measureAll(measure, sides, options))
+    say(`${measure.id} ${measure.title}`)
+  }
+  if (names.length === 2) {
+    outcomes.push(...(await measureNames([names[0]!, names[1]!], sides, options)))
+    say('P5 CREATE and REMOVE')
+  }
+} finally {
+  for (const side of sides) await side.stop()
+  rmSync(folder, { recursive: true, force: true })
+}
+
+const rows = rowsOf(outcomes)
+for (const outcome of outcomes)
+  for (const [side, why] of Object.entries(outcome.failures))
+    troubles.push(`${outcome.measure.id}, ${side}: ${why}`)
+console.log(`\n${textTable(rows)}\n`)
+for (const trouble of troubles) console.log(`FAILED ${trouble}`)
+if (long && values.only === undefined) {
+  const conditions = {
+    command: 'make bench BENCH=long',
+    rounds,
+    seconds: 5,
+    machine: `${cpus().length} processors (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux`,
+    date: new Date().toISOString().slice(0, 10),
+    versions: [
+      `Node.js ${process.version}`,
+      `NFS-Ganesha ${await version('dpkg-query', '-W', '-f=${Version}', 'nfs-ganesha')}`,
+      `GlusterFS ${await version('dpkg-query', '-W', '-f=${Version}', 'glusterfs-server')}`,
+    ],
+  }
+  writeFileSync(join(checkout, 'docs/benchmarks.md'), markdown(rows, troubles, conditions))
+  console.log('written: docs/benchmarks.md')
+}
+const reached = rows.filter((row) => row.reached === true).length
+console.log(
+  `bench: ${reached} of ${rows.length} goals reached, ${troubles.length} failures, ${((performance.now() - began) / 1000).toFixed(0)} s`,
+)
+process.exitCode = troubles.length === 0 ? 0 : 1

@@ -1,0 +1,182 @@
+/**
+ * A pair run by the embedded mode (`tandem up`) for tests: real processes, real files, the command line that users have.
+ * What tests need beyond that is here: the filers' process numbers, and what is where in the state folder.
+ */
+import type { ChildProcess } from 'node:child_process'
+import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { attempt, end, ended, keep, until } from './process.ts'
+import type { Finished } from './process.ts'
+import { stateFolder, sweep } from './state.ts'
+
+const checkout = join(import.meta.dirname, '../..')
+const main = join(checkout, 'src/main.ts')
+
+export interface MountPoint {
+  host: string
+  port: number
+  path: string
+}
+
+interface VolumeStatus {
+  status?: { mount?: { server: string; path: string; options: string } }
+}
+
+export class Embedded {
+  readonly folder: string
+  readonly state: string
+  readonly #manifests: string
+  readonly #links: string
+  #up: ChildProcess
+
+  private constructor(folder: string, manifests: string, links: string) {
+    this.folder = folder
+    this.state = join(folder, 'state')
+    this.#manifests = manifests
+    this.#links = links
+    this.#up = this.#start()
+  }
+
+  /** Starts `tandem up` with these manifests and waits until pair and volume are Ready. */
+  static async start(
+    kind: string,
+    manifests: string,
+    options: { links?: 'direct' | 'relayed' } = {},
+  ): Promise<Embedded> {
+    await sweep(kind) // a killed run's processes ended with it; its folder is left
+    const folder = stateFolder(kind)
+    const file = join(folder, 'manifests.yaml')
+    writeFileSync(file, manifests)
+    const pair = new Embedded(folder, file, options.links ?? 'direct')
+    try {
+      await pair.ready()
+      return pair
+    } catch (error) {
+      console.error(`the logs are in ${pair.state}/logs and ${folder}/up.log`)
+      await pair.stop(true)
+      throw error
+    }
+  }
+
+  #start(): ChildProcess {
+    return keep(
+      [
+        process.execPath,
+        '--disable-warning=ExperimentalWarning',
+        main,
+        'up',
+        '-f',
+        this.#manifests,
+        '--state',
+        this.state,
+        '--links',
+        this.#links,
+      ],
+      join(this.folder, 'up.log'),
+    )
+  }
+
+  /** Runs a verb of the command line on this instance. */
+  tandem(verb: string, ...args: string[]): Promise<Finished> {
+    return attempt([
+      process.execPath,
+      '--disable-warning=ExperimentalWarning',
+      main,
+      verb,
+      ...args,
+      '--state',
+      this.state,
+    ])
+  }
+
+  async condition(condition: string, object: string, timeoutMs: number): Promise<void> {
+    await until(`${object} is ${condition}`, timeoutMs, async () => {
+      if (ended(this.#up))
+        throw new Error(`tandem up ended: ${readFileSync(join(this.folder, 'up.log'), 'utf8').slice(-2000)}`)
+      const seconds = Math.max(1, Math.ceil(timeoutMs / 1000))
+      return (
+        (await this.tandem('wait', `--for=condition=${condition}`, object, `--timeout=${seconds}s`))
+          .status === 0
+      )
+    })
+  }
+
+  async ready(timeoutMs = 60_000): Promise<void> {
+    await this.condition('Ready', 'fp/east', timeoutMs)
+    await this.condition('Ready', 'fv/home', timeoutMs)
+  }
+
+  async redundant(timeoutMs = 120_000): Promise<void> {
+    await this.condition('Redundant', 'fp/east', timeoutMs)
+  }
+
+  /** Where the volume's status says that it is mounted from. */
+  async mountPoint(volume = 'home'): Promise<MountPoint> {
+    const answer = await this.tandem('get', 'fv', volume, '-o', 'json')
+    if (answer.status !== 0) throw new Error(answer.stderr)
+    const mount = (JSON.parse(answer.stdout) as VolumeStatus).status?.mount
+    const port = /(?:^|,)port=(\d+)/.exec(mount?.options ?? '')?.[1]
+    if (mount === undefined || port === undefined)
+      throw new Error(`no mount in the status of ${volume}: ${answer.stdout}`)
+    return { host: mount.server, port: Number(port), path: mount.path }
+  }
+
+  /** The filers' processes: children of `up` whose environment names the filer. */
+  filers(): Map<string, number> {
+    const result = new Map<string, number>()
+    let children = ''
+    try {
+      children = readFileSync(`/proc/${this.#up.pid}/task/${this.#up.pid}/children`, 'utf8')
+    } catch {
+      return result
+    }
+    for (const pid of children.split(' ').filter(Boolean)) {
+      try {
+        const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
+        const config = environment.find((entry) => entry.startsWith('TANDEM_FILER_CONFIG='))
+        if (config === undefined) continue
+        const { filer } = JSON.parse(config.slice(config.indexOf('=') + 1)) as { filer: string }
+        result.set(filer, Number(pid))
+      } catch {
+        // it has ended meanwhile
+      }
+    }
+    return result
+  }
+
+  /** kill -9 of a filer that runs; gives false when it did not. */
+  kill(filer: string): boolean {
+    const pid = this.filers().get(filer)
+    if (pid === undefined) return false
+    process.kill(pid, 'SIGKILL')
+    return true
+  }
+
+  /** The folder of each claim (log or device) of one filer. */
+  claims(filer: string): string[] {
+    const volumes = join(this.state, 'volumes')
+    return readdirSync(volumes)
+      .flatMap((namespace) =>
+        readdirSync(join(volumes, namespace)).map((claim) => join(volumes, namespace, claim)),
+      )
+      .filter((path) => path.includes(`/east-${filer}-`))
+  }
+
+  /** kill -9 of `up` and with it of everything, then `up` again on the same state. */
+  async restart(): Promise<void> {
+    this.#up.kill('SIGKILL')
+    await until('tandem up has ended', 10_000, () => ended(this.#up))
+    this.#up = this.#start()
+    await this.ready()
+  }
+
+  /** Planned stop; the state stays. */
+  async down(): Promise<void> {
+    await end(this.#up, 30_000)
+  }
+
+  async stop(keepState = false): Promise<void> {
+    await this.down()
+    if (!keepState) rmSync(this.folder, { recursive: true, force: true })
+  }
+}
