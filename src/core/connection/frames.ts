@@ -68,7 +68,8 @@ export type ControlFrame =
   | { readonly kind: 'link-ready' }
   | { readonly kind: 'heartbeat'; readonly seq: number; readonly incarnation: number; readonly slow: boolean }
   | { readonly kind: 'heartbeat-reply'; readonly seq: number; readonly incarnation: number }
-  | { readonly kind: 'clients'; readonly clients: readonly ClientEntry[] }
+  /** The whole list; a lower `revision` is older. */
+  | { readonly kind: 'clients'; readonly revision: number; readonly clients: readonly ClientEntry[] }
   | ({ readonly kind: 'open' } & ChannelName & ChannelOffer & { readonly links: readonly string[] })
   | ({ readonly kind: 'opened' } & ChannelName & ChannelOffer)
   /** `generation` is the highest that the refusing end has seen. */

@@ -1,0 +1,85 @@
+/**
+ * What waits to be sent on one stream: control frames first, then the channels in turn, so that neither a heartbeat nor
+ * a small channel waits behind a large one for more than the batch under way.
+ *
+ * Invariants: a channel's frames leave in the order in which its source gives them; a batch is bounded by `batchBytes`
+ * (one frame may exceed it); while the stream is full nothing is taken from the sources, so that pressure reaches the
+ * channels' own bounded windows.
+ */
+import type { Stream } from './driver.ts'
+import type { Frame } from './frames.ts'
+import { frameBytes } from './frames.ts'
+
+/** A channel with something to send. */
+export interface Source {
+  /** The next frame, or undefined when there is none; after that the source must be woken again. */
+  next(): Frame | undefined
+}
+
+export class Outbox {
+  bytesSent = 0
+  readonly #stream: Stream
+  readonly #batchBytes: number
+  #control: Frame[] = []
+  #sources: Source[] = []
+  #full = false
+  #scheduled = false
+  #closed = false
+
+  constructor(stream: Stream, batchBytes: number) {
+    this.#stream = stream
+    this.#batchBytes = batchBytes
+  }
+
+  control(frame: Frame): void {
+    this.#control.push(frame)
+    this.#schedule()
+  }
+
+  wake(source: Source): void {
+    if (!this.#sources.includes(source)) this.#sources.push(source)
+    this.#schedule()
+  }
+
+  drained(): void {
+    this.#full = false
+    this.#flush()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#control = []
+    this.#sources = []
+  }
+
+  /** At the end of the running turn: what it produces together leaves together. */
+  #schedule(): void {
+    if (this.#scheduled || this.#full) return
+    this.#scheduled = true
+    void Promise.resolve().then(() => {
+      this.#scheduled = false
+      this.#flush()
+    })
+  }
+
+  #flush(): void {
+    while (!this.#closed && !this.#full) {
+      const batch = this.#control
+      this.#control = []
+      let bytes = 0
+      for (const frame of batch) bytes += frameBytes(frame)
+      while (bytes < this.#batchBytes) {
+        const source = this.#sources.shift()
+        if (source === undefined) break
+        const frame = source.next()
+        if (frame === undefined) continue
+        bytes += frameBytes(frame)
+        batch.push(frame)
+        this.#sources.push(source)
+      }
+      if (batch.length === 0) return
+      this.bytesSent += bytes
+      this.#full = !this.#stream.send(batch)
+    }
+  }
+}
