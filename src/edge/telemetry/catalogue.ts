@@ -1,0 +1,183 @@
+/**
+ * Every metric that Tandem exposes, declared once: what is not here cannot be counted (an assertion fails), and docs/metrics.md is made from
+ * it. Names begin with `tandem_` and end with their base unit; a state is one series for each value it can have, 1 for the present one and 0
+ * for the others, so that it can be summed and alerted on.
+ */
+
+export interface MetricSpec {
+  readonly name: string
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  /** One sentence, for the reader of a graph. */
+  readonly help: string
+  /** Every observation carries exactly these. */
+  readonly labels?: readonly string[]
+  /** Upper bounds of a histogram, in the metric's unit. */
+  readonly buckets?: readonly number[]
+  /** Values of the label `state`. */
+  readonly states?: readonly string[]
+}
+
+export interface MetricGroup {
+  readonly title: string
+  readonly metrics: readonly MetricSpec[]
+}
+
+/** From a cache hit to a lost disk: 1-2.5-5 from 10 µs to 10 s. */
+const OPERATION_SECONDS = [
+  0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
+  0.25, 0.5, 1, 2.5, 5, 10,
+]
+/** Flushes and consistency points. */
+const FLUSH_SECONDS = [
+  0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+]
+/** One block to a long run. */
+const WRITE_BYTES = [4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304]
+/** What a client notices of a takeover: the promise is 1 s for a dead process and 3 s for a silent network. */
+const PAUSE_SECONDS = [0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60]
+
+export const CATALOGUE: readonly MetricGroup[] = [
+  {
+    title: 'NFS',
+    metrics: [
+      {
+        name: 'tandem_nfs_operation_duration_seconds',
+        type: 'histogram',
+        help: 'Time from the arrival of a call to its reply.',
+        labels: ['procedure'],
+        buckets: OPERATION_SECONDS,
+      },
+      {
+        name: 'tandem_nfs_errors_total',
+        type: 'counter',
+        help: 'Calls answered with a status other than OK (many are ordinary, such as NOENT).',
+        labels: ['procedure', 'status'],
+      },
+      { name: 'tandem_nfs_read_bytes_total', type: 'counter', help: 'Bytes of file data given to clients.' },
+      {
+        name: 'tandem_nfs_written_bytes_total',
+        type: 'counter',
+        help: 'Bytes of file data taken from clients.',
+      },
+      { name: 'tandem_nfs_connections', type: 'gauge', help: 'Client connections now.' },
+      {
+        name: 'tandem_nfs_bad_connections_total',
+        type: 'counter',
+        help: 'Connections closed because the client broke the protocol.',
+      },
+    ],
+  },
+  {
+    title: 'Operation log',
+    metrics: [
+      {
+        name: 'tandem_log_flush_seconds',
+        type: 'histogram',
+        help: 'Time to make a batch of records durable on the own log file.',
+        buckets: FLUSH_SECONDS,
+      },
+      {
+        name: 'tandem_log_commit_seconds',
+        type: 'histogram',
+        help: 'Time to make a batch of records durable wherever it must be, the partner included.',
+        buckets: FLUSH_SECONDS,
+      },
+      { name: 'tandem_log_written_bytes_total', type: 'counter', help: 'Bytes written to the own log file.' },
+      { name: 'tandem_log_batches_total', type: 'counter', help: 'Batches of records committed.' },
+    ],
+  },
+  {
+    title: 'Consistency points',
+    metrics: [
+      {
+        name: 'tandem_cp_seconds',
+        type: 'histogram',
+        help: 'Time from the freeze of a consistency point to its roots being durable.',
+        buckets: FLUSH_SECONDS,
+      },
+      { name: 'tandem_cp_total', type: 'counter', help: 'Consistency points completed.' },
+      {
+        name: 'tandem_cp_blocks_written_total',
+        type: 'counter',
+        help: 'Blocks written by consistency points, each counted once though it goes to both plexes.',
+      },
+      {
+        name: 'tandem_cp_write_bytes',
+        type: 'histogram',
+        help: 'Size of one write of a consistency point to one device.',
+        buckets: WRITE_BYTES,
+      },
+    ],
+  },
+  {
+    title: 'Devices',
+    metrics: [
+      {
+        name: 'tandem_blocks_damaged_total',
+        type: 'counter',
+        help: 'Blocks whose checksum or context was wrong when read.',
+        labels: ['plex'],
+      },
+      {
+        name: 'tandem_blocks_repaired_total',
+        type: 'counter',
+        help: 'Damaged blocks rewritten from the other plex.',
+        labels: ['plex'],
+      },
+    ],
+  },
+  {
+    title: 'Interconnects',
+    metrics: [
+      {
+        name: 'tandem_interconnect_failures_total',
+        type: 'counter',
+        help: 'Times that an interconnect was given up and its channels moved to another.',
+        labels: ['link'],
+      },
+    ],
+  },
+  {
+    title: 'Pair',
+    metrics: [
+      {
+        name: 'tandem_client_pause_seconds',
+        type: 'histogram',
+        help: "Time from the last sign of life of a side's former owner to its first answer here.",
+        labels: ['side'],
+        buckets: PAUSE_SECONDS,
+      },
+    ],
+  },
+]
+
+export const METRICS: ReadonlyMap<string, MetricSpec> = new Map(
+  CATALOGUE.flatMap(({ metrics }) => metrics).map((metric) => [metric.name, metric]),
+)
+
+const cell = (text: string): string => text.replaceAll('|', '\\|')
+
+/** docs/metrics.md */
+export function metricsMarkdown(): string {
+  const lines = [
+    '# Metrics',
+    '',
+    'Filers and the operator serve these at `/metrics` on port 9400, in the Prometheus text format. Names carry their base unit. A state is',
+    "one series for each value of the label `state`: 1 for the present one, 0 for the others. Node's own metrics (memory, event loop, garbage",
+    'collection) come along under `tandem_process_` and `tandem_nodejs_`.',
+    '',
+    'This page is made from `src/edge/telemetry/catalogue.ts`; a metric that is not in it cannot be counted.',
+  ]
+  for (const { title, metrics } of CATALOGUE) {
+    lines.push('', `## ${title}`, '', '| Metric | Type | Labels | Meaning |', '|---|---|---|---|')
+    for (const { name, type, labels = [], states, help } of metrics) {
+      const named = labels.map((label) =>
+        label === 'state' && states
+          ? `\`state\` (${states.map((state) => `\`${state}\``).join(', ')})`
+          : `\`${label}\``,
+      )
+      lines.push(`| \`${name}\` | ${type} | ${cell(named.join(', '))} | ${cell(help)} |`)
+    }
+  }
+  return lines.join('\n') + '\n'
+}
