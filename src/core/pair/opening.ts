@@ -1,0 +1,99 @@
+/**
+ * Opening this filer's copy for service: the newest root of the own plexes, the log beyond it, replayed through the ordinary path.
+ * Replay is repeatable: until a consistency point of the new owner is complete, root and log stay as they are (H8).
+ */
+import type { PlacedBatch, ScanResult } from '../nvlog/scan.ts'
+import { readBatch, scanLog } from '../nvlog/scan.ts'
+import { asciiBytes } from '../std/ascii-json.ts'
+import { Owner } from './owner.ts'
+import type { Side } from './side.ts'
+import type { RootFacts, SideStore } from './side-copy.ts'
+
+export interface OpenedCopy {
+  readonly store: SideStore
+  readonly scan: ScanResult & { readonly ok: true }
+}
+
+/** With no aggregate there is nothing that a log record could be about: whatever the log holds is covered. */
+function floorOf(store: SideStore): { covers: number; epoch: number } {
+  return { covers: store.covers, epoch: store.epoch }
+}
+
+export async function openCopy(side: Side): Promise<OpenedCopy | undefined> {
+  const { env } = side.context
+  let store: SideStore
+  try {
+    store = await side.copy.open()
+  } catch (error) {
+    side.openFailure = error instanceof Error ? error.message : String(error)
+    env.log('error', 'copy cannot be opened', { side: side.name, cause: side.openFailure })
+    return undefined
+  }
+  const { covers, epoch } = floorOf(store)
+  const scan = await scanLog(side.logDevice, side.origin, env.crc32, covers, epoch)
+  if (!scan.ok) {
+    side.openFailure = `log: ${scan.message}`
+    env.log('error', 'log is damaged', { side: side.name, cause: scan.message })
+    await store.close()
+    return undefined
+  }
+  return { store, scan }
+}
+
+export async function replay(side: Side, store: SideStore, batches: readonly PlacedBatch[]): Promise<void> {
+  const { env } = side.context
+  let count = 0
+  for (const batch of batches) {
+    const { records } = await readBatch(side.logDevice, batch)
+    for (const record of records) {
+      if (record.seq <= store.covers) continue
+      await store.replay(record)
+      count += 1
+    }
+  }
+  if (count > 0) env.log('info', 'log replayed', { side: side.name, records: count })
+}
+
+/** An owner over a replayed store; not serving yet. */
+export function makeOwner(side: Side, { store, scan }: OpenedCopy): Owner {
+  const { context } = side
+  const owner = new Owner(
+    context.env,
+    store,
+    side.logDevice,
+    side.origin,
+    scan.tail.position,
+    side.lease,
+    {
+      aloneNow: () => side.aloneNow(),
+      fence: () => side.fence(),
+      fatal: (cause, error) => context.fatal(cause, error),
+      afterCp: () => side.kick(),
+    },
+    context.broken,
+  )
+  store.serve((aggregate) => owner.journal(context.env.crc32(asciiBytes(aggregate))))
+  return owner
+}
+
+export function startServing(side: Side, owner: Owner, reason: string): void {
+  const { context } = side
+  side.owner = owner
+  side.greeted = false
+  side.resync = 'NONE'
+  side.resyncFailures = 0
+  side.resyncNotBefore = -Infinity
+  context.env.log('info', 'serving', { side: side.name, epoch: side.record?.epoch ?? 0, reason })
+  context.serving(side.name, side.record?.epoch ?? 0, reason)
+  // The log that was replayed stays until this ends.
+  owner.wantCp()
+}
+
+export function sameRoots(one: readonly RootFacts[], two: readonly RootFacts[]): boolean {
+  const text = (roots: readonly RootFacts[]): string =>
+    roots
+      .map((root) => `${root.aggregate}/${root.cp}/${root.epoch}/${root.covers}/${root.digest}`)
+      .sort()
+      .join(' ')
+  return text(one) === text(two)
+}

@@ -1,0 +1,293 @@
+/**
+ * A side at its serving owner: the opened store, the log, the journal that lets answers out, consistency points, the partner's
+ * copy while there is one. Which of these may be done is the side's to decide (side.ts, rules.ts); this module does them in the right order.
+ *
+ * - An answer leaves when its change is durable in every copy that must have it, and while this filer may answer: the record says that one
+ *   copy is enough, or the read lease holds (H1, H2, H6).
+ * - CP n: blocks to both plexes; when both logs have every batch up to `covers`, the own root; then the partner's; only then are the
+ *   half and the freed blocks reusable (H3, H4).
+ * - `lost` stops everything at once: nothing is answered, nothing is written after `close`.
+ */
+import type { Fence } from '../connection/client.ts'
+import type { Env } from '../env/env.ts'
+import type { Journal } from '../fs/journal.ts'
+import type { LogDevice } from '../nvlog/log-device.ts'
+import { OperationLog } from '../nvlog/log.ts'
+import type { LogPosition } from '../nvlog/scan.ts'
+import type { MaybePromise } from '../std/maybe.ts'
+import { assert } from '../std/assert.ts'
+import type { BrokenBuild } from './options.ts'
+import type { Lease } from './lease.ts'
+import type { Partnership } from './partnership.ts'
+import type { SideStore } from './side-copy.ts'
+
+export interface OwnerHooks {
+  /** One copy is enough for an answer (rules.oneCopyIsEnough), or a lease must hold. */
+  aloneNow(): boolean
+  fence(): Fence
+  /** The own copy cannot be written or is not what it must be: the process ends, the partner takes over. */
+  fatal(cause: string, error: unknown): void
+  /** A consistency point ended. */
+  afterCp(): void
+}
+
+export const CP_INTERVAL_MS = 10_000
+
+interface Waiter {
+  readonly seq: number
+  readonly resolve: () => void
+}
+
+export class Owner {
+  readonly store: SideStore
+  readonly log: OperationLog
+  partnership: Partnership | undefined
+  readonly #env: Env
+  readonly #lease: Lease
+  readonly #hooks: OwnerHooks
+  readonly #broken: BrokenBuild
+  readonly #stamp: { epoch: number; incarnation: number }
+  #waiters: Waiter[] = []
+  #held: Promise<void> | undefined
+  #release: (() => void) | undefined
+  #stopped = false
+  #cpRunning: Promise<void> | undefined
+  #cpWanted = false
+  #cpTimer: { cancel(): void } | undefined
+  #lastCpSeq: number
+
+  constructor(
+    env: Env,
+    store: SideStore,
+    logDevice: LogDevice,
+    origin: number,
+    position: LogPosition,
+    lease: Lease,
+    hooks: OwnerHooks,
+    broken: BrokenBuild,
+  ) {
+    this.#env = env
+    this.store = store
+    this.#lease = lease
+    this.#hooks = hooks
+    this.#broken = broken
+    this.#stamp = { ...hooks.fence() }
+    this.#lastCpSeq = store.covers
+    this.log = new OperationLog(env, logDevice, origin, this.#stamp, position, {
+      onDurable: () => this.check(),
+      onPressure: () => this.wantCp(),
+      onFailure: (error) => hooks.fatal('own log cannot be written', error),
+    })
+    this.#armTimer()
+  }
+
+  get stopped(): boolean {
+    return this.#stopped
+  }
+  get cpRunning(): boolean {
+    return this.#cpRunning !== undefined
+  }
+  get waiting(): number {
+    return this.#waiters.length
+  }
+
+  /** The record of this side changed: batches from now on carry its epoch. */
+  restamp(): void {
+    Object.assign(this.#stamp, this.#hooks.fence())
+    this.check()
+  }
+
+  journal(aggregate: number): Journal {
+    return {
+      admit: (bytes) => this.#admit(bytes),
+      append: (volume, record) => this.log.append(aggregate, volume, record),
+      answer: (seq) => this.answer(seq),
+    }
+  }
+
+  /** Everything up to `seq` may be shown now? Else resolves when it may; never, once the side is lost. */
+  answer(seq: number): MaybePromise<void> {
+    if (this.#mayAnswer() && seq <= this.#shown()) return undefined
+    return new Promise((resolve) => this.#waiters.push({ seq, resolve }))
+  }
+
+  /** Lets out what may go: after a flush, a grant, a change of the record. */
+  check(): void {
+    if (this.#waiters.length === 0 || !this.#mayAnswer()) return
+    const durable = this.#shown()
+    const rest: Waiter[] = []
+    for (const waiter of this.#waiters) {
+      if (waiter.seq <= durable) waiter.resolve()
+      else rest.push(waiter)
+    }
+    this.#waiters = rest
+  }
+
+  #shown(): number {
+    return this.#broken.showUnlogged ? this.log.lastSeq : this.log.durable
+  }
+
+  #mayAnswer(): boolean {
+    if (this.#stopped) return false
+    return this.#hooks.aloneNow() || this.#lease.valid(this.#env.clock.now()) || this.#broken.noLease === true
+  }
+
+  async #admit(bytes: number): Promise<void> {
+    while (this.#held) await this.#held
+    await this.log.admit(bytes)
+  }
+
+  /** New operations wait from here on (hand-over) until `resume`. */
+  hold(): void {
+    this.#held ??= new Promise((resolve) => (this.#release = resolve))
+  }
+  resume(): void {
+    this.#held = undefined
+    this.#release?.()
+    this.#release = undefined
+    this.check()
+  }
+
+  /** Nothing is answered any more. `close` must follow. */
+  lost(): void {
+    this.#stopped = true
+    this.#cpTimer?.cancel()
+    this.partnership?.dissolve()
+  }
+
+  async close(): Promise<void> {
+    this.lost()
+    await this.log.stop()
+    await this.store.close()
+  }
+
+  // Consistency points
+
+  #armTimer(): void {
+    this.#cpTimer?.cancel()
+    this.#cpTimer = this.#env.clock.after(CP_INTERVAL_MS, () => {
+      this.#armTimer()
+      if (this.log.lastSeq > this.#lastCpSeq) this.wantCp()
+    })
+  }
+
+  /** A consistency point soon, behind the one that may be running. */
+  wantCp(): void {
+    this.#cpWanted = true
+    if (!this.#cpRunning) this.#runCps()
+  }
+
+  /** Resolves when a consistency point that covers everything appended so far is complete. */
+  async cpNow(): Promise<void> {
+    const seq = this.log.lastSeq
+    while (!this.#stopped && this.#lastCpSeq < seq) {
+      this.wantCp()
+      await this.#cpRunning
+    }
+    await this.#cpRunning
+  }
+
+  #runCps(): void {
+    this.#cpRunning = this.#cps()
+      .catch((error: unknown) => {
+        if (!this.#stopped) this.#hooks.fatal('consistency point failed', error)
+      })
+      .finally(() => {
+        this.#cpRunning = undefined
+        if (!this.#stopped) this.#hooks.afterCp()
+        if (this.#cpWanted && !this.#stopped) this.#runCps()
+      })
+  }
+
+  async #cps(): Promise<void> {
+    while (this.#cpWanted && !this.#stopped) {
+      this.#cpWanted = false
+      await this.#cp()
+    }
+  }
+
+  async #cp(onFreeze?: () => void): Promise<void> {
+    const started = this.#env.clock.now()
+    const covers = this.log.lastSeq
+    const { epoch } = this.#stamp
+    // (1) Roots are equal: the CP before ended on every copy, or hello found them so. Freeze and swap halves in one instant.
+    const cp = this.store.freeze(covers, epoch)
+    this.log.switchHalf()
+    onFreeze?.()
+    // (2) Blocks to both plexes, into space that is free in the root before; both flush.
+    await cp.write()
+    // (3) No root may be ahead of a log: a standby with the old root needs every batch up to `covers`.
+    if (!this.#broken.rootAheadOfLog) await this.log.flushed(covers)
+    if (this.#stopped) return
+    if (this.#broken.freeEarly) this.#free(cp, covers)
+    await cp.commitRoot(0)
+    // (4) The partner's root; dissolved only when ALONE is recorded.
+    if (this.#stopped) return
+    await cp.commitRoot(1)
+    if (this.#stopped) return
+    // (5)
+    if (!this.#broken.freeEarly) this.#free(cp, covers)
+    this.#lastCpSeq = covers
+    this.#env.metrics.observe('tandem_cp_seconds', (this.#env.clock.now() - started) / 1000)
+    this.#env.metrics.add('tandem_cp_total')
+  }
+
+  #free(cp: { complete(): void }, covers: number): void {
+    cp.complete()
+    this.log.release(covers)
+  }
+
+  /**
+   * Fills the partner: every block in use, then one CP to both, from whose freeze on the batches go to both logs too. When it resolves
+   * with true, both copies are equal up to what the logs hold.
+   */
+  async resync(partnership: Partnership, onProgress: (percent: number) => void): Promise<boolean> {
+    this.partnership = partnership
+    await this.#cpRunning
+    if (partnership.dissolved || this.#stopped) return false
+    await this.store.attachPartner((name, blocks) => partnership.device(name, blocks), 'Resyncing')
+    await this.store.resync(onProgress)
+    for (;;) {
+      await this.#cpRunning
+      if (partnership.dissolved || this.#stopped) return false
+      if (this.log.halfIsFree) break
+      this.wantCp()
+    }
+    // Nothing awaited since the last check: this is the CP that goes to both, and its half begins in both logs.
+    const cp = this.#cp(() => this.log.attachMirror(partnership))
+    this.#cpRunning = cp.finally(() => {
+      this.#cpRunning = undefined
+      if (this.#cpWanted && !this.#stopped) this.#runCps()
+    })
+    await this.#cpRunning
+    return !partnership.dissolved && !this.#stopped
+  }
+
+  /** Hello found both copies equal: from the next batch on everything goes to both. */
+  async mirrorFromStart(
+    partnership: Partnership,
+    partnerLastSeq: number,
+    sendMissing: () => Promise<void>,
+  ): Promise<void> {
+    assert(this.log.lastSeq === this.log.durable, 'hello while a batch is under way')
+    this.partnership = partnership
+    await this.store.attachPartner((name, blocks) => partnership.device(name, blocks), 'Current')
+    if (partnership.dissolved) return
+    this.log.attachMirror(partnership)
+    if (partnerLastSeq < this.log.lastSeq) this.log.sendBacklog(partnerLastSeq, sendMissing)
+  }
+
+  /** ALONE is recorded, or a resync was given up. */
+  dropPartner(): void {
+    const { partnership } = this
+    if (!partnership) return
+    this.partnership = undefined
+    this.log.detachMirror()
+    partnership.dissolve()
+    // A consistency point that is under way ends on the own plex first.
+    void Promise.resolve(this.#cpRunning).then(() => {
+      if (!this.partnership && !this.#stopped) this.store.detachPartner()
+    })
+    this.check()
+  }
+}

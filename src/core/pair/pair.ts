@@ -1,0 +1,234 @@
+/**
+ * A filer's half of a pair: both sides, the heartbeats between the filers, the vote's beat. It tells the sides what it hears; what
+ * they do with it is theirs.
+ */
+import type { Connection } from '../connection/client.ts'
+import type { Env } from '../env/env.ts'
+import type { LogDevice } from '../nvlog/log-device.ts'
+import { readLogId } from '../nvlog/log-device.ts'
+import type { Mailbox } from './mailbox.ts'
+import type { BrokenBuild, PairTimes } from './options.ts'
+import { DEFAULT_PAIR_TIMES } from './options.ts'
+import type { Message } from './partner-link.ts'
+import { PartnerLink } from './partner-link.ts'
+import { PROCEDURES } from './procedures.ts'
+import { judgeVote } from './rules.ts'
+import type { SideContext, SideWord } from './side.ts'
+import { Side } from './side.ts'
+import type { SideCopy } from './side-copy.ts'
+import type { VoteView } from './vote-keeper.ts'
+import { VoteKeeper } from './vote-keeper.ts'
+import type { Vote } from './vote.ts'
+
+export interface PairHooks {
+  /** This filer serves `side` from now on: protocol servers may answer, the Service is to be moved here. */
+  serving(side: string, epoch: number, reason: string): void
+  /** It does not any more: connections of its clients are to be reset. */
+  stopped(side: string): void
+  fatal(cause: string, error: unknown): void
+}
+
+export interface PairOptions {
+  readonly env: Env
+  readonly me: string
+  readonly partner: string
+  readonly pairUid: string
+  readonly mailbox: Mailbox
+  readonly vote: Vote
+  readonly connection: Connection
+  /** By side: this filer's copy and its log file. */
+  readonly sides: Readonly<Record<string, { readonly copy: SideCopy; readonly log: LogDevice }>>
+  readonly hooks: PairHooks
+  readonly automatic?: () => boolean
+  readonly times?: Partial<PairTimes>
+  /** Only in tests. */
+  readonly broken?: BrokenBuild
+}
+
+export class Pair {
+  readonly sides = new Map<string, Side>()
+  readonly votes: VoteKeeper
+  readonly #options: PairOptions
+  readonly #times: PairTimes
+  readonly #link: PartnerLink
+  readonly #startedAt: number
+  #silentSince: number
+  #heard = false
+  #partnerIncarnation: number | undefined
+  #lastTick: number
+  #lastHeartbeat = -Infinity
+  #lastBeat: number
+  #stopped = false
+
+  constructor(options: PairOptions) {
+    this.#options = options
+    const { env, me, mailbox } = options
+    this.#times = { ...DEFAULT_PAIR_TIMES, ...options.times }
+    this.#startedAt = env.clock.now()
+    this.#silentSince = this.#startedAt
+    this.#lastTick = this.#startedAt
+    this.#lastBeat = this.#startedAt
+    this.votes = new VoteKeeper(env, options.vote, me, options.pairUid, mailbox.incarnation, {
+      floors: () => ({
+        beat: mailbox.beat,
+        epochs: Object.fromEntries(
+          [...this.sides.keys()].map((name) => [name, mailbox.side(name).fence.epoch]),
+        ),
+      }),
+      view: (view) => this.#view(view),
+    })
+    const context = this.#context()
+    for (const [name, { copy, log }] of Object.entries(options.sides)) {
+      this.sides.set(name, new Side(name, context, copy, log, PROCEDURES))
+    }
+    const regions = [...this.sides.values()].map((side) => side.regions())
+    this.#link = new PartnerLink(
+      env,
+      options.connection,
+      { nvlog: regions.map((one) => one.log), plex: regions.flatMap((one) => one.plex) },
+      {
+        message: (message) => this.#message(message),
+        changed: () => {
+          for (const side of this.sides.values()) side.kick()
+        },
+      },
+    )
+  }
+
+  /** Checks that the logs are the ones that the mailbox promises, then begins. */
+  async start(): Promise<void> {
+    const { env, mailbox } = this.#options
+    for (const side of this.sides.values()) {
+      if (side.mail.state !== 'Complete') continue
+      const id = await readLogId(side.logDevice, side.origin, env.crc32)
+      if (id === side.mail.logId) continue
+      env.log('error', 'log was lost', { side: side.name })
+      await mailbox.changeSide(side.name, { state: 'Damaged' })
+    }
+    this.#tick()
+    for (const side of this.sides.values()) side.refreshVote()
+  }
+
+  /** Planned end: what this filer serves goes to the partner where that is possible, else it is flushed. */
+  async stop(): Promise<void> {
+    for (const side of this.sides.values()) {
+      const { owner } = side
+      if (!owner || owner.stopped) continue
+      const moved = await side.handOver()
+      if (moved.accepted || side.owner !== owner || owner.stopped) continue
+      owner.hold()
+      await owner.cpNow()
+    }
+    this.#stopped = true
+    for (const side of this.sides.values()) {
+      side.lose('this filer stops')
+      await side.exclusive(() => side.stopServing())
+    }
+  }
+
+  get connected(): boolean {
+    return this.#link.connected
+  }
+  get partnerIncarnation(): number | undefined {
+    return this.#partnerIncarnation
+  }
+
+  #context(): SideContext {
+    const { env, me, partner, pairUid, mailbox, hooks, broken, automatic } = this.#options
+    return {
+      env,
+      me,
+      partner,
+      pairUid,
+      mailbox,
+      votes: this.votes,
+      times: this.#times,
+      broken: broken ?? {},
+      startedAt: this.#startedAt,
+      link: () => this.#link,
+      automatic: automatic ?? (() => true),
+      partnerView: () => ({
+        heard: this.#heard,
+        silentMs: env.clock.now() - this.#silentSince,
+        incarnation: this.#partnerIncarnation,
+      }),
+      serving: (side, epoch, reason) => hooks.serving(side, epoch, reason),
+      stopped: (side) => hooks.stopped(side),
+      fatal: (cause, error) => {
+        if (!this.#stopped) hooks.fatal(cause, error)
+      },
+    }
+  }
+
+  #view({ record, floors }: VoteView): void {
+    const { pairUid, mailbox } = this.#options
+    for (const side of this.sides.values()) {
+      const trust = judgeVote(record, side.name, pairUid, floors.epochs[side.name] ?? 0, floors.beat)
+      side.judge(trust, record?.sides[side.name])
+    }
+    if (record?.pairUid === pairUid) mailbox.sawBeat(record.beat)
+  }
+
+  #tick(): void {
+    if (this.#stopped) return
+    const { env } = this.#options
+    const now = env.clock.now()
+    // Silence counts only while the own loop is on time: after a pause of ours the partner has had no chance to be heard.
+    if (now - this.#lastTick > this.#times.tickMs + 100) this.#silentSince = now
+    this.#lastTick = now
+    if (now - this.#lastHeartbeat >= this.#times.heartbeatMs - 1) {
+      this.#lastHeartbeat = now
+      this.#sendHeartbeat(now)
+    }
+    if (now - this.#lastBeat >= this.#times.beatMs) {
+      this.#lastBeat = now
+      const serves = [...this.sides.values()].some((side) => side.serving)
+      void (serves ? this.votes.beat() : this.votes.refresh())
+    }
+    for (const side of this.sides.values()) side.kick()
+    env.clock.after(this.#times.tickMs, () => this.#tick())
+  }
+
+  #sendHeartbeat(now: number): void {
+    if (!this.#link.connected) return
+    const words = Object.fromEntries([...this.sides].map(([name, side]) => [name, side.word()]))
+    this.#link.notify({
+      type: 'heartbeat',
+      sentAt: now,
+      incarnation: this.#options.mailbox.incarnation,
+      sides: words,
+    })
+  }
+
+  #message(message: Message): undefined | Promise<Message | undefined> {
+    if (this.#stopped) return undefined
+    this.#silentSince = this.#options.env.clock.now()
+    this.#heard = true
+    if (message.type === 'heartbeat') {
+      this.#heartbeat(message)
+      return undefined
+    }
+    if (message.type === 'grant') {
+      if (message['incarnation'] !== this.#options.mailbox.incarnation) return undefined
+      for (const name of message['sides'] as string[])
+        this.sides.get(name)?.granted(message['sentAt'] as number)
+      return undefined
+    }
+    const side = this.sides.get(String(message['side']))
+    return side?.request(message)
+  }
+
+  #heartbeat(message: Message): void {
+    const incarnation = message['incarnation'] as number
+    const words = message['sides'] as Record<string, SideWord>
+    this.#partnerIncarnation = incarnation
+    const granted: string[] = []
+    for (const [name, side] of this.sides) {
+      const word = words[name]
+      if (word && side.hear(word)) granted.push(name)
+      side.kick()
+    }
+    if (granted.length === 0) return
+    this.#link.notify({ type: 'grant', sentAt: message['sentAt'], incarnation, sides: granted })
+  }
+}

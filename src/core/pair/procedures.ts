@@ -1,0 +1,21 @@
+/** The steps of a side, gathered: side.ts runs them and knows none of them. */
+import { formatSide } from './format.ts'
+import { answerHandOver, handOver } from './hand-over.ts'
+import { activateAlone, activateByHello, answerHello, regreet } from './hello.ts'
+import { answerResyncEnd, answerResyncStart, runResync } from './resync.ts'
+import type { SideProcedures } from './side.ts'
+
+export const PROCEDURES: SideProcedures = {
+  format: formatSide,
+  activateAlone,
+  activateByHello,
+  regreet,
+  runResync,
+  handOver,
+  answers: {
+    hello: answerHello,
+    resyncStart: answerResyncStart,
+    resyncEnd: answerResyncEnd,
+    handover: answerHandOver,
+  },
+}

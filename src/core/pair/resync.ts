@@ -1,0 +1,118 @@
+/**
+ * Filling the partner's copy, at its owner and at the target.
+ *
+ * The target marks itself resyncing, durably, before its first block is overwritten, and empties its log: from then on it is worth
+ * nothing (H7). The owner copies what is in use, then one CP goes to both, and from its freeze on every batch. The target's mark goes when
+ * its root is there; the right to take over comes only with JOIN.
+ */
+import { formatLog } from '../nvlog/log-device.ts'
+import { sameRoots } from './opening.ts'
+import type { Message } from './partner-link.ts'
+import { reasonOf } from './partner-link.ts'
+import type { Side } from './side.ts'
+import type { RootFacts } from './side-copy.ts'
+import type { SideRecord } from './vote.ts'
+
+/** The owner's half; ends in `resync` DONE, or is dropped and tried again after a pause. */
+export async function runResync(side: Side): Promise<void> {
+  const { context, owner } = side
+  const { env } = context
+  if (!owner) return
+  const abandon = (cause: string): void => {
+    if (side.owner !== owner || side.resync !== 'RUNNING') return
+    env.log('warn', 'resync given up', { side: side.name, cause })
+    side.dropResync()
+    side.kick()
+  }
+  try {
+    const reply = await context.link().request(
+      {
+        type: 'resyncStart',
+        side: side.name,
+        record: side.record,
+        incarnation: context.mailbox.incarnation,
+      },
+      context.times.helloMs,
+    )
+    const record = reply?.['record'] as SideRecord | undefined
+    if (record) side.learn(record)
+    if (side.owner !== owner || owner.stopped || side.resync !== 'RUNNING') return
+    if (reply?.['ok'] !== true) return abandon(reasonOf(reply))
+    env.log('info', 'resync begins', { side: side.name })
+    side.resyncPercent = 0
+    const partnership = side.newPartnership(reply['incarnation'] as number)
+    const filled = await owner.resync(partnership, (percent) => (side.resyncPercent = percent))
+    if (!filled) return abandon('the partner was lost')
+    const end = await context.link().request(
+      {
+        type: 'resyncEnd',
+        side: side.name,
+        incarnation: context.mailbox.incarnation,
+        roots: owner.store.roots(),
+      },
+      context.times.helloMs,
+    )
+    if (side.owner !== owner || owner.stopped || partnership.dissolved) return
+    if (end?.['ok'] !== true) return abandon(reasonOf(end))
+    side.resync = 'DONE'
+    side.resyncPercent = null
+    side.resyncFailures = 0
+    env.log('info', 'resync ended', { side: side.name })
+    side.kick()
+  } catch (error) {
+    abandon(error instanceof Error ? error.message : String(error))
+  }
+}
+
+const refuse = (side: Side, reason: string): Message => ({
+  type: 'reply',
+  ok: false,
+  reason,
+  record: side.record,
+})
+
+function fromOwner(side: Side): boolean {
+  const { record, context } = side
+  return record?.owner === context.partner && !record.mirrored
+}
+
+/** The target's half, begin. */
+export async function answerResyncStart(side: Side, message: Message): Promise<Message> {
+  const { context } = side
+  const record = message['record'] as SideRecord | null
+  if (record) side.learn(record)
+  return side.exclusive(async () => {
+    await side.stopServing()
+    if (!record || side.record?.epoch !== record.epoch || !fromOwner(side)) return refuse(side, 'OLD_EPOCH')
+    const inspection = await side.copy.inspect()
+    if (inspection.state === 'Foreign') return refuse(side, inspection.message)
+    const incarnation = message['incarnation'] as number
+    side.greeted = false
+    await context.mailbox.changeSide(side.name, {
+      state: 'Resyncing',
+      fence: { epoch: record.epoch, incarnation },
+    })
+    await side.drain()
+    const logId = await formatLog(side.logDevice, side.origin, context.env)
+    await context.mailbox.changeSide(side.name, { logId })
+    side.standbyLog.reset(undefined)
+    side.greeted = true
+    return { type: 'reply', ok: true, incarnation: context.mailbox.incarnation }
+  })
+}
+
+/** The target's half, end: its own look at its devices decides, not the owner's word. */
+export async function answerResyncEnd(side: Side, message: Message): Promise<Message> {
+  const { context } = side
+  return side.exclusive(async () => {
+    if (!fromOwner(side) || !side.greeted || side.mail.state !== 'Resyncing')
+      return refuse(side, 'NOT_RESYNCING')
+    if (message['incarnation'] !== side.mail.fence.incarnation) return refuse(side, 'OTHER_INCARNATION')
+    const inspection = await side.copy.inspect()
+    if (inspection.state !== 'Complete') return refuse(side, inspection.message)
+    const wanted = message['roots'] as readonly RootFacts[]
+    if (!sameRoots(inspection.roots, wanted)) return refuse(side, 'roots differ')
+    await context.mailbox.changeSide(side.name, { state: 'Complete' })
+    return { type: 'reply', ok: true }
+  })
+}
