@@ -62,7 +62,8 @@ export interface BlockStore {
   free(bn: number): void
   /**
    * True if an operation that dirties up to `blocks` further blocks certainly fits, now and at its consistency point
-   * (aggregate, volume quota, and dirty memory); else the operation answers NOSPC, before it is logged.
+   * (aggregate, volume quota, and dirty memory); else the operation answers NOSPC, before it is logged. `releasing`: the operation gives space
+   * back (remove, truncate); it may use a small reserve and exceed the quota for a moment, so that what is full can be emptied.
    */
-  canAllocate(blocks: number): boolean
+  canAllocate(blocks: number, releasing?: boolean): boolean
 }

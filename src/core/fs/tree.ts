@@ -224,6 +224,29 @@ export class Tree {
   }
 
   /**
+   * Loads what changes of all blocks from `first` to `last` need: all but the first and the last are overwritten, these two only where
+   * `keepFirst` or `keepLast` does not ask for their content. Returns how many blocks that allocates at most; closer than the sum of `prepare`s.
+   */
+  prepareRun(first: number, last: number, keepFirst: boolean, keepLast: boolean): number {
+    let sum = 0
+    for (let fbn = first; fbn <= last; fbn++) {
+      const keep = (fbn === first && keepFirst) || (fbn === last && keepLast)
+      sum += this.prepare(fbn, !keep)
+    }
+    if (first === last) return sum
+    let bound = last - first + 1
+    let level = this.level
+    while (last >= this.inInode * this.spans[level]!) {
+      level += 1
+      bound += 1
+    }
+    for (; level > 0; level--) {
+      bound += Math.floor(last / this.spans[level]!) - Math.floor(first / this.spans[level]!) + 1
+    }
+    return Math.min(sum, bound)
+  }
+
+  /**
    * The fresh block at `fbn`, which may be changed until the next freeze: a new one for a hole, else with the present content, else with
    * `content` (4096 bytes, taken over). `prepare(fbn)` came first, in the same operation.
    */

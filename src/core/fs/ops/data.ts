@@ -1,0 +1,107 @@
+/** READ, WRITE and COMMIT (RFC 1813, 3.3.6, 3.3.7, 3.3.21). */
+import { BLOCK_BYTES } from '../../env/device.ts'
+import { FILE_BYTES_MAX, IO_BYTES_MAX } from '../../vfs/vfs.ts'
+import type { Caller, CommitResult, ReadResult, Status, WriteResult } from '../../vfs/vfs.ts'
+import type { Core } from '../core.ts'
+import { Misses } from '../duplicates.ts'
+import { mayReadData, mayWriteData, withoutSetId } from '../permissions.ts'
+import type { Tree } from '../tree.ts'
+
+export function read(
+  core: Core,
+  caller: Caller,
+  handle: Uint8Array,
+  offset: number,
+  count: number,
+  reserve: (bytes: number) => Uint8Array,
+): ReadResult {
+  const inode = core.resolve(handle)
+  if (typeof inode === 'string') return { ok: false, status: inode }
+  if (inode.type !== 'REG') {
+    return { ok: false, status: inode.type === 'DIR' ? 'ISDIR' : 'INVAL', attributes: core.attributes(inode) }
+  }
+  if (!mayReadData(caller, inode)) return { ok: false, status: 'ACCES', attributes: core.attributes(inode) }
+  const { size } = inode
+  const bytes = Math.max(0, Math.min(count, size - offset, IO_BYTES_MAX))
+  const eof = offset + bytes >= size
+  if (bytes === 0) return { ok: true, attributes: core.attributes(inode), data: reserve(0), eof }
+  const tree = inode.tree(core.store)
+  const within = offset % BLOCK_BYTES
+  const first = (offset - within) / BLOCK_BYTES
+  let data: Uint8Array
+  if (within + bytes <= BLOCK_BYTES) {
+    const block = tree.get(first)
+    data = reserve(bytes)
+    if (block === undefined) data.fill(0)
+    else data.set(bytes === BLOCK_BYTES ? block : block.subarray(within, within + bytes))
+  } else {
+    data = readRun(tree, offset, bytes, reserve)
+  }
+  return { ok: true, attributes: core.attributes(inode), data, eof }
+}
+
+function readRun(
+  tree: Tree,
+  offset: number,
+  bytes: number,
+  reserve: (bytes: number) => Uint8Array,
+): Uint8Array {
+  const first = Math.floor(offset / BLOCK_BYTES)
+  const last = Math.floor((offset + bytes - 1) / BLOCK_BYTES)
+  const blocks: (Uint8Array | undefined)[] = []
+  const misses = new Misses()
+  for (let fbn = first; fbn <= last; fbn++) blocks.push(misses.try(() => tree.get(fbn)))
+  misses.throw()
+  const data = reserve(bytes)
+  for (let fbn = first; fbn <= last; fbn++) {
+    const start = fbn * BLOCK_BYTES
+    const from = Math.max(offset, start)
+    const to = Math.min(offset + bytes, start + BLOCK_BYTES)
+    const block = blocks[fbn - first]
+    if (block === undefined) data.fill(0, from - offset, to - offset)
+    else data.set(block.subarray(from - start, to - start), from - offset)
+  }
+  return data
+}
+
+/** Every write is logged before its answer, so UNSTABLE ones are answered as FILE_SYNC too. */
+export function write(
+  core: Core,
+  caller: Caller,
+  handle: Uint8Array,
+  offset: number,
+  data: Uint8Array,
+): WriteResult {
+  const inode = core.resolve(handle)
+  if (typeof inode === 'string') return { ok: false, status: inode, wcc: {} }
+  const fail = (status: Status): WriteResult => ({ ok: false, status, wcc: core.wccUnchanged(inode) })
+  if (inode.type !== 'REG') return fail(inode.type === 'DIR' ? 'ISDIR' : 'INVAL')
+  if (!mayWriteData(caller, inode)) return fail('ACCES')
+  const end = offset + data.length
+  if (data.length > IO_BYTES_MAX) return fail('INVAL')
+  if (end > FILE_BYTES_MAX) return fail('FBIG')
+  const { ino } = inode
+  const done = {
+    ok: true as const,
+    count: data.length,
+    committed: 'FILE_SYNC' as const,
+    verifier: core.writeVerifier,
+  }
+  if (data.length === 0) return { ...done, wcc: core.wccUnchanged(inode) }
+  if (end > inode.size) core.requireNoSurplus(inode)
+  const before = inode.preAttributes()
+  const mode = withoutSetId(caller, inode.mode)
+  const change = { type: 'write' as const, ino, offset, mode, time: core.now(), data }
+  const result = core.commit<WriteResult>(change, undefined, () => ({
+    ...done,
+    wcc: { before, after: core.attributesOf(ino) },
+  }))
+  return result ?? fail('NOSPC')
+}
+
+/** The answer waits for the file's last change; there is nothing else to do. */
+export function commit(core: Core, handle: Uint8Array): CommitResult {
+  const inode = core.resolve(handle)
+  if (typeof inode === 'string') return { ok: false, status: inode, wcc: {} }
+  return { ok: true, wcc: core.wccUnchanged(inode), verifier: core.writeVerifier }
+}
