@@ -65,8 +65,6 @@ export interface SideStore {
   serve(journal: SideJournalFactory): void
   attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<void>
   detachPartner(): void
-  /** The partner's plex lacks exactly the newest root (its blocks are there): writes it. */
-  resendRoots(): Promise<void>
   /** Copies everything in use to the attached plex; a consistency point to both must follow. */
   resync(onProgress: (percent: number) => void): Promise<void>
   /** Synchronous and instant. */
