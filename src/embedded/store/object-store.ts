@@ -205,7 +205,7 @@ export class ObjectStore {
     const result = applyFields(live, applied, own, options.manager, this.#types(resource))
     const managers = { ...others, ...withSubresource(result.managers, options.subresource) }
     const metadata = isFields(result.value['metadata']) ? result.value['metadata'] : {}
-    const body = { ...result.value } as Fields
+    const body = { ...result.value }
     delete body['metadata']
     if (entry === undefined) {
       const fresh = {
@@ -353,7 +353,7 @@ export class ObjectStore {
       for (const [key, value] of Object.entries(given['stringData']))
         data[key] = Buffer.from(String(value)).toString('base64')
       const { stringData: _, ...rest } = given
-      given = { ...rest, data } as KubeObject
+      given = { ...rest, data }
     }
     // A terminating object only loses finalizers; a rule that it breaks by now must not keep it for ever.
     if (old?.metadata.deletionTimestamp !== undefined && equal(old['spec'], given['spec'])) return given
