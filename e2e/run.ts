@@ -1,0 +1,323 @@
+/**
+ * `make e2e`: from two manifests to files that outlive their filer, on a two-node Kubernetes cluster with real pods and the Linux
+ * kernel's own NFS client.
+ *
+ *   run.ts [--keep]      --keep leaves state and logs for a look (the cluster's processes always end)
+ *
+ * What is shown, step by step, is the list of `steps.step(…)` below; each prints what it found. While the kernel client's programs run
+ * (git, sqlite, fio with checksums, a detector of pauses) the serving filer's pod is deleted by force, a storage network is cut, and
+ * the filer's pod is deleted once more with the operator switched off. No error may reach a program. About six minutes; root.
+ */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { stringify } from 'yaml'
+import { Cluster } from './cluster/cluster.ts'
+import { KernelClient } from './lib/kernel-client.ts'
+import type { MountLine } from './lib/kernel-client.ts'
+import { run, sleep, until } from './lib/process.ts'
+import { Steps } from './lib/steps.ts'
+import { adapted, attachments, imageOf, networks, readInstall, samples } from './manifests.ts'
+
+const { values } = parseArgs({ options: { keep: { type: 'boolean' } } })
+const checkout = join(import.meta.dirname, '..')
+const steps = new Steps()
+
+interface Condition {
+  type: string
+  status: string
+  reason?: string
+  message?: string
+}
+interface Pair {
+  status?: { serving?: string; epoch?: number; conditions?: Condition[] }
+}
+interface Volume {
+  status?: { servedBy?: string; mount?: MountLine; conditions?: Condition[] }
+}
+interface Pod {
+  metadata: { name: string; uid: string; annotations?: Record<string, string> }
+  spec: { nodeName?: string }
+  status: { phase: string; podIP?: string; conditions?: Condition[] }
+}
+interface Lease {
+  metadata: { annotations?: Record<string, string> }
+}
+/** The vote, as filers keep it in their Lease (docs/high-availability.md). */
+interface Vote {
+  sides: Record<string, { owner: string; mirrored: boolean; epoch: number }>
+}
+
+const wait = async (
+  cluster: Cluster,
+  condition: string,
+  object: string,
+  seconds: number,
+): Promise<string> => {
+  const began = performance.now()
+  const result = await cluster.kubectl(
+    ['wait', `--for=condition=${condition}`, object, `--timeout=${seconds}s`],
+    {
+      timeoutMs: seconds * 1000 + 10_000,
+    },
+  )
+  if (result.status !== 0) {
+    const { status } = await cluster.json<Pair>('get', object)
+    const lines = (status?.conditions ?? []).map((c) => `${c.type}=${c.status} ${c.reason}: ${c.message}`)
+    throw new Error(`${object} is not ${condition} after ${seconds} s:\n  ${lines.join('\n  ')}`)
+  }
+  return `${((performance.now() - began) / 1000).toFixed(1)} s`
+}
+
+const owner = async (cluster: Cluster): Promise<string> => {
+  const { status } = await cluster.json<Volume>('get', 'fv/home')
+  if (status?.servedBy === undefined) throw new Error('status.servedBy of fv/home is empty')
+  return status.servedBy
+}
+
+const podOf = (cluster: Cluster, filer: string): Promise<Pod> =>
+  cluster.json<Pod>('get', `pod/east-${filer}-0`)
+
+/** The vote record itself: what is so without the operator. */
+async function vote(cluster: Cluster): Promise<Vote> {
+  const lease = await cluster.json<Lease>('get', 'lease/east')
+  const text = lease.metadata.annotations?.['tandem.storage/vote']
+  if (text === undefined) throw new Error('the Lease east has no vote')
+  return JSON.parse(text) as Vote
+}
+
+/** Deletes a filer's pod by force and waits until a new one runs. */
+async function deletePod(cluster: Cluster, filer: string): Promise<void> {
+  await cluster.k('delete', `pod/east-${filer}-0`, '--grace-period=0', '--force')
+}
+
+async function logsTo(cluster: Cluster, folder: string): Promise<void> {
+  mkdirSync(folder, { recursive: true })
+  const save = async (name: string, args: string[]): Promise<void> => {
+    const result = await cluster.kubectl(args, { timeoutMs: 20_000 })
+    writeFileSync(join(folder, name), result.stdout + result.stderr)
+  }
+  await save('objects.txt', ['get', 'all,pvc,pv,lease,fp,fv,events', '-A', '-o', 'wide'])
+  await save('describe.txt', ['describe', 'pods,fp,fv', '-A'])
+  await save('tandem.yaml', ['get', 'fp,fv,lease', '-A', '-o', 'yaml'])
+  const pods = await cluster.kubectl([
+    'get',
+    'pods',
+    '-A',
+    '-o',
+    'jsonpath={range .items[*]}{.metadata.namespace} {.metadata.name}{"\\n"}{end}',
+  ])
+  for (const line of pods.stdout.split('\n').filter(Boolean)) {
+    const [namespace, name] = line.split(' ') as [string, string]
+    await save(`${name}.log`, ['logs', '-n', namespace, name, '--tail=2000'])
+    await save(`${name}.previous.log`, ['logs', '-n', namespace, name, '--previous', '--tail=2000'])
+  }
+}
+
+async function scenario(cluster: Cluster, work: string): Promise<void> {
+  let client: KernelClient | undefined
+  let mount: MountLine | undefined
+  const other = (filer: string): string => (filer === 'a' ? 'b' : 'a')
+  try {
+    await steps.step('manifests/install.yaml is applied and the operator runs', async () => {
+      await cluster.apply(readInstall())
+      await cluster.k(
+        'wait',
+        '--for=condition=Established',
+        '--timeout=30s',
+        'crd/filerpairs.tandem.storage',
+        'crd/filervolumes.tandem.storage',
+      )
+      await until('an operator pod is Ready', 60_000, async () => {
+        const pods = await cluster.json<{ items: Pod[] }>(
+          'get',
+          'pods',
+          '-A',
+          '-l',
+          'app.kubernetes.io/name=tandem',
+        )
+        return pods.items.some((pod) =>
+          pod.status.conditions?.some((c) => c.type === 'Ready' && c.status === 'True'),
+        )
+      })
+    })
+    await steps.step('samples applied: fp/east is Ready within 60 s', async () => {
+      const manifests = adapted(samples())
+      await cluster.apply(
+        `${attachments('default')}---\n${manifests.map((manifest) => stringify(manifest)).join('---\n')}`,
+      )
+      const pair = await wait(cluster, 'Ready', 'fp/east', 60)
+      await wait(cluster, 'Ready', 'fv/home', 30)
+      return pair
+    })
+    await steps.step('fp/east is Redundant', () => wait(cluster, 'Redundant', 'fp/east', 60))
+    await steps.step('two filers on two nodes, admitted by the restricted policy', async () => {
+      const pods = await Promise.all([podOf(cluster, 'a'), podOf(cluster, 'b')])
+      const nodes = pods.map((pod) => pod.spec.nodeName)
+      if (new Set(nodes).size !== 2) throw new Error(`both on ${nodes[0]}`)
+      for (const pod of pods)
+        if (pod.metadata.annotations?.['kubernetes.io/psp'] !== 'restricted')
+          throw new Error(`${pod.metadata.name}: another policy`)
+      return pods.map((pod) => `${pod.metadata.name} on ${pod.spec.nodeName}`).join(', ')
+    })
+    await steps.step('the Linux kernel mounts what status.mount says, and programs run', async () => {
+      mount = (await cluster.json<Volume>('get', 'fv/home')).status?.mount
+      if (mount === undefined) throw new Error('status.mount of fv/home is empty')
+      client = await KernelClient.start(cluster, join(work, 'guest'), mount, checkout)
+      return `mount -t nfs -o ${mount.options} ${mount.server}:${mount.path}`
+    })
+    const guest = client!
+    await steps.step('all three networks carry data', async () => {
+      const before = await Promise.all(
+        (['nodes', 'storage1', 'storage2'] as const).map((name) => cluster.bytes(name)),
+      )
+      await guest.progress(1)
+      const after = await Promise.all(
+        (['nodes', 'storage1', 'storage2'] as const).map((name) => cluster.bytes(name)),
+      )
+      const grown = after.map((bytes, index) => Math.round((bytes - before[index]!) / 1000))
+      const found = `pod network ${grown[0]} kB, storage1 ${grown[1]} kB, storage2 ${grown[2]} kB`
+      if (grown.some((kilobytes) => kilobytes < 1)) throw new Error(found)
+      return found
+    })
+
+    /** Deletes the serving pod under load; the partner serves, the pod comes back, and both copies are current again. */
+    const loseServingPod = async (withOperator: boolean): Promise<string> => {
+      // With the operator off, status is stale: the vote says who owns the side.
+      const { sides } = await vote(cluster)
+      const [side, record] = Object.entries(sides).find(([name]) => name === 'a')!
+      const victim = record.owner
+      const began = Date.now()
+      const old = await podOf(cluster, victim)
+      await deletePod(cluster, victim)
+      await until(
+        `filer ${other(victim)} owns side ${side}`,
+        30_000,
+        async () => (await vote(cluster)).sides[side]!.owner === other(victim),
+        250,
+      )
+      const moved = Date.now() - began
+      await guest.progress(1)
+      await until('the deleted pod is back', 60_000, async () => {
+        const pod = await podOf(cluster, victim)
+        return pod.metadata.uid !== old.metadata.uid && pod.status.phase === 'Running'
+      })
+      await until(
+        'both copies are current again',
+        120_000,
+        async () => Object.values((await vote(cluster)).sides).every((s) => s.mirrored),
+        500,
+      )
+      if (withOperator) {
+        await wait(cluster, 'Redundant', 'fp/east', 60)
+        const serving = await owner(cluster)
+        if (serving !== other(victim)) throw new Error(`status says that ${serving} serves`)
+      }
+      await guest.progress(1)
+      return `${victim} to ${other(victim)} ${moved} ms after the deletion, longest pause ${guest.longestPauseMs(began)} ms, mirrored again after ${((Date.now() - began) / 1000).toFixed(1)} s`
+    }
+
+    await steps.step('the serving pod is deleted by force under load', () => loseServingPod(true))
+    await steps.step('a storage network is cut under load', async () => {
+      const began = Date.now()
+      await cluster.network(networks.ic1, 'down')
+      await until('LinksUp is False', 45_000, async () => {
+        const { status } = await cluster.json<Pair>('get', 'fp/east')
+        return status?.conditions?.some((c) => c.type === 'LinksUp' && c.status === 'False')
+      })
+      const seen = Date.now() - began
+      await guest.progress(1)
+      const { sides } = await vote(cluster)
+      if (!Object.values(sides).every((side) => side.mirrored))
+        throw new Error('the pair is no longer mirrored, though two networks are left')
+      const pause = guest.longestPauseMs(began)
+      await cluster.network(networks.ic1, 'up')
+      await wait(cluster, 'LinksUp', 'fp/east', 60)
+      return `in status after ${(seen / 1000).toFixed(1)} s, still mirrored, longest pause ${pause} ms`
+    })
+    await steps.step('with the operator off: takeover, and the deleted pod comes back', async () => {
+      const operators = await cluster.json<{ items: { metadata: { name: string; namespace: string } }[] }>(
+        'get',
+        'deployments',
+        '-A',
+        '-l',
+        'app.kubernetes.io/name=tandem',
+      )
+      const { name, namespace } = operators.items[0]!.metadata
+      const scale = (replicas: number): Promise<string> =>
+        cluster.k('-n', namespace, 'scale', `deployment/${name}`, `--replicas=${replicas}`)
+      await scale(0)
+      await until(
+        'no operator runs',
+        60_000,
+        async () =>
+          (
+            await cluster.json<{ items: Pod[] }>(
+              '-n',
+              namespace,
+              'get',
+              'pods',
+              '-l',
+              'app.kubernetes.io/name=tandem',
+            )
+          ).items.length === 0,
+      )
+      const found = await loseServingPod(false)
+      await scale(1)
+      await wait(cluster, 'Redundant', 'fp/east', 60)
+      return found
+    })
+    await steps.step(
+      'programs saw no error; git fsck, integrity_check and fio verify are clean after a fresh mount',
+      async () => {
+        await sleep(1000)
+        const rounds = await guest.finish()
+        return (
+          Object.entries(rounds)
+            .map(([program, count]) => `${program} ${count}`)
+            .join(', ') + ' rounds'
+        )
+      },
+    )
+    await steps.step('longest pause that the kernel client saw', async () => `${guest.longestPauseMs(0)} ms`)
+  } finally {
+    await client?.stop()
+  }
+}
+
+let cluster: Cluster | undefined
+let work: string | undefined
+try {
+  await steps.step('programs and packages are there', async () => {
+    await run([join(import.meta.dirname, 'setup.sh'), 'e2e'], { timeoutMs: 3_600_000 })
+  })
+  const image = join(process.env['TMPDIR'] ?? '/tmp', `tandem-image-${process.pid}.tar`)
+  try {
+    await steps.step('the image is made', async () => {
+      const name = imageOf(readInstall())
+      await run([join(import.meta.dirname, 'image/build.sh'), image, name])
+      return name
+    })
+    await steps.step('a two-node cluster is up', async () => {
+      cluster = await Cluster.start({ images: [image] })
+    })
+  } finally {
+    rmSync(image, { force: true })
+  }
+  work = join(cluster!.state, 'e2e')
+  await scenario(cluster!, work)
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error)
+  if (cluster !== undefined)
+    await logsTo(cluster, join(cluster.state, 'e2e/logs')).catch((problem: unknown) => console.error(problem))
+} finally {
+  if (cluster !== undefined) {
+    const keep = values.keep === true || steps.failed > 0
+    await cluster.stop(keep)
+    if (keep) console.log(`state and logs: ${cluster.state}/e2e`)
+  }
+}
+console.log(`\n${steps.table()}\n`)
+console.log(`took ${steps.seconds.toFixed(0)} s`)
+console.log(steps.summary('e2e'))
+process.exitCode = steps.failed > 0 ? 1 : 0
