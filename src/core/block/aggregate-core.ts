@@ -1,0 +1,59 @@
+/**
+ * An aggregate as its own parts (consistency point, reclaim, resync) see it.
+ */
+import type { Env } from '../env/env.ts'
+import type { Tree } from '../fs/tree.ts'
+import type { BlockIo } from './block-io.ts'
+import type { Json } from './codec.ts'
+import type { FrozenVolume, FlexibleVolume } from './flexible-volume.ts'
+import type { Layout } from './layout.ts'
+import type { MetaStore } from './meta-store.ts'
+import type { Plex } from './plex.ts'
+import type { Root } from './root.ts'
+import type { SpaceMap } from './space-map.ts'
+import type { VolumeEntry } from './volume-table.ts'
+
+/** A volume that was removed and whose blocks come back slice by slice, some at each consistency point. */
+export interface RemovedVolume {
+  readonly entry: VolumeEntry
+  readonly active: Tree
+  readonly container: Tree
+  /** VVBNs below it are freed. */
+  reclaimed: number
+  /** All VVBNs are freed: its maps are next. */
+  emptied: boolean
+}
+
+export interface FrozenPart {
+  readonly volume: FlexibleVolume
+  readonly frozen: FrozenVolume
+}
+
+export interface AggregateCore {
+  readonly env: Env
+  readonly id: string
+  readonly layout: Layout
+  readonly io: BlockIo
+  readonly meta: MetaStore
+  readonly space: SpaceMap
+  readonly own: Plex
+  /** The other plex, whatever its state. */
+  readonly partner: Plex | undefined
+  readonly activeRoot: Uint8Array
+  readonly ownerRoot: Uint8Array
+  readonly volumesRoot: Uint8Array
+  readonly activeMap: Tree
+  readonly ownerMap: Tree
+  readonly volumeTable: Tree
+  readonly removed: RemovedVolume[]
+  readonly properties: Json
+  /** Blocks in use in the image being written. */
+  usedBlocks: number
+  /** Copies to a mirror that has just joined what it still lacks, before the consistency point's own writes. */
+  catchUpMirror(): Promise<void>
+  mirrorFailed(error: unknown): void
+  groupWritten(group: number, mirrored: boolean): void
+  committed(root: Root, bytes: Uint8Array): void
+  /** The consistency point under way is over. */
+  completed(mirrored: boolean): void
+}

@@ -1,0 +1,107 @@
+import { describe, expect, test } from '@jest/globals'
+import { Bed, consistencyPoint } from './testing/bed.ts'
+import { readPlex } from './plex-info.ts'
+
+const MIB = 2 ** 20
+
+describe('an aggregate', () => {
+  test('keeps what a consistency point wrote, and forgets what came after it', async () => {
+    const bed = new Bed(1, [4000])
+    await bed.format()
+    const aggregate = await bed.open()
+    const volume = aggregate.createVolume({ id: 'v1', name: 'vol', sizeBytes: 8 * MIB, fsid: 7 })
+    for (let fbn = 0; fbn < 500; fbn++) expect(await volume.content.put(fbn, fbn + 1)).toBe(true)
+    await consistencyPoint(aggregate)
+    await volume.content.put(3, 999)
+    bed.attach()
+    expect(await bed.check()).toEqual([])
+    const again = await bed.open()
+    const back = again.volume('v1')!
+    expect(again.root).toMatchObject({ cp: 1, epoch: 1, covers: 10 })
+    expect(back.fsid).toBe(7)
+    for (let fbn = 0; fbn < 500; fbn++) expect(await back.content.get(fbn)).toBe(fbn + 1)
+    expect(await back.content.get(500)).toBeUndefined()
+  })
+
+  test('writes both plexes alike, and either opens', async () => {
+    const bed = new Bed(2, [2000, 1500])
+    await bed.format()
+    const aggregate = await bed.open()
+    await aggregate.attachPlex(bed.devices[1]!, 'mirrored')
+    const volume = aggregate.createVolume({ id: 'v1', name: 'vol', sizeBytes: 8 * MIB, fsid: 7 })
+    for (let round = 0; round < 5; round++) {
+      for (let i = 0; i < 200; i++) await volume.content.put((i * 37 + round) % 700, round * 1000 + i)
+      await consistencyPoint(aggregate)
+    }
+    bed.attach()
+    expect(await bed.check(0)).toEqual([])
+    expect(await bed.check(1)).toEqual([])
+    const [a, b] = [await readPlex(bed.env, bed.devices[0]!), await readPlex(bed.env, bed.devices[1]!)]
+    expect(a!.roots[0]!.root.image).toBe(b!.roots[0]!.root.image)
+    expect(a!.labels[0]!.plex).toBe(0)
+    expect(b!.labels[0]!.plex).toBe(1)
+  })
+
+  test('gives back what was overwritten, freed and removed', async () => {
+    const bed = new Bed(3, [3000], 1)
+    await bed.format()
+    const aggregate = await bed.open()
+    await consistencyPoint(aggregate)
+    const empty = aggregate.space.free
+    const volume = aggregate.createVolume({ id: 'v1', name: 'vol', sizeBytes: 8 * MIB, fsid: 7 })
+    for (let round = 0; round < 20; round++) {
+      for (let fbn = 0; fbn < 400; fbn++) expect(await volume.content.put(fbn, round)).toBe(true)
+      await consistencyPoint(aggregate)
+    }
+    expect(empty - aggregate.space.free).toBeLessThan(430)
+    for (let fbn = 0; fbn < 400; fbn++) await volume.content.punch(fbn)
+    await consistencyPoint(aggregate)
+    expect(volume.used).toBe(0)
+    expect(await bed.check()).toEqual([])
+    for (let fbn = 0; fbn < 400; fbn++) await volume.content.put(fbn, 1)
+    await consistencyPoint(aggregate)
+    aggregate.removeVolume('v1')
+    await consistencyPoint(aggregate)
+    await consistencyPoint(aggregate)
+    expect(await bed.check()).toEqual([])
+    expect(empty - aggregate.space.free).toBeLessThan(8)
+    expect(aggregate.createVolume({ id: 'v2', name: 'vol', sizeBytes: MIB, fsid: 8 }).index).toBe(1)
+  })
+
+  test('refuses before it accepts what would not fit, and can be emptied when full', async () => {
+    const bed = new Bed(4, [1500], 1)
+    await bed.format()
+    const aggregate = await bed.open()
+    const volume = aggregate.createVolume({ id: 'v1', name: 'vol', sizeBytes: 100 * MIB, fsid: 7 })
+    let full = 0
+    for (let fbn = 0; full < 3; fbn++) {
+      if (await volume.content.put(fbn, fbn)) continue
+      full += 1
+      await consistencyPoint(aggregate)
+    }
+    expect(await bed.check()).toEqual([])
+    const used = volume.used
+    expect(used).toBeGreaterThan(1300)
+    for (let fbn = 0; fbn < used - 50; fbn++) {
+      await volume.content.punch(fbn)
+      if (fbn % 100 === 0) await consistencyPoint(aggregate)
+    }
+    await consistencyPoint(aggregate)
+    expect(await volume.content.put(0, 1)).toBe(true)
+    await consistencyPoint(aggregate)
+    expect(await bed.check()).toEqual([])
+  })
+
+  test('keeps its quota', async () => {
+    const bed = new Bed(5, [3000], 1)
+    await bed.format()
+    const aggregate = await bed.open()
+    const volume = aggregate.createVolume({ id: 'v1', name: 'vol', sizeBytes: 100 * 4096, fsid: 7 })
+    let fbn = 0
+    while (await volume.content.put(fbn, fbn)) fbn += 1
+    expect(volume.used).toBeLessThanOrEqual(100)
+    expect(volume.used).toBeGreaterThan(95)
+    aggregate.changeVolume('v1', { sizeBytes: 200 * 4096 })
+    expect(await volume.content.put(fbn, fbn)).toBe(true)
+  })
+})

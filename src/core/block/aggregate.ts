@@ -1,0 +1,530 @@
+/**
+ * An aggregate: one space of PVBNs on the devices of one plex, or of two with equal content, and the volumes in it.
+ *
+ * Opened from its newest root; from then on memory is ahead of the disk by what consistency points have not written yet. Volumes are made, changed and removed in
+ * memory at once (the caller logs it); the volume table follows at the next consistency point.
+ *
+ * Space: what `fits` accepted fits at the consistency point. It counts free PVBNs, plus those that the consistency point under way gives back, less
+ * all dirty blocks, less a reserve for metafiles: each of their blocks is copied at most once in a consistency point, and grows by a
+ * bounded part of what is dirty.
+ *
+ * Not here: who owns the side, when consistency points run, what the log covers (pair), files (core/fs).
+ */
+import { BLOCK_BYTES } from '../env/device.ts'
+import type { Device } from '../env/device.ts'
+import type { Env } from '../env/env.ts'
+import { DamagedBlock, SINGLE } from '../fs/block-store.ts'
+import { loaded, newTreeRoot, Tree } from '../fs/tree.ts'
+import { assert } from '../std/assert.ts'
+import type { AggregateCore, FrozenPart, RemovedVolume } from './aggregate-core.ts'
+import { BlockIo } from './block-io.ts'
+import type { BufferCache } from './buffer-cache.ts'
+import type { Json } from './codec.ts'
+import { ConsistencyPoint } from './consistency-point.ts'
+import type { CpSpec } from './consistency-point.ts'
+import { AggregateError } from './errors.ts'
+import { FlexibleVolume } from './flexible-volume.ts'
+import type { VolumeContent } from './flexible-volume.ts'
+import { DEVICE_BLOCKS_MIN, DEVICES_MAX, Layout } from './layout.ts'
+import { OWNER_FANOUT } from './leaf-editor.ts'
+import { MetaStore } from './meta-store.ts'
+import { formatPlex, newLabels, Plex } from './plex.ts'
+import type { LabelSpec } from './plex.ts'
+import { readPlex } from './plex-info.ts'
+import type { PlexInfo } from './plex-info.ts'
+import type { Pool } from './pool.ts'
+import { Resync } from './resync.ts'
+import type { ResyncOptions } from './resync.ts'
+import { encodeRoot } from './root.ts'
+import type { Root, RootInfo } from './root.ts'
+import { MAP_LEAF_BITS, SpaceMap } from './space-map.ts'
+import { decodeEntry, VOLUME_INDEX_MAX } from './volume-table.ts'
+
+export interface AggregateSpec extends LabelSpec {
+  readonly properties?: Json
+}
+
+export interface VolumeSpec {
+  readonly id: string
+  readonly name: string
+  readonly sizeBytes: number
+  /** Below 2^48. */
+  readonly fsid: number
+  readonly properties?: Json
+  /** As in the log record when the creation is replayed; else the lowest that is free. */
+  readonly index?: number
+}
+
+export type VolumeChange = Partial<Pick<VolumeSpec, 'name' | 'sizeBytes' | 'fsid' | 'properties'>>
+
+export interface OpenOptions<C extends VolumeContent> {
+  readonly cache: BufferCache
+  /** Makes what lives in a volume: from the root of the last image, or new (`root` undefined). */
+  readonly content: (volume: FlexibleVolume<C>, root: Uint8Array | undefined) => C
+  /** Devices of the other plex, known to hold the same image: damage found while opening is repaired from them. */
+  readonly mirror?: readonly Device[]
+  /** The first error of the other plex: it takes no part from then on. */
+  readonly onMirrorFailed?: (error: Error) => void
+  /** Nothing is written: for checking. */
+  readonly readOnly?: boolean
+  /** Accepts a plex that a resync did not finish; for checking. */
+  readonly unfinished?: boolean
+}
+
+export type MirrorState = 'none' | 'stale' | 'resyncing' | 'joining' | 'mirrored'
+
+const NOTHING_MIRRORED = (): void => undefined
+/** Of ordinary operations withheld, for those that give space back. */
+const RELEASING_SHARE = 100
+/** Metafile blocks that may come up anew for each volume with changes, beyond those that exist. */
+const GROWTH_PER_VOLUME = 8
+const GROWTH_SHARE = 300
+
+export class Aggregate<C extends VolumeContent = VolumeContent> implements AggregateCore, Pool {
+  readonly env: Env
+  readonly id: string
+  readonly name: string
+  readonly side: string
+  readonly layout: Layout
+  readonly io: BlockIo
+  readonly cache: BufferCache
+  readonly meta: MetaStore
+  readonly space: SpaceMap
+  readonly own: Plex
+  partner: Plex | undefined
+  readonly activeRoot: Uint8Array
+  readonly ownerRoot: Uint8Array
+  readonly volumesRoot: Uint8Array
+  readonly activeMap: Tree
+  readonly ownerMap: Tree
+  readonly volumeTable: Tree
+  readonly removed: RemovedVolume[] = []
+  properties: Json
+  usedBlocks: number
+  /** Of the live image. */
+  root: RootInfo
+  mirrorState: MirrorState = 'none'
+  private rootBytes: Uint8Array | undefined
+  private readonly options: OpenOptions<C>
+  private readonly byIndex = new Map<number, FlexibleVolume<C>>()
+  private readonly byId = new Map<string, FlexibleVolume<C>>()
+  private readonly changedVolumes = new Set<number>()
+  private running: ConsistencyPoint | undefined
+  private resyncing: Resync | undefined
+  private dirtyBlocks = 0
+  private metaReserve = 0
+
+  private constructor(env: Env, info: PlexInfo, root: Root, slot: number, options: OpenOptions<C>) {
+    const label = info.labels[0]!
+    this.env = env
+    this.id = root.aggregateId
+    this.name = label.aggregateName
+    this.side = label.side
+    this.options = options
+    this.layout = new Layout(root.sizes)
+    this.own = new Plex(env, info.devices, this.layout, [...info.labels], slot)
+    this.cache = options.cache
+    this.io = new BlockIo(env, options.cache, this.layout, this.own)
+    this.io.repairs = options.readOnly !== true
+    this.space = new SpaceMap(this.layout)
+    this.meta = new MetaStore(this.io, options.cache, this.space)
+    this.activeRoot = root.active
+    this.ownerRoot = root.owners
+    this.volumesRoot = root.volumes
+    this.activeMap = new Tree(this.meta, this.activeRoot, 'meta')
+    this.ownerMap = new Tree(this.meta, this.ownerRoot, 'meta')
+    this.volumeTable = new Tree(this.meta, this.volumesRoot, 'meta')
+    this.properties = root.properties
+    this.usedBlocks = root.used
+    this.root = { cp: root.cp, epoch: root.epoch, covers: root.covers, image: root.image }
+  }
+
+  /** Makes devices a new, empty aggregate; with two lists of devices both plexes, complete and with equal roots. */
+  static async format(
+    env: Env,
+    spec: AggregateSpec,
+    plexes: readonly (readonly Device[])[],
+    first: CpSpec = { cp: 0, epoch: 0, covers: 0 },
+  ): Promise<void> {
+    const sizes = plexes[0]!.map((device) => device.blocks)
+    assert(sizes.length > 0 && sizes.length <= DEVICES_MAX, 'a plex has 1 to 64 devices')
+    for (const blocks of sizes) {
+      if (blocks < DEVICE_BLOCKS_MIN) throw new AggregateError('SIZE', 'a device is too small')
+    }
+    const layout = new Layout(sizes)
+    const root = encodeRoot(env.crc32, {
+      ...first,
+      random: [env.random.u32(), env.random.u32()],
+      used: 0,
+      aggregateId: spec.id,
+      active: newTreeRoot(SINGLE),
+      owners: newTreeRoot(SINGLE),
+      volumes: newTreeRoot(SINGLE),
+      devices: layout.devices,
+      properties: spec.properties ?? {},
+    })
+    for (const [index, devices] of plexes.entries()) {
+      assertSizes(layout, devices)
+      const plex = await formatPlex(env, devices, layout, newLabels(spec, index, 'complete', layout))
+      await plex.writeRoot(root)
+    }
+  }
+
+  /** Opens the newest image on `devices`, the own plex. Throws AggregateError. */
+  static async open<C extends VolumeContent>(
+    env: Env,
+    devices: readonly Device[],
+    options: OpenOptions<C>,
+  ): Promise<Aggregate<C>> {
+    const info = await readPlex(env, devices)
+    if (info === undefined) throw new AggregateError('BLANK', 'the devices have no labels')
+    if (options.unfinished !== true && info.labels.some((label) => label.state !== 'complete')) {
+      throw new AggregateError('RESYNCING', 'a resync of these devices did not end')
+    }
+    const newest = info.roots.find(({ root }) => root.aggregateId === info.labels[0]!.aggregateId)
+    if (newest === undefined) throw new AggregateError('NO_ROOT', 'no valid root')
+    const aggregate = new Aggregate(env, info, newest.root, newest.slot, options)
+    if (options.mirror !== undefined) await aggregate.attachPlex(options.mirror, 'mirrored')
+    try {
+      await aggregate.load()
+    } catch (error) {
+      if (!(error instanceof DamagedBlock)) throw error
+      throw new AggregateError('DAMAGED', `block ${error.bn} of a metafile is damaged`)
+    }
+    return aggregate
+  }
+
+  volumes(): IterableIterator<FlexibleVolume<C>> {
+    return this.byIndex.values()
+  }
+
+  volume(id: string): FlexibleVolume<C> | undefined {
+    return this.byId.get(id)
+  }
+
+  volumeAt(index: number): FlexibleVolume<C> | undefined {
+    return this.byIndex.get(index)
+  }
+
+  /** A new, empty volume, in memory at once. The caller has asked `fits`, and logs it with the index chosen. */
+  createVolume(spec: VolumeSpec): FlexibleVolume<C> {
+    assert(!this.byId.has(spec.id), 'a volume with this id exists')
+    const volume = new FlexibleVolume<C>(
+      this,
+      {
+        state: 'ordinary',
+        index: spec.index ?? this.freeIndex(),
+        id: spec.id,
+        name: spec.name,
+        fsid: spec.fsid,
+        properties: spec.properties ?? {},
+        quotaBlocks: Math.floor(spec.sizeBytes / BLOCK_BYTES),
+        used: 0,
+        nextNumber: 1,
+        reclaimed: 0,
+        contentRoot: new Uint8Array(0),
+        active: undefined,
+        container: undefined,
+      },
+      false,
+    )
+    assert(!this.byIndex.has(volume.index), 'a volume with this index exists')
+    this.enter(volume)
+    volume.content = this.options.content(volume, undefined)
+    volume.touch()
+    return volume
+  }
+
+  changeVolume(id: string, change: VolumeChange): void {
+    const volume = this.byId.get(id)
+    assert(volume !== undefined, 'no such volume')
+    if (change.name !== undefined) volume.name = change.name
+    if (change.fsid !== undefined) volume.fsid = change.fsid
+    if (change.properties !== undefined) volume.properties = change.properties
+    if (change.sizeBytes !== undefined) volume.resize(Math.floor(change.sizeBytes / BLOCK_BYTES))
+    volume.touch()
+  }
+
+  /** The volume is gone at once; its blocks come back at later consistency points, slice by slice. */
+  removeVolume(id: string): void {
+    const volume = this.byId.get(id)
+    assert(volume !== undefined, 'no such volume')
+    const entry = volume.describe()
+    volume.removed = true
+    this.byId.delete(id)
+    this.byIndex.delete(volume.index)
+    volume.forget()
+    this.changedVolumes.delete(volume.index)
+    if (volume.persistent) {
+      const { activeRoot: active, containerRoot: container } = volume
+      this.removed.push({
+        entry: { ...entry, state: 'removing', active, container },
+        active: volume.active,
+        container: volume.container,
+        reclaimed: 0,
+        emptied: false,
+      })
+    }
+  }
+
+  /** Freezes all volumes at this instant. Synchronous. One consistency point at a time. */
+  freeze(spec: CpSpec): ConsistencyPoint {
+    assert(this.running === undefined, 'a consistency point is under way')
+    assert(spec.cp > this.root.cp, 'consistency points are numbered upwards')
+    const parts: FrozenPart[] = []
+    for (const index of [...this.changedVolumes].sort((a, b) => a - b)) {
+      const volume = this.byIndex.get(index)!
+      parts.push({ volume, frozen: volume.freeze() })
+    }
+    this.changedVolumes.clear()
+    if (this.resyncing?.ready === true) this.mirrorState = 'joining'
+    const mirrored = this.mirrorState === 'mirrored' || this.mirrorState === 'joining'
+    const cp = new ConsistencyPoint(this, spec, parts, mirrored && this.partner?.failure === undefined)
+    this.dirtyBlocks -= cp.unplaced
+    this.running = cp
+    return cp
+  }
+
+  /**
+   * Takes in the devices of the other plex: 'mirrored' if their live root is known to be equal to ours, 'stale' to be filled by `resync`. Blank devices become
+   * a plex; those of another aggregate are refused.
+   */
+  async attachPlex(devices: readonly Device[], state: 'mirrored' | 'stale'): Promise<void> {
+    assert(this.partner === undefined, 'the other plex is attached')
+    assertSizes(this.layout, devices)
+    let info = await readPlex(this.env, devices)
+    if (info === undefined) {
+      if (state === 'mirrored') throw new AggregateError('BLANK', 'the other plex has no labels')
+      const { label } = this.own
+      const spec = { id: this.id, name: this.name, side: this.side, pairUid: label.pairUid }
+      await formatPlex(
+        this.env,
+        devices,
+        this.layout,
+        newLabels(spec, 1 - label.plex, 'resyncing', this.layout),
+      )
+      info = (await readPlex(this.env, devices))!
+    }
+    const { label } = this.own
+    const theirs = info.labels[0]!
+    if (theirs.aggregateId !== this.id || theirs.pairUid !== label.pairUid || theirs.plex === label.plex) {
+      throw new AggregateError('LABELS', `${devices[0]!.name} is not the other plex of ${this.id}`)
+    }
+    if (state === 'mirrored' && theirs.state !== 'complete') {
+      throw new AggregateError('RESYNCING', 'the other plex was never completed')
+    }
+    const partner = new Plex(this.env, info.devices, this.layout, [...info.labels], info.roots[0]?.slot)
+    this.partner = partner
+    this.mirrorState = state
+    if (state === 'mirrored') this.io.mirror = partner
+  }
+
+  /** The other plex takes no part from now on; a consistency point under way goes on without it. Its devices are not closed. */
+  detachPlex(): void {
+    this.partner = undefined
+    this.resyncing = undefined
+    this.io.mirror = undefined
+    this.mirrorState = 'none'
+  }
+
+  /**
+   * Copies everything in use to a stale plex. When it resolves the next consistency point goes to both plexes, and its two roots make them equal
+   * (`mirrorState` is 'mirrored' when that is complete). Rejects with ResyncCancelled, DeviceError.
+   */
+  async resync(options: ResyncOptions = {}): Promise<void> {
+    const { partner } = this
+    assert(partner !== undefined && this.mirrorState === 'stale', 'only a stale plex is resynced')
+    const resync = new Resync(this.env, this.own, partner, this.space)
+    this.resyncing = resync
+    this.mirrorState = 'resyncing'
+    const cancelled = (): boolean => this.resyncing !== resync || options.cancelled?.() === true
+    try {
+      await resync.run({ ...options, cancelled })
+    } catch (error) {
+      if (this.resyncing === resync) {
+        this.resyncing = undefined
+        this.mirrorState = 'stale'
+      }
+      throw error
+    }
+  }
+
+  /** Writes the live root to the other plex again, when it is not sure whether it got there. */
+  async resendRoot(): Promise<void> {
+    assert(this.partner !== undefined && this.rootBytes !== undefined, 'no root to send again')
+    await this.partner.writeRoot(this.rootBytes)
+  }
+
+  /** Sets the aggregate's properties, in the root from the next consistency point on. */
+  setProperties(properties: Json): void {
+    this.properties = properties
+  }
+
+  /** Memory that only a consistency point makes droppable. */
+  get dirtyBytes(): number {
+    return (this.dirtyBlocks + (this.running?.unplaced ?? 0)) * BLOCK_BYTES
+  }
+
+  /** Something changed since the last freeze. */
+  get isDirty(): boolean {
+    return this.changedVolumes.size > 0 || this.removed.length > 0
+  }
+
+  /** Blocks freed since the last complete consistency point: one more brings them back. */
+  get returningBlocks(): number {
+    let blocks = this.running?.freedSoFar ?? 0
+    for (const index of this.changedVolumes) blocks += this.byIndex.get(index)!.freedBlocks
+    return blocks
+  }
+
+  get freeBlocks(): number {
+    return Math.max(0, this.headroom(0) - this.releasingReserve)
+  }
+
+  sizes(): { readonly totalBytes: number; readonly usedBytes: number; readonly freeBytes: number } {
+    return {
+      totalBytes: (this.layout.data - 1) * BLOCK_BYTES,
+      usedBytes: (this.layout.data - 1 - this.space.free) * BLOCK_BYTES,
+      freeBytes: this.freeBlocks * BLOCK_BYTES,
+    }
+  }
+
+  fits(blocks: number, releasing = false): boolean {
+    return this.headroom(blocks) >= (releasing ? 0 : this.releasingReserve)
+  }
+
+  isUsable(pvbn: number): boolean {
+    return pvbn !== 0 && this.layout.exists(pvbn) && this.space.isBusy(pvbn)
+  }
+
+  dirtied(volume: { readonly index: number }, delta: number): void {
+    this.changedVolumes.add(volume.index)
+    this.dirtyBlocks += delta
+    this.cache.dirty(delta)
+  }
+
+  async catchUpMirror(): Promise<void> {
+    if (this.mirrorState !== 'joining' || this.resyncing === undefined) return
+    try {
+      await this.resyncing.finish()
+    } catch (error) {
+      this.mirrorFailed(error)
+    }
+  }
+
+  mirrorFailed(error: unknown): void {
+    const { partner } = this
+    if (partner?.fail(error) !== true) return
+    this.io.mirror = undefined
+    this.env.log('error', 'other plex failed', { aggregate: this.id, error })
+    ;(this.options.onMirrorFailed ?? NOTHING_MIRRORED)(partner.failure!)
+  }
+
+  groupWritten(group: number, mirrored: boolean): void {
+    if (!mirrored) this.resyncing?.mark(group)
+  }
+
+  committed(root: Root, bytes: Uint8Array): void {
+    this.root = { cp: root.cp, epoch: root.epoch, covers: root.covers, image: root.image }
+    this.rootBytes = bytes
+  }
+
+  completed(mirrored: boolean): void {
+    this.running = undefined
+    if (mirrored && this.mirrorState === 'joining' && this.partner?.failure === undefined) {
+      this.mirrorState = 'mirrored'
+      this.resyncing = undefined
+      this.io.mirror = this.partner
+    }
+    this.reckonReserve()
+  }
+
+  /** Forgets everything in memory. The devices stay open: they belong to whoever opened them. */
+  async close(): Promise<void> {
+    await this.io.settled()
+    for (const volume of this.byIndex.values()) volume.forget()
+    this.meta.forget()
+    this.io.forget()
+  }
+
+  private headroom(blocks: number): number {
+    const { running } = this
+    const dirty = this.dirtyBlocks + (running?.unplaced ?? 0) + blocks
+    const volumes = this.changedVolumes.size + 1
+    return (
+      this.space.free +
+      (running?.freedSoFar ?? 0) -
+      dirty -
+      this.metaReserve -
+      GROWTH_PER_VOLUME * volumes -
+      Math.ceil(dirty / GROWTH_SHARE)
+    )
+  }
+
+  private get releasingReserve(): number {
+    return Math.min(1024, Math.max(16, Math.floor(this.layout.data / RELEASING_SHARE)))
+  }
+
+  private reckonReserve(): void {
+    const full = (leaves: number): number => leaves + Math.ceil(leaves / SINGLE.fanout) + 2
+    let blocks =
+      full(Math.ceil(this.layout.end / OWNER_FANOUT)) + full(Math.ceil(this.layout.end / MAP_LEAF_BITS))
+    blocks += this.volumeTable.blocks
+    for (const volume of this.byIndex.values()) blocks += volume.container.blocks + volume.active.blocks
+    for (const volume of this.removed) blocks += volume.container.blocks + volume.active.blocks
+    this.metaReserve = blocks
+  }
+
+  private freeIndex(): number {
+    const taken = (index: number): boolean =>
+      this.byIndex.has(index) || this.removed.some(({ entry }) => entry.index === index)
+    for (let index = 1; index <= VOLUME_INDEX_MAX; index++) if (!taken(index)) return index
+    assert(false, 'no volume index left')
+    return 0
+  }
+
+  private enter(volume: FlexibleVolume<C>): void {
+    this.byIndex.set(volume.index, volume)
+    this.byId.set(volume.id, volume)
+  }
+
+  private async load(): Promise<void> {
+    await eachLeaf(this.activeMap, (index, leaf) => this.space.load(index, leaf))
+    this.space.reckon()
+    const entries: Uint8Array[] = []
+    await eachLeaf(this.volumeTable, (_, leaf) => entries.push(leaf))
+    for (const bytes of entries) {
+      const entry = decodeEntry(bytes)
+      if (entry === undefined)
+        throw new AggregateError('DAMAGED', 'an entry of the volume table makes no sense')
+      const volume = new FlexibleVolume<C>(this, entry, true)
+      if (entry.state === 'removing') {
+        const { active, container } = volume
+        this.removed.push({ entry, active, container, reclaimed: entry.reclaimed, emptied: false })
+        continue
+      }
+      await eachLeaf(volume.active, (index, leaf) => volume.numbers.load(index, leaf))
+      this.enter(volume)
+    }
+    for (const volume of this.byIndex.values())
+      volume.content = this.options.content(volume, volume.contentRoot)
+    this.reckonReserve()
+  }
+}
+
+async function eachLeaf(tree: Tree, visit: (index: number, leaf: Uint8Array) => void): Promise<void> {
+  for (let from = 0; ;) {
+    const start = from
+    const index = await loaded(() => tree.next(start))
+    if (index === undefined) return
+    visit(index, (await loaded(() => tree.get(index)))!)
+    from = index + 1
+  }
+}
+
+function assertSizes(layout: Layout, devices: readonly Device[]): void {
+  const fits =
+    devices.length === layout.devices.length &&
+    devices.every((device, i) => device.blocks >= layout.devices[i]!.blocks)
+  if (!fits) throw new AggregateError('SIZE', 'the devices of the plexes differ in number or size')
+}

@@ -1,0 +1,140 @@
+/**
+ * Blocks in memory, for all aggregates of a filer together, bounded in bytes.
+ *
+ * A buffer lives in the map of its home (a volume, the metafiles, the checksum blocks of an aggregate), where `get` finds it with one lookup. Clean
+ * ones also stand in one queue here and are dropped from its front, those that were used since they came there
+ * getting a second turn (CLOCK as a queue). Dirty buffers (fresh, frozen) stand in no queue and cannot be dropped; they count, so that much dirty
+ * memory leaves less for clean blocks, but never less than an eighth of the capacity.
+ *
+ * It does no I/O and knows no devices: dropping a clean buffer is forgetting it.
+ */
+import { BLOCK_BYTES } from '../env/device.ts'
+import type { BlockKind } from '../fs/block-store.ts'
+
+export const CLEAN = 0
+/** Allocated since the last freeze: may be changed. */
+export const FRESH = 1
+/** Part of the image that a consistency point is writing. */
+export const FROZEN = 2
+/** Freed: nobody finds it any more. */
+export const GONE = 3
+export type BufferState = typeof CLEAN | typeof FRESH | typeof FROZEN | typeof GONE
+
+export class BlockBuffer {
+  readonly home: Map<number, BlockBuffer>
+  /** Index of the volume; 0 for what belongs to the aggregate. */
+  readonly volume: number
+  readonly bn: number
+  readonly kind: BlockKind
+  readonly content: Uint8Array
+  state: BufferState
+  /** The place on disk; 0 until one is assigned. */
+  pvbn: number
+  /** Used since it came to the back of the queue. */
+  used = true
+  previous: BlockBuffer | undefined = undefined
+  next: BlockBuffer | undefined = undefined
+
+  constructor(
+    home: Map<number, BlockBuffer>,
+    volume: number,
+    bn: number,
+    kind: BlockKind,
+    content: Uint8Array,
+    state: BufferState,
+    pvbn: number,
+  ) {
+    this.home = home
+    this.volume = volume
+    this.bn = bn
+    this.kind = kind
+    this.content = content
+    this.state = state
+    this.pvbn = pvbn
+  }
+}
+
+export class BufferCache {
+  private capacityBlocks: number
+  private cleanBlocks = 0
+  private dirtyBlocks = 0
+  private first: BlockBuffer | undefined
+  private last: BlockBuffer | undefined
+  /** Since the start; misses are counted by who loads. */
+  evictions = 0
+
+  constructor(capacityBytes: number) {
+    this.capacityBlocks = Math.max(64, Math.floor(capacityBytes / BLOCK_BYTES))
+  }
+
+  get capacityBytes(): number {
+    return this.capacityBlocks * BLOCK_BYTES
+  }
+
+  resize(capacityBytes: number): void {
+    this.capacityBlocks = Math.max(64, Math.floor(capacityBytes / BLOCK_BYTES))
+    this.evict()
+  }
+
+  get cleanBytes(): number {
+    return this.cleanBlocks * BLOCK_BYTES
+  }
+
+  get dirtyBytes(): number {
+    return this.dirtyBlocks * BLOCK_BYTES
+  }
+
+  /** Blocks that became dirty (or, negative, no longer are). */
+  dirty(delta: number): void {
+    this.dirtyBlocks += delta
+    if (delta > 0) this.evict()
+  }
+
+  /** Takes in a clean buffer, which its home already holds. */
+  keep(buffer: BlockBuffer): void {
+    buffer.state = CLEAN
+    this.cleanBlocks += 1
+    this.push(buffer)
+    this.evict()
+  }
+
+  /** A clean buffer leaves the queue: its home forgets it, or it is about to be changed. */
+  remove(buffer: BlockBuffer): void {
+    this.cleanBlocks -= 1
+    this.unlink(buffer)
+  }
+
+  private evict(): void {
+    const room = Math.max(this.capacityBlocks - this.dirtyBlocks, this.capacityBlocks >> 3)
+    while (this.cleanBlocks > room) {
+      const buffer = this.first!
+      this.unlink(buffer)
+      if (buffer.used) {
+        buffer.used = false
+        this.push(buffer)
+        continue
+      }
+      this.cleanBlocks -= 1
+      this.evictions += 1
+      buffer.state = GONE
+      if (buffer.home.get(buffer.bn) === buffer) buffer.home.delete(buffer.bn)
+    }
+  }
+
+  private push(buffer: BlockBuffer): void {
+    buffer.previous = this.last
+    buffer.next = undefined
+    if (this.last === undefined) this.first = buffer
+    else this.last.next = buffer
+    this.last = buffer
+  }
+
+  private unlink(buffer: BlockBuffer): void {
+    if (buffer.previous === undefined) this.first = buffer.next
+    else buffer.previous.next = buffer.next
+    if (buffer.next === undefined) this.last = buffer.previous
+    else buffer.next.previous = buffer.previous
+    buffer.previous = undefined
+    buffer.next = undefined
+  }
+}

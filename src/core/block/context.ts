@@ -1,0 +1,115 @@
+/**
+ * The context of a data block: 32 bytes in its group's checksum block that say what the block is, so that rot, misdirected and lost
+ * writes show when it is read (docs/SPEC.md, 1.2).
+ */
+import type { Crc32 } from '../env/env.ts'
+import type { BlockKind } from '../fs/block-store.ts'
+import { getU16, getU32, getU48, putU16, putU32, putU48 } from '../fs/bytes.ts'
+
+export const CONTEXT_BYTES = 32
+const AT_NUMBER = 4
+const AT_VOLUME = 10
+const AT_GENERATION = 12
+const AT_KIND = 18
+const AT_PVBN = 20
+const AT_CHECK = 28
+
+const KIND_CODES: Readonly<Record<BlockKind, number>> = {
+  data: 1,
+  indirect: 2,
+  inode: 3,
+  directory: 4,
+  symlink: 5,
+  meta: 6,
+}
+const KINDS: readonly (BlockKind | undefined)[] = [
+  undefined,
+  'data',
+  'indirect',
+  'inode',
+  'directory',
+  'symlink',
+  'meta',
+]
+
+/** What a block must be: what its parent's pointer asks for. */
+export interface Identity {
+  /** Index of the volume; 0 for metafiles of the aggregate. */
+  readonly volume: number
+  /** VVBN, or PVBN for metafiles. */
+  readonly number: number
+  readonly kind: BlockKind
+}
+
+export interface Context extends Identity {
+  readonly crc: number
+  readonly generation: number
+  readonly pvbn: number
+}
+
+/** Writes the context of `content` into entry `slot` of a checksum block. */
+export function putContext(
+  crc32: Crc32,
+  checksums: Uint8Array,
+  slot: number,
+  volume: number,
+  number: number,
+  kind: BlockKind,
+  generation: number,
+  pvbn: number,
+  content: Uint8Array,
+): void {
+  const at = slot * CONTEXT_BYTES
+  putU32(checksums, at, crc32(content))
+  putU48(checksums, at + AT_NUMBER, number)
+  putU16(checksums, at + AT_VOLUME, volume)
+  putU48(checksums, at + AT_GENERATION, generation)
+  checksums[at + AT_KIND] = KIND_CODES[kind]
+  checksums[at + AT_KIND + 1] = 0
+  putU48(checksums, at + AT_PVBN, pvbn)
+  putU16(checksums, at + AT_PVBN + 6, 0)
+  putU32(checksums, at + AT_CHECK, crc32(checksums.subarray(at, at + AT_CHECK)))
+}
+
+/** The context in entry `slot`; undefined if it is damaged or was never written. */
+export function getContext(crc32: Crc32, checksums: Uint8Array, slot: number): Context | undefined {
+  const at = slot * CONTEXT_BYTES
+  const kind = KINDS[checksums[at + AT_KIND]!]
+  if (kind === undefined) return undefined
+  if (getU32(checksums, at + AT_CHECK) !== crc32(checksums.subarray(at, at + AT_CHECK))) return undefined
+  return {
+    crc: getU32(checksums, at),
+    number: getU48(checksums, at + AT_NUMBER),
+    volume: getU16(checksums, at + AT_VOLUME),
+    generation: getU48(checksums, at + AT_GENERATION),
+    kind,
+    pvbn: getU48(checksums, at + AT_PVBN),
+  }
+}
+
+/** True if the entry is whole, whatever it says; one never written counts as whole. */
+export function isEntryWhole(crc32: Crc32, checksums: Uint8Array, slot: number): boolean {
+  const at = slot * CONTEXT_BYTES
+  if (getU32(checksums, at + AT_CHECK) === crc32(checksums.subarray(at, at + AT_CHECK))) return true
+  return checksums.subarray(at, at + CONTEXT_BYTES).every((byte) => byte === 0)
+}
+
+/** True if `content` is the block that a pointer asks for, undamaged. */
+export function isGood(
+  crc32: Crc32,
+  checksums: Uint8Array,
+  slot: number,
+  identity: Identity,
+  pvbn: number,
+  content: Uint8Array,
+): boolean {
+  const context = getContext(crc32, checksums, slot)
+  return (
+    context !== undefined &&
+    context.volume === identity.volume &&
+    context.number === identity.number &&
+    context.kind === identity.kind &&
+    context.pvbn === pvbn &&
+    context.crc === crc32(content)
+  )
+}

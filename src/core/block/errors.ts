@@ -1,0 +1,25 @@
+/** Why an aggregate cannot be opened, or a plex not be attached. */
+export type AggregateErrorCode =
+  /** The devices have no labels: format them. */
+  | 'BLANK'
+  /** A mixture of devices, or devices of another aggregate. */
+  | 'LABELS'
+  /** A later format version. */
+  | 'VERSION'
+  /** The plex is being filled by a resync that did not end: its content must not be used. */
+  | 'RESYNCING'
+  /** Labels but no valid root. */
+  | 'NO_ROOT'
+  /** The devices are not as large as those of the other plex. */
+  | 'SIZE'
+  /** A metafile is damaged on every plex. */
+  | 'DAMAGED'
+
+export class AggregateError extends Error {
+  readonly code: AggregateErrorCode
+  constructor(code: AggregateErrorCode, message: string) {
+    super(message)
+    this.name = 'AggregateError'
+    this.code = code
+  }
+}

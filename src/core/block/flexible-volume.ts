@@ -1,0 +1,330 @@
+/**
+ * A flexible volume as the file layer's `BlockStore`: numbers are VVBNs, places are found through the hint in the parent or the container map.
+ *
+ * States of a buffer here: *fresh* (allocated since the last freeze, changeable) → *frozen* (in the image being written,
+ * immutable) → *clean* (written, may be dropped). Freeing a fresh block gives everything back at once; freeing any other notes it for
+ * the next consistency point, and its VVBN and PVBN are reusable when that is complete.
+ *
+ * It knows nothing of files. `content` is whatever lives in it (the file layer's FileSystem), made by a factory that the opener passes.
+ */
+import { BLOCK_BYTES } from '../env/device.ts'
+import { DamagedBlock, DUAL, Miss } from '../fs/block-store.ts'
+import type { BlockKind, BlockStore } from '../fs/block-store.ts'
+import { newTreeRoot, loaded, Tree } from '../fs/tree.ts'
+import { SINGLE } from '../fs/block-store.ts'
+import { getU48 } from '../fs/bytes.ts'
+import { assert } from '../std/assert.ts'
+import { BlockBuffer, CLEAN, FRESH, FROZEN, GONE } from './buffer-cache.ts'
+import type { Json } from './codec.ts'
+import { GROUP_BLOCKS } from './layout.ts'
+import { NumberMap } from './number-map.ts'
+import type { Pool } from './pool.ts'
+import type { VolumeEntry } from './volume-table.ts'
+
+/** VVBNs in a leaf of the container map. */
+export const CONTAINER_FANOUT = SINGLE.fanout
+export const CONTAINER_ENTRY_BYTES = 6
+const READ_AHEAD_MIN = 8
+
+export interface VolumeContent {
+  /** The file layer's root of the image as it is now. Called once per consistency point, at the freeze; it may still allocate. */
+  freeze(): Uint8Array
+}
+
+/** What one consistency point writes of a volume. */
+export interface FrozenVolume {
+  readonly blocks: BlockBuffer[]
+  /** VVBN and PVBN (0 if not known) by turns. */
+  readonly freed: number[]
+  /** What the volume table says of it, tree roots apart. */
+  readonly entry: Omit<VolumeEntry, 'active' | 'container'>
+}
+
+export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements BlockStore {
+  readonly format = DUAL
+  readonly index: number
+  readonly id: string
+  name: string
+  fsid: number
+  properties: Json
+  content!: C
+  /** Trees that only the consistency point changes; operations look into the container map. */
+  readonly activeRoot: Uint8Array
+  readonly containerRoot: Uint8Array
+  readonly container: Tree
+  readonly active: Tree
+  readonly numbers: NumberMap
+  private readonly pool: Pool
+  private readonly buffers = new Map<number, BlockBuffer>()
+  private readonly loading = new Map<number, Promise<void>>()
+  private readonly damaged = new Set<number>()
+  private quotaBlocks: number
+  private fresh: BlockBuffer[] = []
+  private freed: number[] = []
+  private lastRoot: Uint8Array
+  private touched = false
+  /** VVBNs in use by the active file system, fresh ones included, freed ones not. */
+  used: number
+  freshBlocks = 0
+  /** In the volume table on disk, or in the image being written. */
+  persistent: boolean
+  removed = false
+  private readAheadAt = 0
+  private readAhead = READ_AHEAD_MIN
+
+  constructor(pool: Pool, entry: VolumeEntry, persistent: boolean) {
+    this.pool = pool
+    this.index = entry.index
+    this.id = entry.id
+    this.name = entry.name
+    this.fsid = entry.fsid
+    this.properties = entry.properties
+    this.quotaBlocks = entry.quotaBlocks
+    this.used = entry.used
+    this.persistent = persistent
+    this.lastRoot = entry.contentRoot
+    this.activeRoot = entry.active ?? newTreeRoot(SINGLE)
+    this.containerRoot = entry.container ?? newTreeRoot(SINGLE)
+    this.container = new Tree(pool.meta, this.containerRoot, 'meta')
+    this.active = new Tree(pool.meta, this.activeRoot, 'meta')
+    this.numbers = new NumberMap(entry.quotaBlocks, entry.nextNumber)
+  }
+
+  get sizeBytes(): number {
+    return this.quotaBlocks * BLOCK_BYTES
+  }
+
+  get(bn: number, hint: number, kind: BlockKind): Uint8Array {
+    const buffer = this.buffers.get(bn)
+    if (buffer !== undefined) {
+      buffer.used = true
+      return buffer.content
+    }
+    if (this.damaged.delete(bn)) throw new DamagedBlock(bn)
+    throw new Miss(() => this.load(bn, hint, kind))
+  }
+
+  isFresh(bn: number): boolean {
+    return this.buffers.get(bn)?.state === FRESH
+  }
+
+  allocate(kind: BlockKind, content?: Uint8Array): BlockBuffer {
+    assert(content === undefined || content.length === BLOCK_BYTES, 'content of a block is 4096 bytes')
+    const bn = this.numbers.take()
+    const stale = this.buffers.get(bn)
+    if (stale !== undefined) this.discard(stale)
+    const buffer = new BlockBuffer(
+      this.buffers,
+      this.index,
+      bn,
+      kind,
+      content ?? new Uint8Array(BLOCK_BYTES),
+      FRESH,
+      0,
+    )
+    this.buffers.set(bn, buffer)
+    this.fresh.push(buffer)
+    this.freshBlocks += 1
+    this.used += 1
+    this.pool.dirtied(this, 1)
+    return buffer
+  }
+
+  free(bn: number): void {
+    if (this.loading.size > 0) this.loading.delete(bn)
+    this.used -= 1
+    const buffer = this.buffers.get(bn)
+    if (buffer?.state === FRESH) {
+      buffer.state = GONE
+      this.buffers.delete(bn)
+      this.freshBlocks -= 1
+      this.numbers.release(bn)
+      this.pool.dirtied(this, -1)
+      return
+    }
+    this.freed.push(bn, buffer?.pvbn ?? 0)
+    this.pool.dirtied(this, 0)
+    if (buffer !== undefined) this.discard(buffer)
+  }
+
+  canAllocate(blocks: number, releasing = false): boolean {
+    if (this.removed) return false
+    if (!releasing && this.used + blocks > this.quotaBlocks) return false
+    return this.pool.fits(blocks, releasing)
+  }
+
+  /** For FSSTAT: what the quota allows, and what of it is free, given the aggregate's free space. */
+  space(): { readonly totalBlocks: number; readonly freeBlocks: number } {
+    const free = Math.max(0, this.quotaBlocks - this.used)
+    return { totalBlocks: this.quotaBlocks, freeBlocks: Math.min(free, this.pool.freeBlocks) }
+  }
+
+  /** The next consistency point takes the content's root and the entry even if no block changed. */
+  touch(): void {
+    this.touched = true
+    this.pool.dirtied(this, 0)
+  }
+
+  resize(quotaBlocks: number): void {
+    this.quotaBlocks = quotaBlocks
+    this.numbers.resize(quotaBlocks)
+    this.touch()
+  }
+
+  /** Freed numbers, not yet in the hands of a consistency point. */
+  get freedBlocks(): number {
+    return this.freed.length / 2
+  }
+
+  get isDirty(): boolean {
+    return this.freshBlocks > 0 || this.freed.length > 0 || this.touched || !this.persistent
+  }
+
+  /** The image as of now; operations go on with nothing fresh. Synchronous. */
+  freeze(): FrozenVolume {
+    this.lastRoot = this.content.freeze()
+    const blocks = this.fresh.filter((buffer) => buffer.state === FRESH)
+    for (const buffer of blocks) buffer.state = FROZEN
+    const freed = this.freed
+    this.fresh = []
+    this.freed = []
+    this.freshBlocks = 0
+    this.touched = false
+    this.persistent = true
+    return { blocks, freed, entry: this.describe() }
+  }
+
+  /** What the volume table says of it, tree roots apart. */
+  describe(): Omit<VolumeEntry, 'active' | 'container'> {
+    return {
+      state: 'ordinary',
+      index: this.index,
+      id: this.id,
+      name: this.name,
+      fsid: this.fsid,
+      properties: this.properties,
+      quotaBlocks: this.quotaBlocks,
+      used: this.used,
+      nextNumber: this.numbers.cursor,
+      reclaimed: 0,
+      contentRoot: this.lastRoot,
+    }
+  }
+
+  /** The content's root in the last image. */
+  get contentRoot(): Uint8Array {
+    return this.lastRoot
+  }
+
+  /** The frozen block `bn` has its place: true if a pointer to it may carry it as a hint. 0 if it has none yet. */
+  placeOf(bn: number): number {
+    return this.buffers.get(bn)?.pvbn ?? 0
+  }
+
+  /** A frozen block is on disk. */
+  written(buffer: BlockBuffer): void {
+    this.pool.cache.dirty(-1)
+    if (buffer.state === FROZEN) this.pool.cache.keep(buffer)
+  }
+
+  /** Nothing of it is in memory any more; blocks that a consistency point is writing stay until it has. */
+  forget(): void {
+    for (const buffer of this.buffers.values()) this.discard(buffer)
+    this.pool.dirtied(this, -this.freshBlocks)
+    this.buffers.clear()
+    this.fresh = []
+    this.freed = []
+    this.freshBlocks = 0
+  }
+
+  /** The PVBN of a VVBN that is not fresh. Throws Miss. */
+  lookup(bn: number): number {
+    const leaf = this.container.get(Math.floor(bn / CONTAINER_FANOUT))
+    return leaf === undefined ? 0 : getU48(leaf, (bn % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
+  }
+
+  private discard(buffer: BlockBuffer): void {
+    if (buffer.state === CLEAN) this.pool.cache.remove(buffer)
+    buffer.state = GONE
+    this.buffers.delete(buffer.bn)
+  }
+
+  private load(bn: number, hint: number, kind: BlockKind): Promise<void> {
+    let loading = this.loading.get(bn)
+    if (loading === undefined) {
+      loading = this.fetch(bn, hint, kind)
+      this.loading.set(bn, loading)
+    }
+    return loading
+  }
+
+  private async fetch(bn: number, hint: number, kind: BlockKind): Promise<void> {
+    await Promise.resolve()
+    const mine = this.loading.get(bn)
+    let content: Uint8Array | undefined
+    let pvbn = hint
+    if (this.pool.isUsable(hint)) {
+      content = kind === 'data' ? await this.readRun(bn, hint) : undefined
+      content ??= await this.pool.io.read({ volume: this.index, number: bn, kind }, hint)
+    }
+    if (content === undefined && this.loading.get(bn) === mine) {
+      pvbn = await this.find(bn)
+      if (pvbn !== hint && this.pool.isUsable(pvbn)) {
+        content = kind === 'data' ? await this.readRun(bn, pvbn) : undefined
+        content ??= await this.pool.io.read({ volume: this.index, number: bn, kind }, pvbn)
+      }
+    }
+    // Freed meanwhile: what was read, or found damaged, is of no account.
+    if (this.loading.get(bn) !== mine) return
+    this.loading.delete(bn)
+    if (content === undefined) this.damaged.add(bn)
+    else this.keep(bn, kind, content, pvbn)
+  }
+
+  private async find(bn: number): Promise<number> {
+    try {
+      return await loaded(() => this.lookup(bn))
+    } catch (error) {
+      if (error instanceof DamagedBlock) return 0
+      throw error
+    }
+  }
+
+  private keep(bn: number, kind: BlockKind, content: Uint8Array, pvbn: number): void {
+    if (this.buffers.has(bn)) return
+    const buffer = new BlockBuffer(this.buffers, this.index, bn, kind, content, CLEAN, pvbn)
+    this.buffers.set(bn, buffer)
+    this.pool.cache.keep(buffer)
+  }
+
+  /**
+   * Reads a data block, and with it those behind it that a sequential reader wants next: the window doubles while misses follow one another. Those are
+   * kept only if the container map, in memory, confirms their place: a context alone may be older than its block's last use.
+   */
+  private async readRun(bn: number, pvbn: number): Promise<Uint8Array | undefined> {
+    const sequential = pvbn >= this.readAheadAt && pvbn <= this.readAheadAt + READ_AHEAD_MIN
+    this.readAhead = sequential ? Math.min(GROUP_BLOCKS, this.readAhead * 2) : READ_AHEAD_MIN
+    this.readAheadAt = pvbn + this.readAhead
+    const identity = { volume: this.index, number: bn, kind: 'data' as const }
+    const [run] = await Promise.all([
+      this.pool.io.readRun(identity, pvbn, this.readAhead),
+      sequential ? this.find(bn) : undefined,
+    ])
+    if (run === undefined) return undefined
+    for (const block of run.slice(1)) {
+      if (this.buffers.has(block.number) || this.loading.has(block.number)) continue
+      if (this.isConfirmed(block.number, block.pvbn))
+        this.keep(block.number, 'data', block.content, block.pvbn)
+    }
+    return run[0]!.content
+  }
+
+  private isConfirmed(bn: number, pvbn: number): boolean {
+    if (!this.numbers.isTaken(bn) || !this.pool.isUsable(pvbn)) return false
+    try {
+      return this.lookup(bn) === pvbn
+    } catch {
+      return false
+    }
+  }
+}

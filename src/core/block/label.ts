@@ -1,0 +1,100 @@
+/**
+ * Labels: what a device is, at both of its ends (docs/SPEC.md, 2). They decide which devices form a plex, and whether its content may be used.
+ */
+import { BLOCK_BYTES } from '../env/device.ts'
+import type { Device } from '../env/device.ts'
+import type { Crc32, Env } from '../env/env.ts'
+import { getU16, getU64, putU16, putU64 } from '../fs/bytes.ts'
+import { getString, isSealed, putString, seal } from './codec.ts'
+import { FORMAT_VERSION, LABEL_BLOCK } from './layout.ts'
+
+const MAGIC = 'TANDEMDV'
+
+export type PlexState = 'complete' | 'resyncing'
+
+export interface Label {
+  readonly plex: number
+  readonly state: PlexState
+  readonly generation: number
+  readonly position: number
+  readonly devices: number
+  /** Size of the device in blocks. */
+  readonly blocks: number
+  readonly firstPvbn: number
+  readonly dataBlocks: number
+  readonly incarnation: number
+  readonly pairUid: string
+  readonly aggregateId: string
+  readonly aggregateName: string
+  readonly side: string
+}
+
+export function encodeLabel(crc32: Crc32, label: Label): Uint8Array {
+  const bytes = new Uint8Array(BLOCK_BYTES)
+  putU16(bytes, 12, FORMAT_VERSION)
+  bytes[14] = label.plex
+  bytes[15] = label.state === 'complete' ? 0 : 1
+  putU64(bytes, 16, label.generation)
+  putU16(bytes, 24, label.position)
+  putU16(bytes, 26, label.devices)
+  putU64(bytes, 32, label.blocks)
+  putU64(bytes, 40, label.firstPvbn)
+  putU64(bytes, 48, label.dataBlocks)
+  putU64(bytes, 56, label.incarnation)
+  putString(bytes, 64, 64, label.pairUid)
+  putString(bytes, 128, 64, label.aggregateId)
+  putString(bytes, 192, 256, label.aggregateName)
+  putString(bytes, 448, 64, label.side)
+  seal(crc32, bytes, MAGIC)
+  return bytes
+}
+
+/** 'version': a label of a later format, which this program must not touch. */
+export function decodeLabel(crc32: Crc32, bytes: Uint8Array): Label | 'version' | undefined {
+  if (!isSealed(crc32, bytes, MAGIC)) return undefined
+  if (getU16(bytes, 12) !== FORMAT_VERSION) return 'version'
+  return {
+    plex: bytes[14]!,
+    state: bytes[15] === 0 ? 'complete' : 'resyncing',
+    generation: getU64(bytes, 16),
+    position: getU16(bytes, 24),
+    devices: getU16(bytes, 26),
+    blocks: getU64(bytes, 32),
+    firstPvbn: getU64(bytes, 40),
+    dataBlocks: getU64(bytes, 48),
+    incarnation: getU64(bytes, 56),
+    pairUid: getString(bytes, 64, 64),
+    aggregateId: getString(bytes, 128, 64),
+    aggregateName: getString(bytes, 192, 256),
+    side: getString(bytes, 448, 64),
+  }
+}
+
+/** The label of a device: the newer of its two copies; undefined if there is none. An end that cannot be read counts as none. */
+export async function readLabel(env: Env, device: Device): Promise<Label | 'version' | undefined> {
+  let found: Label | 'version' | undefined
+  for (const block of [LABEL_BLOCK, device.blocks - 1]) {
+    const bytes = new Uint8Array(BLOCK_BYTES)
+    try {
+      await device.read(block, bytes)
+    } catch (error) {
+      env.log('warn', 'label cannot be read', { device: device.name, block, error })
+      continue
+    }
+    const label = decodeLabel(env.crc32, bytes)
+    if (label === 'version') return label
+    if (label !== undefined && (found === undefined || label.generation > (found as Label).generation)) {
+      found = label
+    }
+  }
+  return found
+}
+
+/** Writes both copies, one after the other, each flushed: one of them is always whole. */
+export async function writeLabel(env: Env, device: Device, label: Label): Promise<void> {
+  const bytes = encodeLabel(env.crc32, label)
+  for (const block of [LABEL_BLOCK, device.blocks - 1]) {
+    await device.write(block, [bytes])
+    await device.flush()
+  }
+}

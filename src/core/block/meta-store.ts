@@ -1,0 +1,144 @@
+/**
+ * The aggregate's own metafiles as a `BlockStore`: numbers are PVBNs, assigned at once. Only a consistency point changes them, so *fresh* means
+ * allocated by the consistency point under way.
+ *
+ * Every allocation and every free is noted in order (`changes`), because the active map itself lies in such blocks: the consistency point works
+ * the notes into the maps until there are none left, which ends, since each leaf becomes fresh once.
+ */
+import { BLOCK_BYTES } from '../env/device.ts'
+import { Miss, DamagedBlock, SINGLE } from '../fs/block-store.ts'
+import type { BlockKind, BlockStore } from '../fs/block-store.ts'
+import type { BlockIo } from './block-io.ts'
+import { BlockBuffer, CLEAN, FRESH, FROZEN, GONE } from './buffer-cache.ts'
+import type { BufferCache } from './buffer-cache.ts'
+import type { SpaceMap } from './space-map.ts'
+
+export class MetaStore implements BlockStore {
+  readonly format = SINGLE
+  private readonly io: BlockIo
+  private readonly cache: BufferCache
+  private readonly space: SpaceMap
+  private readonly buffers = new Map<number, BlockBuffer>()
+  private readonly loading = new Map<number, Promise<void>>()
+  private readonly damaged = new Set<number>()
+  private fresh: BlockBuffer[] = []
+  /** PVBNs that came into use (positive) or went out of it (negative) and are not in the active map yet. */
+  changes: number[] = []
+  /** Fresh blocks whose owner entry is to be written. */
+  unowned: number[] = []
+  /** Blocks of the previous image that the new one does not use. */
+  freed: number[] = []
+
+  constructor(io: BlockIo, cache: BufferCache, space: SpaceMap) {
+    this.io = io
+    this.cache = cache
+    this.space = space
+  }
+
+  get(bn: number, _hint: number, kind: BlockKind): Uint8Array {
+    const buffer = this.buffers.get(bn)
+    if (buffer !== undefined) {
+      buffer.used = true
+      return buffer.content
+    }
+    if (this.damaged.delete(bn)) throw new DamagedBlock(bn)
+    throw new Miss(() => this.load(bn, kind))
+  }
+
+  isFresh(bn: number): boolean {
+    return this.buffers.get(bn)?.state === FRESH
+  }
+
+  allocate(kind: BlockKind, content?: Uint8Array): BlockBuffer {
+    const bn = this.space.take()
+    const stale = this.buffers.get(bn)
+    if (stale !== undefined && stale.state === CLEAN) this.cache.remove(stale)
+    const buffer = new BlockBuffer(
+      this.buffers,
+      0,
+      bn,
+      kind,
+      content ?? new Uint8Array(BLOCK_BYTES),
+      FRESH,
+      bn,
+    )
+    this.buffers.set(bn, buffer)
+    this.fresh.push(buffer)
+    this.changes.push(bn)
+    this.unowned.push(bn)
+    this.cache.dirty(1)
+    return buffer
+  }
+
+  free(bn: number): void {
+    this.loading.delete(bn)
+    const buffer = this.buffers.get(bn)
+    this.changes.push(-bn)
+    if (buffer?.state === FRESH) {
+      this.space.release(bn)
+      this.cache.dirty(-1)
+    } else {
+      this.freed.push(bn)
+      if (buffer !== undefined) this.cache.remove(buffer)
+    }
+    if (buffer !== undefined) {
+      buffer.state = GONE
+      this.buffers.delete(bn)
+    }
+  }
+
+  /** Metafiles have a reserve of their own; see Aggregate.fits. */
+  canAllocate(): boolean {
+    return true
+  }
+
+  /** The blocks of this consistency point, which nothing changes any more. */
+  freeze(): BlockBuffer[] {
+    const frozen = this.fresh.filter((buffer) => buffer.state === FRESH)
+    for (const buffer of frozen) buffer.state = FROZEN
+    this.fresh = []
+    return frozen
+  }
+
+  /** Fresh blocks so far. */
+  get freshBlocks(): number {
+    return this.fresh.length
+  }
+
+  written(buffer: BlockBuffer): void {
+    this.cache.dirty(-1)
+    this.cache.keep(buffer)
+  }
+
+  forget(): void {
+    for (const buffer of this.buffers.values()) if (buffer.state === CLEAN) this.cache.remove(buffer)
+    this.buffers.clear()
+  }
+
+  private load(bn: number, kind: BlockKind): Promise<void> {
+    let loading = this.loading.get(bn)
+    if (loading === undefined) {
+      loading = this.fetch(bn, kind)
+      this.loading.set(bn, loading)
+    }
+    return loading
+  }
+
+  private async fetch(bn: number, kind: BlockKind): Promise<void> {
+    await Promise.resolve()
+    const mine = this.loading.get(bn)
+    const content = this.io.layout.exists(bn)
+      ? await this.io.read({ volume: 0, number: bn, kind }, bn)
+      : undefined
+    if (this.loading.get(bn) !== mine) return
+    this.loading.delete(bn)
+    if (content === undefined) {
+      this.damaged.add(bn)
+      return
+    }
+    if (this.buffers.has(bn)) return
+    const buffer = new BlockBuffer(this.buffers, 0, bn, kind, content, CLEAN, bn)
+    this.buffers.set(bn, buffer)
+    this.cache.keep(buffer)
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * One full copy of an aggregate: its devices in order, on this filer or behind a channel. It moves blocks and keeps slot and labels; what is in
+ * them is checked by who asks.
+ */
+import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
+import type { Device } from '../env/device.ts'
+import type { Env } from '../env/env.ts'
+import { writeLabel } from './label.ts'
+import type { Label, PlexState } from './label.ts'
+import { DATA_START, ROOT_SLOTS } from './layout.ts'
+import type { Layout } from './layout.ts'
+import { nextSlot } from './root.ts'
+
+export class Plex {
+  readonly devices: readonly Device[]
+  readonly layout: Layout
+  private readonly env: Env
+  private labels: Label[]
+  /** The slot of the live root; undefined if the plex has none. */
+  slot: number | undefined
+  /** The first error of a write or flush: from then on the copy is out of date. */
+  failure: Error | undefined
+
+  constructor(
+    env: Env,
+    devices: readonly Device[],
+    layout: Layout,
+    labels: Label[],
+    slot: number | undefined,
+  ) {
+    this.env = env
+    this.devices = devices
+    this.layout = layout
+    this.labels = labels
+    this.slot = slot
+  }
+
+  get state(): PlexState {
+    return this.labels.every((label) => label.state === 'complete') ? 'complete' : 'resyncing'
+  }
+
+  get label(): Label {
+    return this.labels[0]!
+  }
+
+  /** Data blocks from `pvbn` on, all in one group. */
+  async readData(pvbn: number, into: Uint8Array): Promise<void> {
+    const { device, block } = this.layout.locate(pvbn)
+    await this.devices[device]!.read(block, into)
+  }
+
+  async readChecksums(group: number): Promise<Uint8Array> {
+    const { device, block } = this.layout.locateChecksums(group)
+    const bytes = new Uint8Array(BLOCK_BYTES)
+    await this.devices[device]!.read(block, bytes)
+    return bytes
+  }
+
+  /** A whole group, checksum block first. */
+  async readGroup(group: number): Promise<Uint8Array> {
+    const { device, block } = this.layout.locateChecksums(group)
+    const bytes = new Uint8Array((1 + this.layout.groupSize(group)) * BLOCK_BYTES)
+    await this.devices[device]!.read(block, bytes)
+    return bytes
+  }
+
+  write(device: number, block: number, chunks: readonly Uint8Array[]): Promise<void> {
+    return this.devices[device]!.write(block, chunks)
+  }
+
+  async flush(): Promise<void> {
+    await Promise.all(this.devices.map((device) => device.flush()))
+  }
+
+  /** Writes the root to the slot that does not hold the live one, and flushes it. */
+  async writeRoot(root: Uint8Array): Promise<void> {
+    const slot = nextSlot(this.slot)
+    await this.devices[0]!.write(slot, [root])
+    await this.devices[0]!.flush()
+    this.slot = slot
+  }
+
+  /** Makes both root slots empty: what the plex holds is no image any more. */
+  async clearRoots(): Promise<void> {
+    const empty = new Uint8Array(BLOCK_BYTES)
+    for (const slot of ROOT_SLOTS) await this.devices[0]!.write(slot, [empty])
+    await this.devices[0]!.flush()
+    this.slot = undefined
+  }
+
+  /** Changes the labels of all devices, one after the other. */
+  async relabel(change: Partial<Pick<Label, 'state' | 'incarnation' | 'plex'>>): Promise<void> {
+    for (const [i, device] of this.devices.entries()) {
+      const label = { ...this.labels[i]!, ...change, generation: this.labels[i]!.generation + 1 }
+      await writeLabel(this.env, device, label)
+      this.labels[i] = label
+    }
+  }
+
+  /** Notes the first failure; true if this is it. */
+  fail(error: unknown): boolean {
+    if (this.failure !== undefined) return false
+    this.failure = error instanceof Error ? error : new DeviceError('EIO', String(error))
+    return true
+  }
+}
+
+export interface LabelSpec {
+  readonly id: string
+  readonly name: string
+  readonly side: string
+  readonly pairUid: string
+}
+
+export function newLabels(spec: LabelSpec, plex: number, state: PlexState, layout: Layout): Label[] {
+  return layout.devices.map((place, position) => ({
+    plex,
+    state,
+    generation: 1,
+    position,
+    devices: layout.devices.length,
+    blocks: place.blocks,
+    firstPvbn: place.first,
+    dataBlocks: place.data,
+    incarnation: 0,
+    pairUid: spec.pairUid,
+    aggregateId: spec.id,
+    aggregateName: spec.name,
+    side: spec.side,
+  }))
+}
+
+/**
+ * Makes devices a new plex: empty roots, then labels. What lies in the groups stays: contexts mean something only for blocks in use.
+ */
+export async function formatPlex(
+  env: Env,
+  devices: readonly Device[],
+  layout: Layout,
+  labels: Label[],
+): Promise<Plex> {
+  const plex = new Plex(env, devices, layout, labels, undefined)
+  const empty = new Uint8Array(BLOCK_BYTES)
+  for (const [i, device] of devices.entries()) {
+    const area = Array.from({ length: DATA_START }, () => empty)
+    await device.write(0, area)
+    await device.write(device.blocks - 1, [empty])
+    await device.flush()
+    await writeLabel(env, device, labels[i]!)
+  }
+  return plex
+}

@@ -1,0 +1,20 @@
+/**
+ * What a flexible volume asks of its aggregate: shared space, metafiles, memory.
+ */
+import type { BlockIo } from './block-io.ts'
+import type { BufferCache } from './buffer-cache.ts'
+import type { MetaStore } from './meta-store.ts'
+
+export interface Pool {
+  readonly io: BlockIo
+  readonly cache: BufferCache
+  readonly meta: MetaStore
+  /** Blocks that files can still get. */
+  readonly freeBlocks: number
+  /** The volume has something for the next consistency point; `delta` fresh blocks more (or less). */
+  dirtied(volume: { readonly index: number }, delta: number): void
+  /** True if `blocks` further dirty blocks certainly get a place at the consistency point, with all the metadata that this costs. */
+  fits(blocks: number, releasing: boolean): boolean
+  /** A place that holds a block of the live image, or may: worth reading. */
+  isUsable(pvbn: number): boolean
+}

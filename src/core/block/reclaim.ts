@@ -1,0 +1,83 @@
+/**
+ * Gives back the blocks of removed volumes, a slice at each consistency point, so that removing a large volume makes none of them long.
+ *
+ * First every VVBN in use, in ascending order (`reclaimed` in the volume table says how far), then the volume's maps, then the entry.
+ */
+import { loaded, Tree, TRUNCATE_LIMIT_MIN } from '../fs/tree.ts'
+import { Miss } from '../fs/block-store.ts'
+import { getU48 } from '../fs/bytes.ts'
+import type { AggregateCore, RemovedVolume } from './aggregate-core.ts'
+import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './flexible-volume.ts'
+import type { LeafEditor } from './leaf-editor.ts'
+import { MAP_LEAF_BITS } from './space-map.ts'
+import { encodeEntry } from './volume-table.ts'
+
+const SLICE_BLOCKS = 16384
+
+/** One slice of the volumes that were removed before the freeze; PVBNs that it frees go to `freed`. */
+export async function reclaim(
+  core: AggregateCore,
+  removed: readonly RemovedVolume[],
+  table: LeafEditor,
+  freed: number[],
+): Promise<void> {
+  let budget = SLICE_BLOCKS
+  for (const volume of removed) {
+    if (budget <= 0) break
+    budget = await reclaimBlocks(core, volume, budget, freed)
+    const { index } = volume.entry
+    if (volume.emptied && budget > TRUNCATE_LIMIT_MIN) {
+      const done = (await empty(volume.container, budget)) && (await empty(volume.active, budget))
+      if (done) {
+        await table.punch(index)
+        core.removed.splice(core.removed.indexOf(volume), 1)
+        continue
+      }
+    }
+    const leaf = await table.edit(index)
+    encodeEntry({ ...volume.entry, state: 'removing', reclaimed: volume.reclaimed }, leaf)
+  }
+}
+
+async function reclaimBlocks(
+  core: AggregateCore,
+  volume: RemovedVolume,
+  slice: number,
+  freed: number[],
+): Promise<number> {
+  let budget = slice
+  while (!volume.emptied && budget > 0) {
+    const fbn = await loaded(() => volume.active.next(Math.floor(volume.reclaimed / MAP_LEAF_BITS)))
+    if (fbn === undefined) {
+      volume.emptied = true
+      break
+    }
+    const leaf = (await loaded(() => volume.active.get(fbn)))!.slice()
+    let number = Math.max(volume.reclaimed, fbn * MAP_LEAF_BITS)
+    for (; number < (fbn + 1) * MAP_LEAF_BITS && budget > 0; number++) {
+      const bit = number % MAP_LEAF_BITS
+      if ((leaf[bit >> 3]! & (1 << (bit & 7))) === 0) continue
+      const wanted = number
+      const places = await loaded(() => volume.container.get(Math.floor(wanted / CONTAINER_FANOUT)))
+      const pvbn = getU48(places!, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
+      core.meta.changes.push(-pvbn)
+      freed.push(pvbn)
+      budget -= 1
+    }
+    volume.reclaimed = number
+  }
+  return budget
+}
+
+/** Frees the blocks of a map, at most `limit` of them. */
+async function empty(map: Tree, limit: number): Promise<boolean> {
+  for (;;) {
+    try {
+      map.prepareTruncate(0, limit)
+      return map.truncate(0, limit)
+    } catch (error) {
+      if (!(error instanceof Miss)) throw error
+      await error.load()
+    }
+  }
+}

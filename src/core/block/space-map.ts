@@ -1,0 +1,131 @@
+/**
+ * Which PVBNs may be written: one bit per PVBN in memory, loaded from the active map when the aggregate is opened.
+ *
+ * A bit is set while the block is in use in the live root, in the image being written, or both; so a block freed by an image stays
+ * busy until that image's roots are durable (`release` is called then, not before). The bits of an image on disk are another matter: the consistency
+ * point keeps them in the active map.
+ *
+ * Allocation goes forward through the groups and takes all free blocks of one before the next, preferring groups with much free
+ * space while there are any: long runs make long writes, and few checksum blocks have to be rewritten.
+ */
+import { assert } from '../std/assert.ts'
+import { GROUP_BLOCKS } from './layout.ts'
+import type { Layout } from './layout.ts'
+
+/** Bits in a leaf of an active map. */
+export const MAP_LEAF_BITS = 32768
+const WORDS_PER_GROUP = GROUP_BLOCKS / 32
+/** A group with at least this many free blocks is taken at first sight. */
+const ROOMY = 64
+
+function bitsSet(word: number): number {
+  let w = word - ((word >>> 1) & 0x55555555)
+  w = (w & 0x33333333) + ((w >>> 2) & 0x33333333)
+  return Math.imul((w + (w >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24
+}
+
+export class SpaceMap {
+  private readonly layout: Layout
+  private readonly words: Uint32Array
+  private readonly bytes: Uint8Array
+  private readonly freeInGroup: Uint8Array
+  private readonly groups: number
+  private group = 0
+  private at = 0
+  private threshold = ROOMY
+  /** Blocks that can be allocated now. */
+  free = 0
+
+  constructor(layout: Layout) {
+    this.layout = layout
+    this.groups = layout.groups
+    const leaves = Math.ceil(layout.end / MAP_LEAF_BITS)
+    this.words = new Uint32Array((leaves * MAP_LEAF_BITS) / 32)
+    this.bytes = new Uint8Array(this.words.buffer)
+    this.freeInGroup = new Uint8Array(this.groups)
+    this.reckon()
+  }
+
+  /** Takes over leaf `index` of the active map; `reckon` follows when all are in. */
+  load(index: number, leaf: Uint8Array): void {
+    this.bytes.set(leaf, index * (MAP_LEAF_BITS / 8))
+  }
+
+  /** Counts anew; numbers that belong to no block, and PVBN 0, are busy for ever. */
+  reckon(): void {
+    this.free = 0
+    for (let group = 0; group < this.groups; group++) {
+      const size = this.layout.groupSize(group)
+      if (group === 0) this.setBit(0)
+      for (let i = size; i < GROUP_BLOCKS; i++) this.setBit(group * GROUP_BLOCKS + i)
+      let busy = 0
+      for (let w = 0; w < WORDS_PER_GROUP; w++) busy += bitsSet(this.words[group * WORDS_PER_GROUP + w]!)
+      this.freeInGroup[group] = GROUP_BLOCKS - busy
+      this.free += GROUP_BLOCKS - busy
+    }
+  }
+
+  isBusy(pvbn: number): boolean {
+    return pvbn < this.layout.end && (this.words[Math.floor(pvbn / 32)]! & (1 << (pvbn % 32))) !== 0
+  }
+
+  /** Busy blocks of a group, numbers that belong to no block apart. */
+  busyIn(group: number): number {
+    const never = GROUP_BLOCKS - this.layout.groupSize(group) + (group === 0 ? 1 : 0)
+    return GROUP_BLOCKS - this.freeInGroup[group]! - never
+  }
+
+  /** The next free PVBN, busy from now on. There is one: space was reserved. */
+  take(): number {
+    assert(this.free > 0, 'aggregate is full although space was reserved')
+    for (;;) {
+      while (this.at < GROUP_BLOCKS) {
+        const index = this.group * WORDS_PER_GROUP + (this.at >> 5)
+        const open = ~this.words[index]! & (0xffffffff << (this.at & 31))
+        if (open === 0) {
+          this.at = (this.at | 31) + 1
+          continue
+        }
+        const bit = 31 - Math.clz32(open & -open)
+        this.words[index]! |= 1 << bit
+        this.at = (this.at & ~31) + bit + 1
+        this.free -= 1
+        this.freeInGroup[this.group]! -= 1
+        return this.group * GROUP_BLOCKS + (this.at - 1)
+      }
+      this.nextGroup()
+    }
+  }
+
+  /** A block may be written again. */
+  release(pvbn: number): void {
+    assert(this.isBusy(pvbn), 'released a block that is free')
+    this.words[Math.floor(pvbn / 32)]! &= ~(1 << (pvbn % 32))
+    this.free += 1
+    this.freeInGroup[Math.floor(pvbn / GROUP_BLOCKS)]! += 1
+  }
+
+  /** Before a consistency point: look for roomy groups again. */
+  relax(): void {
+    this.threshold = Math.min(ROOMY, this.threshold * 2)
+  }
+
+  private setBit(pvbn: number): void {
+    this.words[Math.floor(pvbn / 32)]! |= 1 << (pvbn % 32)
+  }
+
+  private nextGroup(): void {
+    this.at = 0
+    for (;;) {
+      for (let step = 1; step <= this.groups; step++) {
+        const group = (this.group + step) % this.groups
+        if (this.freeInGroup[group]! >= this.threshold) {
+          this.group = group
+          return
+        }
+      }
+      assert(this.threshold > 1, 'free blocks are counted but not found')
+      this.threshold >>= 1
+    }
+  }
+}

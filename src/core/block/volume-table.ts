@@ -1,0 +1,81 @@
+/**
+ * Entries of the volume table: one block per volume (docs/SPEC.md, 5).
+ */
+import { BLOCK_BYTES } from '../env/device.ts'
+import { SINGLE } from '../fs/block-store.ts'
+import { getU16, getU64, putU16, putU64 } from '../fs/bytes.ts'
+import { isTreeRoot, TREE_ROOT_BYTES } from '../fs/tree.ts'
+import { assert } from '../std/assert.ts'
+import { getJson, getString, putJson, putString } from './codec.ts'
+import type { Json } from './codec.ts'
+
+export const VOLUME_INDEX_MAX = 65535
+export const CONTENT_ROOT_BYTES_MAX = 1024
+const FLEXIBLE = 1
+const AT_ACTIVE = 384
+const AT_CONTAINER = 512
+const AT_CONTENT = 640
+const AT_PROPERTIES = 1664
+
+export interface VolumeEntry {
+  readonly state: 'ordinary' | 'removing'
+  readonly index: number
+  readonly id: string
+  readonly name: string
+  readonly fsid: number
+  readonly properties: Json
+  readonly quotaBlocks: number
+  readonly used: number
+  readonly nextNumber: number
+  /** While being removed: VVBNs below it are freed. */
+  readonly reclaimed: number
+  /** Empty for a volume that was never frozen. */
+  readonly contentRoot: Uint8Array
+  readonly active: Uint8Array | undefined
+  readonly container: Uint8Array | undefined
+}
+
+export function encodeEntry(entry: VolumeEntry, bytes: Uint8Array): void {
+  assert(entry.contentRoot.length <= CONTENT_ROOT_BYTES_MAX, 'root of a volume too large')
+  bytes.fill(0)
+  bytes[0] = entry.state === 'ordinary' ? 1 : 2
+  bytes[1] = FLEXIBLE
+  putU16(bytes, 2, entry.index)
+  putU64(bytes, 8, entry.quotaBlocks)
+  putU64(bytes, 16, entry.fsid)
+  putU64(bytes, 24, entry.used)
+  putU64(bytes, 32, entry.nextNumber)
+  putU64(bytes, 40, entry.reclaimed)
+  putU16(bytes, 48, entry.contentRoot.length)
+  putString(bytes, 64, 64, entry.id)
+  putString(bytes, 128, 256, entry.name)
+  if (entry.active !== undefined) bytes.set(entry.active, AT_ACTIVE)
+  if (entry.container !== undefined) bytes.set(entry.container, AT_CONTAINER)
+  bytes.set(entry.contentRoot, AT_CONTENT)
+  putJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES, entry.properties)
+}
+
+/** Undefined if it makes no sense, although its checksum held. */
+export function decodeEntry(bytes: Uint8Array): VolumeEntry | undefined {
+  const state = bytes[0] === 1 ? 'ordinary' : bytes[0] === 2 ? 'removing' : undefined
+  const length = getU16(bytes, 48)
+  const properties = getJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES)
+  if (state === undefined || bytes[1] !== FLEXIBLE || properties === undefined) return undefined
+  if (length > CONTENT_ROOT_BYTES_MAX) return undefined
+  if (!isTreeRoot(SINGLE, bytes, AT_ACTIVE) || !isTreeRoot(SINGLE, bytes, AT_CONTAINER)) return undefined
+  return {
+    state,
+    index: getU16(bytes, 2),
+    id: getString(bytes, 64, 64),
+    name: getString(bytes, 128, 256),
+    fsid: getU64(bytes, 16),
+    properties,
+    quotaBlocks: getU64(bytes, 8),
+    used: getU64(bytes, 24),
+    nextNumber: getU64(bytes, 32),
+    reclaimed: getU64(bytes, 40),
+    contentRoot: bytes.slice(AT_CONTENT, AT_CONTENT + length),
+    active: bytes.slice(AT_ACTIVE, AT_ACTIVE + TREE_ROOT_BYTES),
+    container: bytes.slice(AT_CONTAINER, AT_CONTAINER + TREE_ROOT_BYTES),
+  }
+}
