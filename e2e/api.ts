@@ -1,12 +1,12 @@
 /**
- * `make api`: the operator's suites (`*.api.ts anywhere in src`) against a real kube-apiserver, and everything that we ship
+ * `make api`: the operator's suites (every `*.api.ts` in src) against a real kube-apiserver, and everything that we ship
  * (manifests/, crds/) through that server's own validation. The server is started here and ends here (or with us).
  *
  * A suite finds the server by KUBECONFIG; with KUBECONFIG already set to a cluster of yours and TANDEM_API_EXTERNAL=1 no server is
  * started and the suites run there. Kubernetes 1.20.2 unless KUBEBUILDER_ASSETS names newer programs.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { attempt, run } from './lib/process.ts'
@@ -27,7 +27,8 @@ interface Server {
 async function startServer(): Promise<Server> {
   // A killed run's server ended with it (quick.sh run), only its folder may be left.
   await sweep('api')
-  const folder = join(stateFolder('api'), 'server')
+  const state = stateFolder('api')
+  const folder = join(state, 'server')
   const child = spawn(quick, ['run', folder, String(await freePorts(3))], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
@@ -42,7 +43,7 @@ async function startServer(): Promise<Server> {
     stop: async () => {
       child.stdin.end()
       await over
-      await sweep('api')
+      rmSync(state, { recursive: true, force: true })
     },
   }
 }
