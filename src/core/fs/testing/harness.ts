@@ -1,9 +1,11 @@
 /** A volume over a memory store, with a journal that keeps its records in memory: for tests of the file layer. */
 import { crc32 } from 'node:zlib'
+import { assert } from '../../std/assert.ts'
 import { isPromise } from '../../std/maybe.ts'
 import type { MaybePromise } from '../../std/maybe.ts'
 import type { Caller, Result } from '../../vfs/vfs.ts'
 import type { PointerFormat } from '../block-store.ts'
+import { checkFileSystem } from '../check.ts'
 import type { Journal } from '../journal.ts'
 import { FileSystem } from '../volume.ts'
 import { MemoryStore } from './memory-store.ts'
@@ -91,4 +93,18 @@ export async function good<T>(result: MaybePromise<Result<T>>): Promise<T> {
 export async function statusOf(result: MaybePromise<Result<unknown>>): Promise<string> {
   const value = await result
   return value.ok ? 'OK' : value.status
+}
+
+/** What the checker says of an image, and of its blocks: each used once, none lost. */
+export async function problemsOf(store: MemoryStore, root: Uint8Array): Promise<string[]> {
+  const problems: string[] = []
+  const blocks = new Set<number>()
+  for await (const problem of checkFileSystem(store, root, ({ bn }) => {
+    assert(!blocks.has(bn), `block ${bn} is used twice`)
+    blocks.add(bn)
+  })) {
+    problems.push(problem)
+  }
+  for (const bn of store.numbers()) if (!blocks.has(bn)) problems.push(`block ${bn} is lost`)
+  return problems
 }
