@@ -1,0 +1,126 @@
+/**
+ * Identity on the wire: mutual TLS in which the name that counts is the certificate's URI (`tandem://…`), never the host,
+ * for pods' addresses come and go. New connections use the certificate of the moment; running ones are left alone.
+ *
+ * Not here: making certificates (edge/pki.ts).
+ */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createSecureContext } from 'node:tls'
+import type { PeerCertificate } from 'node:tls'
+import { credentials, experimental } from '@grpc/grpc-js'
+import type { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js'
+
+/** All PEM. */
+export interface TlsMaterial {
+  readonly ca: string
+  readonly certificate: string
+  readonly key: string
+}
+
+/** Where certificates come from; asked whenever a connection is made, and every so often by servers. */
+export interface TlsSource {
+  current(): TlsMaterial
+}
+
+/** A directory as a Secret is mounted: ca.crt, tls.crt, tls.key. What cannot be read or used leaves the last good one in force. */
+export class TlsFiles implements TlsSource {
+  readonly #directory: string
+  #good: TlsMaterial | undefined
+
+  constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  current(): TlsMaterial {
+    const read = (name: string) => readFileSync(join(this.#directory, name), 'utf8')
+    try {
+      const fresh = { ca: read('ca.crt'), certificate: read('tls.crt'), key: read('tls.key') }
+      if (this.#good !== undefined && sameMaterial(fresh, this.#good)) return this.#good
+      // Caught between two files of one renewal, key and certificate do not match: the next call finds both.
+      createSecureContext({ ca: fresh.ca, cert: fresh.certificate, key: fresh.key })
+      this.#good = fresh
+    } catch (error) {
+      if (this.#good === undefined) throw error
+    }
+    return this.#good
+  }
+}
+
+export function sameMaterial(a: TlsMaterial, b: TlsMaterial): boolean {
+  return a.ca === b.ca && a.certificate === b.certificate && a.key === b.key
+}
+
+/** The tandem:// names in a certificate. Quoted entries, which hold what could deceive a reader of commas, are none. */
+export function uriNames(certificate: Pick<PeerCertificate, 'subjectaltname'>): readonly string[] {
+  return (certificate.subjectaltname ?? '')
+    .split(', ')
+    .filter((entry) => entry.startsWith('URI:tandem://'))
+    .map((entry) => entry.slice('URI:'.length))
+}
+
+/** For a connection to be made now, to a server that `allowed` names. */
+export function clientCredentials(source: TlsSource, allowed: (uri: string) => boolean): ChannelCredentials {
+  const { ca, certificate, key } = source.current()
+  return credentials.createSsl(Buffer.from(ca), Buffer.from(key), Buffer.from(certificate), {
+    checkServerIdentity: (_host, presented) => {
+      const names = uriNames(presented)
+      if (names.some(allowed)) return undefined
+      return new Error(`server's certificate names ${names.join(', ') || 'nobody'}, who is not expected here`)
+    },
+  })
+}
+
+/** For a server; looks for a new certificate every `refreshMs`. Only who has one of our CA gets as far as a call. */
+export class RefreshedServerCredentials {
+  readonly credentials: ServerCredentials
+  readonly #source: TlsSource
+  readonly #timer: NodeJS.Timeout
+  #material: TlsMaterial
+  #identityListeners = new Set<experimental.IdentityCertificateUpdateListener>()
+  #caListeners = new Set<experimental.CaCertificateUpdateListener>()
+
+  constructor(source: TlsSource, refreshMs: number) {
+    this.#source = source
+    this.#material = source.current()
+    // Told later than asked: grpc-js asks before it can take an answer.
+    const provider: experimental.CertificateProvider = {
+      addCaCertificateListener: (listener) => {
+        this.#caListeners.add(listener)
+        queueMicrotask(() => listener({ caCertificate: Buffer.from(this.#material.ca) }))
+      },
+      removeCaCertificateListener: (listener) => {
+        this.#caListeners.delete(listener)
+      },
+      addIdentityCertificateListener: (listener) => {
+        this.#identityListeners.add(listener)
+        queueMicrotask(() => listener(this.#identity()))
+      },
+      removeIdentityCertificateListener: (listener) => {
+        this.#identityListeners.delete(listener)
+      },
+    }
+    this.credentials = experimental.createCertificateProviderServerCredentials(provider, provider, true)
+    this.#timer = setInterval(() => this.refresh(), refreshMs)
+    this.#timer.unref()
+  }
+
+  refresh(): void {
+    const fresh = this.#source.current()
+    if (sameMaterial(fresh, this.#material)) return
+    this.#material = fresh
+    for (const listener of this.#caListeners) listener({ caCertificate: Buffer.from(fresh.ca) })
+    for (const listener of this.#identityListeners) listener(this.#identity())
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  #identity(): experimental.IdentityCertificateUpdate {
+    return {
+      certificate: Buffer.from(this.#material.certificate),
+      privateKey: Buffer.from(this.#material.key),
+    }
+  }
+}
