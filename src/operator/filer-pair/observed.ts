@@ -1,0 +1,42 @@
+/** Everything that a plan for one pair is made from: what the API has and what the filers said. */
+import type { FilerStatus } from '../../api/v1alpha1/filer-config.ts'
+import type { KubeObject, Resource } from '../../edge/kube/api.ts'
+
+export interface FilerReport {
+  /** Last status, while the filer answers. */
+  readonly status: FilerStatus | undefined
+  /** How long it has not answered although its pod runs. */
+  readonly silentMs: number
+  readonly silentReason: string
+}
+
+/** Objects in the pair's namespace that carry its label, whoever made them. */
+export interface Objects {
+  get(resource: Resource, name: string): KubeObject | undefined
+  of(resource: Resource): readonly KubeObject[]
+}
+
+export interface Observed {
+  readonly namespace: string
+  readonly name: string
+  readonly pair: KubeObject | undefined
+  /** FilerVolumes that name the pair (or did when they were accepted). */
+  readonly volumes: readonly KubeObject[]
+  readonly objects: Objects
+  /** The Lease of the pair's name, whoever made it. */
+  readonly lease: KubeObject | undefined
+  /** Kind and name of objects that the pair needs and that are somebody else's. */
+  readonly foreign: readonly string[]
+  readonly reports: ReadonlyMap<string, FilerReport>
+  readonly certificatesDue: { readonly authority: boolean; readonly filers: readonly string[] }
+  /** Names; undefined where the API has no such kind or does not tell. */
+  readonly storageClasses: ReadonlySet<string> | undefined
+  /** The version of PodDisruptionBudget that the server has. */
+  readonly budgets: Resource | undefined
+  /** Image of the operator. */
+  readonly image: string
+  readonly namespaceTerminating: boolean
+  readonly nowMs: number
+  /** When the status of an object (by uid) was last written by this process. */
+  statusWrittenMs(uid: string): number
+}

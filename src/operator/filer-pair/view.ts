@@ -1,0 +1,76 @@
+/**
+ * What the two filers report, as one picture. Of a side the newest epoch speaks, and within it the owner; of an interconnect the worse
+ * of two views; of what lies in an aggregate the filer that serves it.
+ */
+import type { FilerStatus } from '../../api/v1alpha1/filer-config.ts'
+
+export type SideReport = FilerStatus['sides'][number]
+export type AggregateReport = FilerStatus['aggregates'][number]
+export type VolumeReport = FilerStatus['volumes'][number]
+export type LinkReport = FilerStatus['interconnects'][number]
+
+export interface PairView {
+  /** By filer that answered. */
+  readonly filers: ReadonlyMap<string, FilerStatus>
+  readonly sides: ReadonlyMap<string, SideReport>
+  readonly links: readonly LinkReport[]
+  readonly lastTakeover: FilerStatus['lastTakeover']
+  /** Highest generation of the desired state that any filer knows. */
+  readonly generation: number
+  readonly voteReachable: boolean
+  /** From the filer that serves the side. */
+  aggregate(side: string, name: string): AggregateReport | undefined
+  volume(id: string): VolumeReport | undefined
+  readonly volumes: readonly VolumeReport[]
+}
+
+const linkOrder = ['Up', 'Slow', 'Down'] as const
+
+export function viewOf(reports: readonly FilerStatus[]): PairView {
+  const filers = new Map(reports.map((r) => [r.filer, r]))
+  const sides = new Map<string, SideReport>()
+  for (const report of reports)
+    for (const side of report.sides) {
+      const known = sides.get(side.side)
+      if (known === undefined || speaksBefore(side, known)) sides.set(side.side, side)
+    }
+  const links = new Map<string, LinkReport>()
+  for (const report of reports)
+    for (const link of report.interconnects) {
+      const known = links.get(link.name)
+      if (known === undefined) links.set(link.name, link)
+      else {
+        const worse = linkOrder.indexOf(link.state) > linkOrder.indexOf(known.state) ? link : known
+        const addresses = [...new Set([...known.addresses, ...link.addresses])].sort()
+        const roundTripMicroseconds = Math.max(link.roundTripMicroseconds, known.roundTripMicroseconds)
+        links.set(link.name, { ...worse, addresses, roundTripMicroseconds })
+      }
+    }
+  const takeovers = reports.flatMap((r) => (r.lastTakeover === null ? [] : [r.lastTakeover]))
+  const owner = (side: string) => filers.get(sides.get(side)?.owner ?? '')
+  const volumes = new Map<string, VolumeReport>()
+  for (const report of reports)
+    for (const volume of report.volumes)
+      if (!volumes.has(volume.id) || owner(volume.side) === report) volumes.set(volume.id, volume)
+  return {
+    filers,
+    sides,
+    links: [...links.values()],
+    lastTakeover: takeovers.sort((x, y) => y.time.localeCompare(x.time))[0] ?? null,
+    generation: Math.max(0, ...reports.map((r) => r.generation)),
+    voteReachable: reports.every((r) => r.voteReachable),
+    aggregate: (side, name) => owner(side)?.aggregates.find((a) => a.name === name),
+    volume: (id) => volumes.get(id),
+    volumes: [...volumes.values()],
+  }
+}
+
+function speaksBefore(a: SideReport, b: SideReport): boolean {
+  if (a.epoch !== b.epoch) return a.epoch > b.epoch
+  return a.role === 'Owner' && b.role !== 'Owner'
+}
+
+/** One number for the whole pair that grows with every change of any side. */
+export function pairEpoch(view: PairView): number {
+  return [...view.sides.values()].reduce((sum, side) => sum + side.epoch, 0)
+}

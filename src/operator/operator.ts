@@ -1,0 +1,252 @@
+/**
+ * The operator: informers → keyed queue → observe, plan, execute, one pair at a time. Level-triggered: a pass looks at everything the
+ * pair has and makes it as it should be, whatever woke it. It runs against an API server and against the embedded store alike.
+ */
+import type { KubeApi, KubeObject, Resource } from '../edge/kube/api.ts'
+import { KubeError } from '../edge/kube/api.ts'
+import {
+  BUDGETS_V1,
+  BUDGETS_V1BETA1,
+  CLAIMS,
+  FILER_PAIRS,
+  FILER_VOLUMES,
+  LEASES,
+  NAMESPACES,
+  PODS,
+  STORAGE_CLASSES,
+} from '../edge/kube/resources.ts'
+import { filerUri } from '../edge/pki.ts'
+import { filerPair } from '../api/v1alpha1/filer-pair.ts'
+import type { FilerPairSpec } from '../api/v1alpha1/filer-pair.ts'
+import { accept } from './accept.ts'
+import type { AdminConnector, AdminTarget } from './admin-client.ts'
+import { Certificates } from './certificates.ts'
+import { FilerLinks } from './filer-links.ts'
+import type { AcceptedPair } from './filer-pair/objects.ts'
+import type { Objects, Observed } from './filer-pair/observed.ts'
+import { plan } from './filer-pair/plan.ts'
+import { PORTS, namesOf } from './names.ts'
+import { Cache } from './runtime/cache.ts'
+import { MANAGER, execute } from './runtime/executor.ts'
+import { KeyedQueue } from './runtime/queue.ts'
+
+export interface OperatorOptions {
+  readonly api: KubeApi
+  readonly connect: AdminConnector
+  /** Image of filers whose pair names none. */
+  readonly image: string
+  /** undefined: all. */
+  readonly namespaces?: readonly string[]
+  readonly workers?: number
+  readonly log: (message: string) => void
+  /** After each pass; for metrics and tests. */
+  readonly onPass?: (
+    key: string,
+    result: { readonly writes: number; readonly seconds: number; readonly error?: unknown },
+  ) => void
+}
+
+const CLASSES_KEPT_MS = 5000
+const CLASSES_AGAIN_MS = 10_000
+
+export class Operator {
+  readonly #options: OperatorOptions
+  readonly #queue: KeyedQueue
+  readonly #links: FilerLinks
+  readonly #certificates = new Certificates()
+  readonly #foreign = new Map<string, readonly string[]>()
+  readonly #statusWrittenMs = new Map<string, number>()
+  #cache: Cache | undefined
+  #budgets: Resource | undefined
+  #classes: { readonly atMs: number; readonly names: Promise<ReadonlySet<string> | undefined> } | undefined
+
+  constructor(options: OperatorOptions) {
+    this.#options = options
+    this.#links = new FilerLinks(options.connect, (key) => this.#queue.add(key))
+    this.#queue = new KeyedQueue({
+      workers: options.workers ?? 8,
+      work: (key) => this.#pass(key),
+      onError: (key, error, againInMs) => {
+        // Somebody else wrote between our read and our write: no news.
+        if (error instanceof KubeError && error.code === 409) return
+        options.log(`${key}: ${(error as Error).message}; again in ${Math.round(againInMs)} ms`)
+      },
+    })
+  }
+
+  /** Resolves when everything has been listed and each pair has been looked at once. */
+  async start(): Promise<void> {
+    const { api, namespaces, log } = this.#options
+    this.#budgets = await budgetsOf(api, namespaces?.[0])
+    this.#cache = new Cache(api, {
+      namespaces,
+      budgets: this.#budgets,
+      // Before everything is listed, what is missing may only not have been read yet.
+      onPair: (key) => {
+        if (synced) this.#queue.add(key)
+      },
+      onError: (resource, error) => log(`watching ${resource.plural}: ${(error as Error).message}`),
+    })
+    let synced = false
+    await this.#cache.start()
+    synced = true
+    for (const key of this.#cache.keys()) this.#queue.add(key)
+    await this.#queue.idle()
+  }
+
+  /** Resolves when nothing is waiting to be looked at. */
+  idle(): Promise<void> {
+    return this.#queue.idle()
+  }
+
+  async stop(): Promise<void> {
+    await this.#queue.stop()
+    this.#links.stop()
+    await this.#cache?.stop()
+  }
+
+  async #pass(key: string): Promise<void> {
+    const startMs = performance.now()
+    const seconds = (): number => (performance.now() - startMs) / 1000
+    try {
+      const writes = await this.#reconcile(key)
+      this.#options.onPass?.(key, { writes, seconds: seconds() })
+    } catch (error) {
+      this.#options.onPass?.(key, { writes: 0, seconds: seconds(), error })
+      throw error
+    }
+  }
+
+  async #reconcile(key: string): Promise<number> {
+    const slash = key.indexOf('/')
+    const namespace = key.slice(0, slash)
+    const name = key.slice(slash + 1)
+    const objects = this.#cache!.objects(key)
+    const pair = objects.get(FILER_PAIRS, name)
+    const volumes = objects.of(FILER_VOLUMES)
+    if (pair === undefined && volumes.length === 0) {
+      this.#links.keep(key, new Map())
+      this.#certificates.forget(key)
+      this.#foreign.delete(key)
+      return 0
+    }
+    const accepted = pair === undefined ? undefined : inForce(namespace, pair)
+    const nowMs = Date.now()
+    await this.#keepLinks(key, objects, accepted, nowMs)
+    const leaving = [pair, ...volumes].some((o) => o?.metadata.deletionTimestamp !== undefined)
+    const pendingClaims = objects
+      .of(CLAIMS)
+      .some((c) => (c['status'] as { phase?: string })?.phase === 'Pending')
+    const observed: Observed = {
+      namespace,
+      name,
+      pair,
+      volumes,
+      objects,
+      lease: pair === undefined ? undefined : await this.#find(LEASES, namespace, namesOf(name).lease),
+      foreign: this.#foreign.get(key) ?? [],
+      reports: this.#links.reports(key),
+      certificatesDue:
+        accepted === undefined
+          ? { authority: false, filers: [] }
+          : await this.#certificates.due(key, objects, accepted, nowMs),
+      storageClasses: pendingClaims ? await this.#storageClasses() : undefined,
+      budgets: this.#budgets,
+      image: this.#options.image,
+      namespaceTerminating: leaving && (await this.#isTerminating(namespace)),
+      nowMs,
+      statusWrittenMs: (uid) => this.#statusWrittenMs.get(uid) ?? 0,
+    }
+    const { actions, againInMs } = plan(observed)
+    const uids = new Map(
+      [pair, ...volumes].flatMap((o) =>
+        o === undefined ? [] : [[`${o.kind}/${o.metadata.name}`, o.metadata.uid ?? ''] as const],
+      ),
+    )
+    const outcome = await execute(actions, uids, {
+      api: this.#options.api,
+      issue: (action) =>
+        this.#certificates.renew(this.#options.api, MANAGER, objects, accepted!, action, Date.now()),
+      desired: (action) => this.#links.apply(key, action.filer, action.desired),
+      statusWritten: (uid) => this.#statusWrittenMs.set(uid, Date.now()),
+      log: this.#options.log,
+    })
+    const before = this.#foreign.get(key) ?? []
+    if (outcome.foreign.length > 0) this.#foreign.set(key, outcome.foreign)
+    else this.#foreign.delete(key)
+    if (outcome.foreign.join() !== before.join()) this.#queue.later(key, 0)
+    else if (outcome.foreign.length > 0) this.#queue.later(key, CLASSES_AGAIN_MS)
+    if (pendingClaims) this.#queue.later(key, CLASSES_AGAIN_MS)
+    if (againInMs !== undefined) this.#queue.later(key, againInMs)
+    return outcome.writes
+  }
+
+  /** Talks to each filer whose pod runs. */
+  async #keepLinks(
+    key: string,
+    objects: Objects,
+    pair: AcceptedPair | undefined,
+    nowMs: number,
+  ): Promise<void> {
+    const targets = new Map<string, AdminTarget>()
+    const tls = pair === undefined ? undefined : await this.#certificates.own(key, objects, pair, nowMs)
+    if (pair !== undefined && tls !== undefined)
+      for (const { name } of pair.spec.filers) {
+        const status = objects.get(PODS, namesOf(pair.name).pod(name))?.['status'] as
+          { phase?: string; podIP?: string } | undefined
+        if (status?.phase !== 'Running' || !status.podIP) continue
+        const host = status.podIP.includes(':') ? `[${status.podIP}]` : status.podIP
+        targets.set(name, {
+          address: `${host}:${PORTS.administration}`,
+          uri: filerUri(pair.namespace, pair.name, name),
+          tls,
+        })
+      }
+    this.#links.keep(key, targets)
+  }
+
+  async #find(resource: Resource, namespace: string, name: string): Promise<KubeObject | undefined> {
+    try {
+      return await this.#options.api.get(resource, namespace, name)
+    } catch (error) {
+      if (error instanceof KubeError && error.code === 404) return undefined
+      throw error
+    }
+  }
+
+  async #isTerminating(namespace: string): Promise<boolean> {
+    const found = await this.#find(NAMESPACES, '', namespace)
+    return found?.metadata.deletionTimestamp !== undefined
+  }
+
+  /** Asked only while claims wait; one answer serves all pairs for a while. */
+  #storageClasses(): Promise<ReadonlySet<string> | undefined> {
+    const nowMs = performance.now()
+    if (this.#classes === undefined || nowMs - this.#classes.atMs > CLASSES_KEPT_MS) {
+      const names = this.#options.api.list(STORAGE_CLASSES).then(
+        ({ items }) => new Set(items.map((c) => c.metadata.name)),
+        () => undefined,
+      )
+      this.#classes = { atMs: nowMs, names }
+    }
+    return this.#classes.names
+  }
+}
+
+function inForce(namespace: string, pair: KubeObject): AcceptedPair | undefined {
+  const { spec } = accept<FilerPairSpec>(filerPair, pair)
+  const { name, uid = '' } = pair.metadata
+  return spec === undefined ? undefined : { namespace, name, uid, spec }
+}
+
+/** Servers since 1.21 have policy/v1; older ones v1beta1. */
+async function budgetsOf(api: KubeApi, namespace: string | undefined): Promise<Resource | undefined> {
+  for (const resource of [BUDGETS_V1, BUDGETS_V1BETA1])
+    try {
+      await api.list(resource, namespace === undefined ? {} : { namespace })
+      return resource
+    } catch (error) {
+      if (!(error instanceof KubeError && error.code === 404)) throw error
+    }
+  return undefined
+}

@@ -1,0 +1,117 @@
+/** What the API has, by pair: informers for every kind that belongs to pairs, and an index from a pair to its objects. */
+import type { KubeApi, KubeObject, Resource } from '../../edge/kube/api.ts'
+import { Informer } from '../../edge/kube/informer.ts'
+import {
+  CLAIMS,
+  FILER_PAIRS,
+  FILER_VOLUMES,
+  PODS,
+  ROLES,
+  ROLE_BINDINGS,
+  SECRETS,
+  SERVICES,
+  SERVICE_ACCOUNTS,
+  STATEFUL_SETS,
+} from '../../edge/kube/resources.ts'
+import { acceptedBefore } from '../accept.ts'
+import type { Objects } from '../filer-pair/observed.ts'
+import { LABEL_PAIR } from '../names.ts'
+
+export interface CacheOptions {
+  /** undefined: all. */
+  readonly namespaces: readonly string[] | undefined
+  readonly budgets: Resource | undefined
+  readonly onPair: (key: string) => void
+  readonly onError: (resource: Resource, error: unknown) => void
+}
+
+const RESYNC_MS = 600_000
+const OWNED: readonly Resource[] = [
+  PODS,
+  SERVICES,
+  SECRETS,
+  CLAIMS,
+  SERVICE_ACCOUNTS,
+  STATEFUL_SETS,
+  ROLES,
+  ROLE_BINDINGS,
+]
+
+/** `namespace/name` of the pair that an object belongs to. */
+export function pairKeyOf(object: KubeObject): string | undefined {
+  const namespace = object.metadata.namespace ?? ''
+  if (object.kind === FILER_PAIRS.kind) return `${namespace}/${object.metadata.name}`
+  if (object.kind === FILER_VOLUMES.kind) {
+    const spec = (acceptedBefore(object) ?? object['spec']) as { pairName?: string } | undefined
+    return `${namespace}/${spec?.pairName ?? ''}`
+  }
+  const pair = object.metadata.labels?.[LABEL_PAIR]
+  return pair === undefined ? undefined : `${namespace}/${pair}`
+}
+
+export class Cache {
+  readonly #informers: Informer[] = []
+  /** Resource → pair → name → object. */
+  readonly #index = new Map<Resource, Map<string, Map<string, KubeObject>>>()
+
+  constructor(api: KubeApi, options: CacheOptions) {
+    const owned = options.budgets === undefined ? OWNED : [...OWNED, options.budgets]
+    for (const resource of [FILER_PAIRS, FILER_VOLUMES, ...owned]) {
+      this.#index.set(resource, new Map())
+      for (const namespace of options.namespaces ?? [undefined])
+        this.#informers.push(
+          new Informer(api, resource, {
+            ...(namespace === undefined ? {} : { namespace }),
+            ...(owned.includes(resource) ? { labelSelector: LABEL_PAIR } : {}),
+            resyncMs: RESYNC_MS,
+            onChange: (now, before) => this.#changed(resource, now, before, options.onPair),
+            onError: (error) => options.onError(resource, error),
+          }),
+        )
+    }
+  }
+
+  async start(): Promise<void> {
+    await Promise.all(this.#informers.map((i) => i.start()))
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#informers.map((i) => i.stop()))
+  }
+
+  keys(): Set<string> {
+    const pairs = this.#index.get(FILER_PAIRS)!
+    return new Set([...pairs.keys(), ...this.#index.get(FILER_VOLUMES)!.keys()])
+  }
+
+  objects(key: string): Objects {
+    const of = (resource: Resource) => this.#index.get(resource)?.get(key)
+    return {
+      get: (resource, name) => of(resource)?.get(name),
+      of: (resource) => [...(of(resource)?.values() ?? [])],
+    }
+  }
+
+  #changed(
+    resource: Resource,
+    now: KubeObject | undefined,
+    before: KubeObject | undefined,
+    onPair: (key: string) => void,
+  ): void {
+    const byPair = this.#index.get(resource)!
+    const oldKey = before === undefined ? undefined : pairKeyOf(before)
+    const newKey = now === undefined ? undefined : pairKeyOf(now)
+    if (oldKey !== undefined && before !== undefined) {
+      const names = byPair.get(oldKey)
+      names?.delete(before.metadata.name)
+      if (names?.size === 0) byPair.delete(oldKey)
+    }
+    if (newKey !== undefined && now !== undefined) {
+      const names = byPair.get(newKey) ?? new Map<string, KubeObject>()
+      names.set(now.metadata.name, now)
+      byPair.set(newKey, names)
+    }
+    if (oldKey !== undefined) onPair(oldKey)
+    if (newKey !== undefined && newKey !== oldKey) onPair(newKey)
+  }
+}
