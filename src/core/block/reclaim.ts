@@ -3,7 +3,8 @@
  *
  * First every VVBN in use, in ascending order (`reclaimed` in the volume table says how far), then the volume's maps, then the entry.
  */
-import { loaded, Tree, TRUNCATE_LIMIT_MIN } from '../fs/tree.ts'
+import { loaded, TRUNCATE_LIMIT_MIN } from '../fs/tree.ts'
+import type { Tree } from '../fs/tree.ts'
 import { Miss } from '../fs/block-store.ts'
 import { getU48 } from '../fs/bytes.ts'
 import type { AggregateCore, RemovedVolume } from './aggregate-core.ts'

@@ -116,7 +116,7 @@ export class Bed {
   /** New devices over the same media, as a new process sees them. */
   attach(faults: SimFaults = {}): void {
     for (const plex of this.devices) for (const device of plex) device.kill()
-    this.devices = this.media.map((plex) => plex.map((medium) => new SimDevice(medium, faults)))
+    this.devices = this.media.map((plex) => plex.map((medium) => new SimDevice(medium, { ...faults })))
   }
 
   async format(): Promise<void> {
