@@ -1,0 +1,93 @@
+/** `tandem demo` (`make demo`): a pair on this machine loses a link and a filer, and no data. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { FILER_VOLUMES } from '../edge/kube/resources.ts'
+import { withArguments } from '../embedded/cli/args.ts'
+import { Instance, InstanceError } from '../embedded/demo/instance.ts'
+import { mountOf, namesIn, play } from '../embedded/demo/scenario.ts'
+import type { StateDir } from '../embedded/up/state-dir.ts'
+
+const SAMPLES = fileURLToPath(new URL('../../manifests/samples/embedded', import.meta.url))
+const FILES = ['pair.yaml', 'volume.yaml']
+
+export function run(args: readonly string[]): Promise<number> {
+  return withArguments(
+    {
+      verb: 'demo',
+      summary: 'a pair on this machine loses a link and a filer, and no data',
+      operands: '',
+      operandsMin: 0,
+      operandsMax: 0,
+      flags: {
+        keep: { kind: 'switch', meaning: 'leave it running, and tell how to look at it and how to end it' },
+      },
+      notes:
+        'Exit status 0 only if everything held. It takes under a minute; any user, also several at once.',
+    },
+    args,
+    async (parsed) => {
+      const startedMs = performance.now()
+      const files = FILES.map((name) => join(SAMPLES, name))
+      const names = namesIn(files.map((file) => readFileSync(file, 'utf8')))
+      const say = (text: string): void => console.log(text)
+      say('A filer pair on this machine: store, operator, two filers, two relayed interconnects.')
+      let instance: Instance
+      try {
+        instance = await Instance.start(files)
+      } catch (error) {
+        if (error instanceof InstanceError) return failed(error, error.dir)
+        throw error
+      }
+      const interrupted = new Promise<never>((_, reject) => {
+        for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+          process.once(signal, () => reject(new Interrupted(signal)))
+      })
+      interrupted.catch(() => undefined)
+      try {
+        const result = await Promise.race([play({ say, instance, names, startedMs }), interrupted])
+        say(`\n${result}\n`)
+        if (parsed.has('keep')) {
+          await keep(instance, names.volume)
+          return 0
+        }
+        await instance.stop()
+        instance.remove()
+        say(
+          `Everything held. ${((performance.now() - startedMs) / 1000).toFixed(1)} s in all; nothing is left behind.`,
+        )
+        return 0
+      } catch (error) {
+        await instance.stop()
+        if (!(error instanceof Interrupted)) return failed(error, instance.dir)
+        instance.remove()
+        console.error(`tandem demo: ended by ${error.message}; nothing is left behind`)
+        return 130
+      }
+    },
+  )
+}
+
+class Interrupted extends Error {}
+
+function failed(error: unknown, dir: StateDir): number {
+  console.error(`\ntandem demo: FAILED: ${(error as Error).message}`)
+  console.error(`logs: ${dir.logs} (one file per process); the state is in ${dir.path}`)
+  return 1
+}
+
+async function keep(instance: Instance, volumeName: string): Promise<void> {
+  const volume = await instance.api.get(FILER_VOLUMES, 'default', volumeName)
+  const { server, port, path, options } = mountOf(volume)
+  const state = instance.dir.path
+  console.log(`It goes on running. To look at it:
+  bin/tandem status --state ${state}
+  bin/tandem get tandem,pods --state ${state}
+without root (libnfs-utils):
+  nfs-ls 'nfs://${server}${path}?version=3&nfsport=${String(port)}&mountport=${String(port)}'
+as root:
+  mount -t nfs -o ${options} ${server}:${path} /mnt
+To end it and remove everything:
+  bin/tandem down --purge --state ${state}`)
+  instance.leave()
+}

@@ -1,0 +1,221 @@
+/**
+ * The demonstration: a pair from the sample manifests, an NFS client that writes and goes on writing, one interconnect cut, the
+ * serving filer killed, everything acknowledged read back from the survivor, the filer filled again, its volume given back, everything
+ * read back again. Each figure of the table is measured in this run; the first thing that does not hold ends it.
+ */
+import { FILER_PAIRS, FILER_VOLUMES } from '../../edge/kube/resources.ts'
+import type { KubeObject } from '../../edge/kube/api.ts'
+import { NfsClient } from '../../nfs/client/nfs-client.ts'
+import { parseManifests } from '../cli/manifests.ts'
+import { table } from '../cli/table.ts'
+import { parseGoal } from '../cli/wait.ts'
+import type { Instance } from './instance.ts'
+import { Workload } from './workload.ts'
+import type { Verdict } from './workload.ts'
+
+const WRITERS = 4
+const FILES_PER_WRITER = 25
+/** What nobody should notice takes at least so long. */
+const CUT_OBSERVED_MS = 1500
+const AFTER_TAKEOVER_MS = 1500
+/** A cut link, to a client, is a pause no longer than this: less than a takeover takes. */
+const UNNOTICED_MS = 1000
+const READY_WITHIN_MS = 30_000
+const REDUNDANT_WITHIN_MS = 30_000
+const MOVED_WITHIN_MS = 20_000
+
+export interface Names {
+  readonly pair: string
+  readonly volume: string
+  readonly interconnects: readonly string[]
+}
+
+export interface Scene {
+  readonly say: (text: string) => void
+  readonly instance: Instance
+  readonly names: Names
+  /** When the demonstration began, by `performance.now()`. */
+  readonly startedMs: number
+}
+
+/** The pair and the volume that the manifests speak of. */
+export function namesIn(texts: readonly string[]): Names {
+  const objects = texts.flatMap((text) => parseManifests(text, 'sample').map((manifest) => manifest.object))
+  const pair = objects.find((object) => object.kind === 'FilerPair')
+  const volume = objects.find((object) => object.kind === 'FilerVolume')
+  if (pair === undefined || volume === undefined)
+    throw new Error('the samples hold no FilerPair or no FilerVolume')
+  const spec = pair['spec'] as { interconnects?: { name: string }[] }
+  return {
+    pair: pair.metadata.name,
+    volume: volume.metadata.name,
+    interconnects: (spec.interconnects ?? [{ name: 'default' }]).map((interconnect) => interconnect.name),
+  }
+}
+
+interface Mount {
+  readonly server: string
+  readonly path: string
+  readonly options: string
+}
+
+export function mountOf(volume: KubeObject): Mount & { readonly port: number } {
+  const mount = (volume['status'] as { mount?: Mount }).mount
+  if (mount === undefined) throw new Error('the volume has no status.mount')
+  return { ...mount, port: Number(/(?:^|,)port=(\d+)/.exec(mount.options)?.[1] ?? 2049) }
+}
+
+const serving = (text: string) => parseGoal(`jsonpath={.status.serving}=${text}`)
+
+export async function play({ say, instance, names, startedMs }: Scene): Promise<string> {
+  const rows: [string, string][] = []
+  const elapsed = (): string => `${((performance.now() - startedMs) / 1000).toFixed(1)} s`
+  const tell = (text: string): void => say(`${elapsed().padStart(7)}  ${text}`)
+
+  const ready = parseGoal('condition=Ready')
+  await instance.until('pair and volume ready', FILER_PAIRS, names.pair, ready, READY_WITHIN_MS)
+  const volume = await instance.until('volume ready', FILER_VOLUMES, names.volume, ready, READY_WITHIN_MS)
+  const redundant = parseGoal('condition=Redundant')
+  const pair = await instance.until(
+    'both copies current',
+    FILER_PAIRS,
+    names.pair,
+    redundant,
+    REDUNDANT_WITHIN_MS,
+  )
+  const home = (volume['status'] as { servedBy?: string }).servedBy ?? ''
+  const filers = (pair['spec'] as { filers: { name: string }[] }).filers.map((filer) => filer.name)
+  const partner = filers.find((filer) => filer !== home) ?? ''
+  const mount = mountOf(volume)
+  rows.push(['from manifests to a mirrored volume', elapsed()])
+  tell(
+    `pair ${names.pair} is up; volume ${names.volume} is served by filer ${home} at ${mount.server}:${String(mount.port)}${mount.path}, mirrored on ${partner}`,
+  )
+
+  const client = new NfsClient({ host: mount.server, port: mount.port, machine: 'tandem-demo' })
+  try {
+    const root = await client.mount(mount.path)
+    const workload = new Workload(client, 20260101)
+    const treeStartedMs = performance.now()
+    await workload.writeTree(root, WRITERS, FILES_PER_WRITER)
+    const treeMs = performance.now() - treeStartedMs
+    tell(
+      `an NFS client wrote ${String(WRITERS * FILES_PER_WRITER)} files (${megabytes(workload.counts.bytes)}, ${String(workload.counts.operations)} calls) in ${treeMs.toFixed(0)} ms, and goes on writing`,
+    )
+    const serveHome = (pair['status'] as { serving?: string }).serving ?? ''
+    workload.start()
+
+    const link = names.interconnects.at(-1)!
+    workload.resetPause()
+    await instance.order('/link', { pair: names.pair, link, cutAll: true })
+    tell(`interconnect ${link} is cut silently: its bytes stop, no connection is closed`)
+    await pass(CUT_OBSERVED_MS)
+    const cutPauseMs = workload.longestPauseMs
+    rows.push([`longest pause while ${link} was cut`, `${cutPauseMs.toFixed(0)} ms`])
+    tell(`the client noticed nothing: its longest pause was ${cutPauseMs.toFixed(0)} ms`)
+    if (cutPauseMs > UNNOTICED_MS)
+      throw new Error(`the cut of one interconnect was noticed: a pause of ${cutPauseMs.toFixed(0)} ms`)
+    const stillHome = await instance.api.get(FILER_VOLUMES, 'default', names.volume)
+    if ((stillHome['status'] as { servedBy?: string }).servedBy !== home)
+      throw new Error('the cut of one interconnect moved the volume')
+
+    workload.resetPause()
+    const before = workload.counts.operations
+    await instance.order('/hold', { filer: `${names.pair}/${home}` })
+    await instance.order('/kill', { filer: `${names.pair}/${home}`, signal: 'SIGKILL' })
+    tell(`filer ${home} is killed with -9 and held down`)
+    await progress(workload, before, MOVED_WITHIN_MS)
+    await pass(AFTER_TAKEOVER_MS)
+    const takeoverPauseMs = workload.longestPauseMs
+    await instance.until(
+      'taken over',
+      FILER_VOLUMES,
+      names.volume,
+      parseGoal(`jsonpath={.status.servedBy}=${partner}`),
+      MOVED_WITHIN_MS,
+    )
+    rows.push(['pause of the client at the takeover', `${takeoverPauseMs.toFixed(0)} ms`])
+    tell(`filer ${partner} took over; the client waited ${takeoverPauseMs.toFixed(0)} ms and got no error`)
+
+    const survivor = await compare(workload, root)
+    rows.push(['read back from the survivor', describe(survivor)])
+    tell(`read back from ${partner}: ${describe(survivor)}, equal to what was acknowledged`)
+
+    await instance.order('/link', { pair: names.pair, link })
+    const releasedMs = performance.now()
+    await instance.order('/release', { filer: `${names.pair}/${home}` })
+    tell(`filer ${home} is released, interconnect ${link} restored; the client goes on writing`)
+    await instance.until(
+      'filled again',
+      FILER_PAIRS,
+      names.pair,
+      parseGoal('condition=Redundant'),
+      REDUNDANT_WITHIN_MS,
+    )
+    const resyncMs = performance.now() - releasedMs
+    rows.push(['from release to both copies current', `${(resyncMs / 1000).toFixed(1)} s`])
+    tell(`filer ${home} is filled again: both copies are current`)
+
+    workload.resetPause()
+    const current = await instance.api.get(FILER_PAIRS, 'default', names.pair)
+    const epoch = (current['status'] as { epoch?: number }).epoch
+    await instance.api.mergePatch(FILER_PAIRS, 'default', names.pair, {
+      spec: { takeover: { givebackEpoch: epoch } },
+    })
+    await instance.until('given back', FILER_PAIRS, names.pair, serving(serveHome), MOVED_WITHIN_MS)
+    await progress(workload, workload.counts.operations, MOVED_WITHIN_MS)
+    const givebackPauseMs = workload.longestPauseMs
+    rows.push(['pause of the client at the giveback', `${givebackPauseMs.toFixed(0)} ms`])
+    tell(
+      `filer ${home} has its volume back (epoch ${String(epoch)}); the client waited ${givebackPauseMs.toFixed(0)} ms`,
+    )
+
+    const final = await compare(workload, root)
+    await workload.stop()
+    rows.push(['read back after the giveback', describe(final)])
+    tell(`read back from ${home}: ${describe(final)}, equal to what was acknowledged`)
+    rows.push([
+      'acknowledged calls in all',
+      `${String(workload.counts.operations)} (${megabytes(workload.counts.bytes)} written)`,
+    ])
+    rows.push(['reconnections of the client, errors', `${String(client.rpc.reconnects)}, 0`])
+    rows.push(['acknowledged and lost', '0 bytes'])
+    return table(rows)
+  } finally {
+    client.close()
+  }
+}
+
+/** Reads everything back while nothing is under way; throws when it is not what was acknowledged. */
+async function compare(workload: Workload, root: Uint8Array): Promise<Verdict> {
+  await workload.pause()
+  const verdict = await workload.verify(root)
+  if (verdict.differences.length > 0)
+    throw new Error(
+      `what was read back is not what was acknowledged (${String(verdict.differences.length)} differences): ${verdict.differences.slice(0, 5).join('; ')}`,
+    )
+  workload.resume()
+  return verdict
+}
+
+async function progress(workload: Workload, from: number, withinMs: number): Promise<void> {
+  const deadline = performance.now() + withinMs
+  while (workload.counts.operations < from + WRITERS + 1) {
+    workload.assertWell()
+    if (performance.now() > deadline)
+      throw new Error(`the client has had no answer for ${String(withinMs / 1000)} s`)
+    await pass(10)
+  }
+}
+
+function describe({ files, bytes, digest }: Verdict): string {
+  return `${String(files)} files, ${megabytes(bytes)}, sha256 ${digest.slice(0, 12)}`
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`
+}
+
+function pass(durationMs: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, durationMs))
+}
