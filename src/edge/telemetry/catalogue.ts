@@ -149,6 +149,32 @@ export const CATALOGUE: readonly MetricGroup[] = [
       },
     ],
   },
+  {
+    title: 'Operator',
+    metrics: [
+      {
+        name: 'tandem_operator_leader',
+        type: 'gauge',
+        help: '1 for the operator that leads.',
+      },
+      {
+        name: 'tandem_operator_pass_seconds',
+        type: 'histogram',
+        help: 'Time of one pass over one pair.',
+        buckets: FLUSH_SECONDS,
+      },
+      {
+        name: 'tandem_operator_failed_passes_total',
+        type: 'counter',
+        help: 'Passes that ended early and are repeated.',
+      },
+      {
+        name: 'tandem_operator_writes_total',
+        type: 'counter',
+        help: 'Writes to the Kubernetes API, Events aside; none while nothing changes.',
+      },
+    ],
+  },
 ]
 
 export const METRICS: ReadonlyMap<string, MetricSpec> = new Map(
