@@ -5,8 +5,22 @@
  * The fence itself, and learning of a higher one, belong to the side (pair/side.ts), which hands in `guard`.
  */
 import { BLOCK_BYTES } from '../env/device.ts'
-import { lastSeqOf, readBatchHeader } from './batch.ts'
+import { BATCH_HEADER_BYTES, lastSeqOf, readBatchHeader } from './batch.ts'
 import type { LogDevice } from './log-device.ts'
+
+/** The transport may have cut the batch anywhere. */
+function headOf(chunks: readonly Uint8Array[]): Uint8Array {
+  const first = chunks[0]
+  if (first && first.length >= BATCH_HEADER_BYTES) return first
+  const head = new Uint8Array(BATCH_HEADER_BYTES)
+  let at = 0
+  for (const chunk of chunks) {
+    const part = chunk.subarray(0, BATCH_HEADER_BYTES - at)
+    head.set(part, at)
+    at += part.length
+  }
+  return head.subarray(0, at)
+}
 
 export type PlaceResult = 'PLACED' | 'ALREADY_PLACED' | 'GAP' | 'NOT_A_BATCH'
 
@@ -35,7 +49,7 @@ export class StandbyLog {
 
   /** Resolves when the batch is durable. Frames come one at a time. */
   async place(offset: number, chunks: readonly Uint8Array[]): Promise<PlaceResult> {
-    const header = chunks[0] && readBatchHeader(chunks[0], this.#origin)
+    const header = readBatchHeader(headOf(chunks), this.#origin)
     if (!header || offset % BLOCK_BYTES !== 0) return 'NOT_A_BATCH'
     const last = lastSeqOf(header)
     if (this.#lastSeq !== undefined) {

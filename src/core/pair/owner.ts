@@ -53,6 +53,7 @@ export class Owner {
   #stopped = false
   #cpRunning: Promise<void> | undefined
   #cpWanted = false
+  #detaching: Promise<void> | undefined
   #cpTimer: { cancel(): void } | undefined
   #lastCpSeq: number
 
@@ -132,8 +133,20 @@ export class Owner {
     return this.#hooks.aloneNow() || this.#lease.valid(this.#env.clock.now()) || this.#broken.noLease === true
   }
 
-  async #admit(bytes: number): Promise<void> {
+  #admit(bytes: number): MaybePromise<void> {
+    const pressure = this.store.pressure()
+    if (pressure === 'SOON') this.wantCp()
+    if (!this.#held && pressure !== 'FULL') return this.log.admit(bytes)
+    return this.#admitLater(bytes)
+  }
+
+  async #admitLater(bytes: number): Promise<void> {
     while (this.#held) await this.#held
+    if (this.store.pressure() === 'FULL') {
+      // One consistency point gives back what it can; if the space is full after that, the operation says NOSPC.
+      this.wantCp()
+      await this.#cpRunning
+    }
     await this.log.admit(bytes)
   }
 
@@ -243,6 +256,7 @@ export class Owner {
    */
   async resync(partnership: Partnership, onProgress: (percent: number) => void): Promise<boolean> {
     this.partnership = partnership
+    await this.#detaching
     await this.#cpRunning
     if (partnership.dissolved || this.#stopped) return false
     await this.store.attachPartner((name, blocks) => partnership.device(name, blocks), 'Resyncing')
@@ -285,8 +299,8 @@ export class Owner {
     this.log.detachMirror()
     partnership.dissolve()
     // A consistency point that is under way ends on the own plex first.
-    void Promise.resolve(this.#cpRunning).then(() => {
-      if (!this.partnership && !this.#stopped) this.store.detachPartner()
+    this.#detaching = Promise.resolve(this.#cpRunning).then(() => {
+      if (!this.#stopped) this.store.detachPartner()
     })
     this.check()
   }

@@ -183,9 +183,19 @@ describe('one side, two filers, toy data', () => {
   })
 })
 
-/** Crashes, cuts, pauses, lost and late votes at random; then peace, and everything must be well again. */
 async function storm(options: HarnessOptions, rounds = 12): Promise<Harness> {
   const h = new Harness(options)
+  try {
+    await blow(h, rounds)
+  } catch (error) {
+    if (process.env['TANDEM_SEED'] !== undefined && !options.broken) console.error(h.describe())
+    throw error
+  }
+  return h
+}
+
+/** Crashes, cuts, pauses, lost and late votes at random; then peace, and everything must be well again. */
+async function blow(h: Harness, rounds: number): Promise<void> {
   const { random } = h
   h.rates = { a: random.between(0.9, 1.1), b: random.between(0.9, 1.1) }
   h.wire.ghostChance = 0.3
@@ -251,8 +261,7 @@ async function storm(options: HarnessOptions, rounds = 12): Promise<Harness> {
   await h.untilGood(60_000)
   await h.world.run(300)
   await h.finish()
-  if (h.fatal.length > 0) throw new Violation(`seed ${options.seed}: ${h.fatal.join('; ')}`)
-  return h
+  if (h.fatal.length > 0) throw new Violation(`seed ${h.world.seed}: ${h.fatal.join('; ')}`)
 }
 
 const SEEDS = Number(process.env['TANDEM_SEEDS'] ?? 12)
@@ -282,15 +291,19 @@ describe('known-bad builds are caught', () => {
     ['unlogged change shown', { showUnlogged: true }],
   ]
   const wanted = process.env['TANDEM_BROKEN']
-  test.each(builds.filter(([name]) => wanted === undefined || name === wanted))('%s', async (_name, broken) => {
-    for (let seed = 1; seed <= SEEDS; seed++) {
-      try {
-        await storm({ seed, broken })
-      } catch (error) {
-        console.log(seed, String(error).slice(0, 300))
-        return
+  test.each(builds.filter(([name]) => wanted === undefined || name === wanted))(
+    '%s',
+    async (_name, broken) => {
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        try {
+          await storm({ seed, broken })
+        } catch (error) {
+          console.log(seed, String(error).slice(0, 300))
+          return
+        }
       }
-    }
-    throw new Error('not caught')
-  }, 600_000)
+      throw new Error('not caught')
+    },
+    600_000,
+  )
 })

@@ -13,7 +13,7 @@ import type { Message } from './partner-link.ts'
 import { PartnerLink } from './partner-link.ts'
 import { PROCEDURES } from './procedures.ts'
 import { judgeVote } from './rules.ts'
-import type { SideContext, SideWord } from './side.ts'
+import type { MoveAnswer, SideContext, SideWord } from './side.ts'
 import { Side } from './side.ts'
 import type { SideCopy } from './side-copy.ts'
 import type { VoteView } from './vote-keeper.ts'
@@ -44,6 +44,8 @@ export interface PairOptions {
   /** Only in tests. */
   readonly broken?: BrokenBuild
 }
+
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 
 export class Pair {
   readonly sides = new Map<string, Side>()
@@ -126,6 +128,28 @@ export class Pair {
     }
   }
 
+  /** When the partner was last heard of, on this filer's clock. */
+  get partnerLastHeardAt(): number {
+    return this.#silentSince
+  }
+
+  /** Asks the owner of a side to hand it over to this filer. */
+  async askPartnerToHandOver(side: string): Promise<MoveAnswer> {
+    const limitMs = 5 * this.#times.handoverMs
+    const reply = await this.#link.request({ type: 'askHandOver', side }, limitMs)
+    if (reply) {
+      return {
+        accepted: reply['accepted'] === true,
+        reason: textOf(reply['reason']),
+        message: textOf(reply['message']),
+      }
+    }
+    return { accepted: false, reason: 'PartnerDown', message: 'the owner does not answer' }
+  }
+
+  get incarnation(): number {
+    return this.#options.mailbox.incarnation
+  }
   get connected(): boolean {
     return this.#link.connected
   }

@@ -30,7 +30,7 @@ export interface LinkHandlers {
 }
 
 const VERSION = 1
-const RECEIVE_BYTES = 4 << 20
+const RECEIVE_BYTES = 16 << 20
 
 export class PartnerLink {
   readonly #env: Env

@@ -17,5 +17,6 @@ export const PROCEDURES: SideProcedures = {
     resyncStart: answerResyncStart,
     resyncEnd: answerResyncEnd,
     handover: answerHandOver,
+    askHandOver: async (side) => ({ type: 'reply', ...(await side.handOver()) }),
   },
 }

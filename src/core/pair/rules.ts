@@ -119,8 +119,8 @@ function decideOwner(facts: SideFacts, record: SideRecord): Decision {
     return none('CopyOutOfDate', 'this filer owns the side but its copy is incomplete')
   if (facts.vote === 'ROLLED_BACK' || facts.vote === 'FOREIGN') return untrusted(facts)
   if (!record.mirrored) {
-    // Restart as owner alone: a new ALONE kills undecided changes and older incarnations.
-    return facts.mine
+    // Restart as owner alone: a new ALONE kills undecided changes and older incarnations. So it does to a JOIN of this incarnation.
+    return facts.mine && !facts.joinAsked
       ? act('SERVE_ALONE', 'Starting', 'opening the side')
       : act('ALONE', 'Starting', 'recording this incarnation as owner')
   }

@@ -15,8 +15,8 @@ export interface RootFacts {
   readonly cp: number
   readonly epoch: number
   readonly covers: number
-  /** Of the root's content. */
-  readonly digest: number
+  /** Names the image: equal roots, equal images. */
+  readonly digest: string | number
 }
 
 export type Inspection =
@@ -67,6 +67,8 @@ export interface SideStore {
   detachPartner(): void
   /** Copies everything in use to the attached plex; a consistency point to both must follow. */
   resync(onProgress: (percent: number) => void): Promise<void>
+  /** SOON: a consistency point would free memory or space. FULL: new operations wait for one. */
+  pressure(): 'NONE' | 'SOON' | 'FULL'
   /** Synchronous and instant. */
   freeze(covers: number, epoch: number): StoreCp
   /** Stops at once; what is under way on the own devices ends before this resolves, and nothing is written after. */

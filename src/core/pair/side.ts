@@ -101,6 +101,8 @@ export class Side {
   decision: Decision = { action: 'NONE', reason: 'Starting', message: '' }
   partnerWord: SideWord | undefined
   asksTake = false
+  /** Why this filer took the side from the other, in the present epoch. */
+  tookOver: string | undefined
   readonly #procedures: SideProcedures
   #activating = false
   #opening = false
@@ -149,6 +151,10 @@ export class Side {
   get serving(): boolean {
     return this.owner !== undefined && !this.owner.stopped
   }
+  /** Serving has begun: the copy is open and replayed. */
+  get opened(): boolean {
+    return this.serving && !this.#activating
+  }
   get ownsRecord(): boolean {
     return this.record?.owner === this.context.me
   }
@@ -187,6 +193,9 @@ export class Side {
     this.helloRefused = false
     this.openFailure = ''
     this.asksTake = false
+    if (mail.record && mail.record.owner !== record.owner) {
+      this.tookOver = mine ? (record.mirrored ? 'Planned' : 'PartnerSilent') : undefined
+    }
     const fence =
       record.epoch > mail.fence.epoch
         ? { epoch: record.epoch, incarnation: mine ? context.mailbox.incarnation : 0 }
@@ -197,21 +206,23 @@ export class Side {
         if (this.record?.epoch !== record.epoch) return
         this.#durableEpoch = record.epoch
         this.owner?.restamp()
+        context.link().wake()
         this.kick()
       },
       (error: unknown) => context.fatal('mailbox cannot be written', error),
     )
     if (!mine) this.lose('the record names another owner')
     else if (this.owner) {
+      this.resync = 'NONE'
       if (!record.mirrored) this.#leaveAlone(this.owner)
-      else this.resync = 'NONE'
+      else if (!this.owner.partnership)
+        this.lose('the record counts a partner that this owner does not write to')
     }
     this.kick()
   }
 
   /** ALONE of ours was recorded: the partner's copy no longer counts. */
   #leaveAlone(owner: Owner): void {
-    this.resync = 'NONE'
     this.resyncPercent = null
     this.lease.drop()
     owner.dropPartner()
@@ -301,6 +312,8 @@ export class Side {
       { log: logRegionKey(env, this.name), device: (name) => plexRegionKey(env, name) },
       {
         fenced: (fence) => {
+          // The partner may have seen our own JOIN applied before its answer reached us.
+          if (this.joinAsked) return this.refreshVote()
           this.lose(`refused by fence ${fence?.epoch ?? '?'}/${fence?.incarnation ?? '?'}`)
           this.refreshVote()
         },

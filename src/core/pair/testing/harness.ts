@@ -176,6 +176,41 @@ export class Harness {
     this.history.push(register)
     return register
   }
+  /** The last things that happened and how the sides stand: for a failed run. */
+  describe(lines = 30): string {
+    const log = this.world.lines
+      .slice(-lines)
+      .map(
+        (line) => `${line.at.toFixed(1)} ${line.process} ${line.event} ${JSON.stringify(line.fields ?? {})}`,
+      )
+    const sides = FILERS.map((name) => {
+      const side = this.filers[name]?.pair?.sides.get('a')
+      if (!side) return `${name}: down`
+      const { owner, record, decision, mail, resync } = side
+      const log = owner?.log
+      const facts = {
+        record,
+        state: mail.state,
+        serving: side.serving,
+        decision,
+        resync,
+        waiting: owner?.waiting,
+      }
+      const more = {
+        cp: owner?.cpRunning,
+        last: log?.lastSeq,
+        durable: log?.durable,
+        fill: log?.fill,
+        free: log?.halfIsFree,
+        lease: side.lease.valid(this.filers[name]!.process.env.clock.now()),
+        trouble: owner?.partnership?.trouble,
+        slow: owner?.partnership?.slowMs(),
+      }
+      return `${name}: ${JSON.stringify({ ...facts, ...more })}`
+    })
+    return [...log, ...sides, `vote ${JSON.stringify(this.vote.record)}`].join('\n')
+  }
+
   /** Every client has its answers, and what was acknowledged is there. */
   async finish(limitMs = 30_000): Promise<void> {
     for (const client of this.history) client.stop()

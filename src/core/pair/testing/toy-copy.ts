@@ -198,6 +198,10 @@ export class ToyStore implements SideStore {
     onProgress(100)
   }
 
+  pressure(): 'NONE' {
+    return 'NONE'
+  }
+
   freeze(covers: number, epoch: number): StoreCp {
     assert(!this.#cpOpen, 'two consistency points at once')
     this.#cpOpen = true

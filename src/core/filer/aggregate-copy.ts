@@ -1,0 +1,347 @@
+/**
+ * A side's copy over real aggregates: what the pair protocol (core/pair) opens, replays, freezes and mirrors.
+ *
+ * All aggregates of a side freeze at one instant and share CP numbers. Volumes are made, changed and removed by logged operations
+ * (records of volume 0, JSON), so that replay and takeover inherit them.
+ */
+import { Aggregate } from '../block/aggregate.ts'
+import type { BufferCache } from '../block/buffer-cache.ts'
+import { AggregateError } from '../block/errors.ts'
+import type { FlexibleVolume } from '../block/flexible-volume.ts'
+import { readPlex } from '../block/plex-info.ts'
+import type { Device } from '../env/device.ts'
+import { BLOCK_BYTES } from '../env/device.ts'
+import type { Env } from '../env/env.ts'
+import type { Journal } from '../fs/journal.ts'
+import { FileSystem } from '../fs/volume.ts'
+import type { LogRecord } from '../nvlog/batch.ts'
+import type {
+  CopyDevice,
+  Inspection,
+  PartnerDevices,
+  RootFacts,
+  SideCopy,
+  SideJournalFactory,
+  SideStore,
+  StoreCp,
+} from '../pair/side-copy.ts'
+import { asciiBytes, decodeJson, encodeJson } from '../std/ascii-json.ts'
+import { assert } from '../std/assert.ts'
+import { GatedDevice } from './gated-device.ts'
+import type { VolumeOperation } from './volume-operation.ts'
+
+export interface AggregateDevices {
+  readonly name: string
+  /** `<aggregate>-<set>-<n>`, in order. */
+  readonly devices: readonly CopyDevice[]
+}
+
+export type FilerVolume = FlexibleVolume<FileSystem>
+export type FilerAggregate = Aggregate<FileSystem>
+
+export interface AggregateCopyOptions {
+  readonly env: Env
+  readonly side: string
+  readonly pairUid: string
+  readonly cache: BufferCache
+  readonly aggregates: readonly AggregateDevices[]
+  /** Told when the side is opened, and when it is closed again. */
+  readonly opened: (store: AggregateStore) => void
+  readonly closed: (store: AggregateStore) => void
+  readonly onPartnerFailed: (error: Error) => void
+  /** Changed blocks in memory beyond which operations wait for a consistency point. */
+  readonly dirtyBytesMax: number
+}
+
+/** A volume operation is shorter than this. */
+const OPERATION_BYTES = 4096
+/** With less than this free, a consistency point is worth waiting for if it gives blocks back. */
+const SCARCE_BLOCKS = 2048
+
+export class AggregateCopy implements SideCopy {
+  readonly devices: readonly CopyDevice[]
+  readonly #options: AggregateCopyOptions
+
+  constructor(options: AggregateCopyOptions) {
+    this.#options = options
+    this.devices = options.aggregates.flatMap((aggregate) => aggregate.devices)
+  }
+
+  async inspect(): Promise<Inspection> {
+    const { env, aggregates, pairUid } = this.#options
+    const roots: RootFacts[] = []
+    let blank = 0
+    for (const { name, devices } of aggregates) {
+      try {
+        const plex = await readPlex(
+          env,
+          devices.map((one) => one.device),
+        )
+        if (!plex) {
+          blank += 1
+          continue
+        }
+        const label = plex.labels[0]!
+        if (label.pairUid !== pairUid || label.aggregateName !== name) {
+          return {
+            state: 'Foreign',
+            message: `${devices[0]!.name} belongs to ${label.aggregateName} of another pair`,
+          }
+        }
+        const root = plex.roots[0]?.root
+        if (!root || plex.labels.some((one) => one.state !== 'complete')) {
+          return { state: 'Damaged', message: `aggregate ${name} has no complete image` }
+        }
+        roots.push({
+          aggregate: name,
+          cp: root.cp,
+          epoch: root.epoch,
+          covers: root.covers,
+          digest: root.image,
+        })
+      } catch (error) {
+        if (!(error instanceof AggregateError)) throw error
+        return { state: 'Damaged', message: `aggregate ${name}: ${error.message}` }
+      }
+    }
+    if (aggregates.length > 0 && blank === aggregates.length) {
+      return { state: 'Blank', message: 'the devices are new' }
+    }
+    if (blank > 0) return { state: 'Damaged', message: 'some aggregates have blank devices' }
+    return { state: 'Complete', roots }
+  }
+
+  async format(): Promise<void> {
+    const { env, side, pairUid, aggregates } = this.#options
+    for (const { name, devices } of aggregates) {
+      const plex = devices.map((one) => one.device)
+      await Aggregate.format(env, { id: `${pairUid}/${name}`, name, side, pairUid }, [plex])
+    }
+  }
+
+  async open(): Promise<SideStore> {
+    const store = new AggregateStore(this.#options)
+    await store.load()
+    return store
+  }
+}
+
+export class AggregateStore implements SideStore {
+  readonly aggregates = new Map<string, FilerAggregate>()
+  readonly #options: AggregateCopyOptions
+  readonly #byTag = new Map<number, FilerAggregate>()
+  readonly #gates: GatedDevice[] = []
+  readonly #journals = new Map<string, Journal>()
+  #started = false
+  #closed = false
+
+  constructor(options: AggregateCopyOptions) {
+    this.#options = options
+  }
+
+  async load(): Promise<void> {
+    const { env, cache, aggregates, onPartnerFailed } = this.#options
+    for (const { name, devices } of aggregates) {
+      const gates = devices.map((one) => new GatedDevice(one.device))
+      this.#gates.push(...gates)
+      const aggregate: FilerAggregate = await Aggregate.open<FileSystem>(env, gates, {
+        cache,
+        content: (volume, root) => this.#fileSystem(name, volume, root),
+        onMirrorFailed: onPartnerFailed,
+      })
+      this.aggregates.set(name, aggregate)
+      this.#byTag.set(env.crc32(asciiBytes(name)), aggregate)
+    }
+  }
+
+  get covers(): number {
+    return Math.min(...this.#roots().map((root) => root.covers), this.#nothing)
+  }
+  get epoch(): number {
+    return Math.max(0, ...this.#roots().map((root) => root.epoch))
+  }
+  get cp(): number {
+    return Math.max(0, ...this.#roots().map((root) => root.cp))
+  }
+  /** A side without aggregates has no record that could matter. */
+  get #nothing(): number {
+    return this.aggregates.size === 0 ? 0 : Infinity
+  }
+  #roots() {
+    return [...this.aggregates.values()].map((aggregate) => aggregate.root)
+  }
+  roots(): readonly RootFacts[] {
+    return [...this.aggregates].map(([aggregate, { root }]) => ({
+      aggregate,
+      cp: root.cp,
+      epoch: root.epoch,
+      covers: root.covers,
+      digest: root.image,
+    }))
+  }
+
+  async replay(record: LogRecord): Promise<void> {
+    const aggregate = this.#byTag.get(record.aggregate)
+    assert(aggregate !== undefined, 'a log record is of an aggregate that this pair does not have')
+    if (record.seq <= aggregate.root.covers) return
+    if (record.volume === 0) {
+      applyOperation(aggregate, decodeJson(record.body) as VolumeOperation)
+      return
+    }
+    const volume = aggregate.volumeAt(record.volume)
+    assert(volume !== undefined, 'a log record is of a volume that does not exist')
+    await volume.content.replay(record.body)
+  }
+
+  serve(journal: SideJournalFactory): void {
+    for (const name of this.aggregates.keys()) this.#journals.set(name, journal(name))
+    this.#started = true
+    for (const aggregate of this.aggregates.values()) {
+      for (const volume of aggregate.volumes()) volume.content.start()
+    }
+    this.#options.opened(this)
+  }
+
+  /** Changes an aggregate's volumes as `decide` says, in memory and in the log at once. Resolves when it is durable. */
+  async change(
+    name: string,
+    decide: (aggregate: FilerAggregate) => VolumeOperation | undefined,
+  ): Promise<void> {
+    const aggregate = this.aggregates.get(name)
+    const journal = this.#journals.get(name)
+    assert(aggregate !== undefined && journal !== undefined, 'change of an aggregate that is not served')
+    await journal.admit(OPERATION_BYTES)
+    const operation = this.#closed ? undefined : decide(aggregate)
+    if (!operation) return
+    const body = encodeJson(operation)
+    applyOperation(aggregate, operation)
+    if (operation.op === 'create') aggregate.volume(operation.id)!.content.start()
+    const seq = journal.append(0, [body])
+    await journal.answer(seq)
+  }
+
+  async attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<void> {
+    for (const { name, devices: own } of this.#options.aggregates) {
+      const remote: Device[] = own.map((one) => devices(one.name, one.device.blocks))
+      await this.aggregates.get(name)!.attachPlex(remote, state === 'Current' ? 'mirrored' : 'stale')
+    }
+  }
+
+  detachPartner(): void {
+    for (const aggregate of this.aggregates.values()) aggregate.detachPlex()
+  }
+
+  async resync(onProgress: (percent: number) => void): Promise<void> {
+    let done = 0
+    for (const aggregate of this.aggregates.values()) {
+      await aggregate.resync({
+        onProgress: (copied, left) => {
+          const share = copied + left === 0 ? 1 : copied / (copied + left)
+          onProgress(Math.floor((100 * (done + share)) / this.aggregates.size))
+        },
+        cancelled: () => this.#closed,
+      })
+      done += 1
+    }
+  }
+
+  freeze(covers: number, epoch: number): StoreCp {
+    const cp = this.cp + 1
+    const parts = [...this.aggregates.values()].map((aggregate) => ({
+      aggregate,
+      point: aggregate.freeze({ cp, epoch, covers }),
+    }))
+    return {
+      write: async () => {
+        await Promise.all(parts.map(({ point }) => point.write()))
+      },
+      commitRoot: async (plex) => {
+        if (plex === 0) await Promise.all(parts.map(({ point }) => point.commitRoot(0)))
+        else {
+          await Promise.all(
+            parts.map(({ aggregate, point }) => (aggregate.partner ? point.commitRoot(1) : undefined)),
+          )
+        }
+      },
+      complete: () => {
+        for (const { point } of parts) point.complete()
+      },
+    }
+  }
+
+  pressure(): 'NONE' | 'SOON' | 'FULL' {
+    let dirty = 0
+    for (const aggregate of this.aggregates.values()) {
+      dirty += aggregate.dirtyBytes
+      if (aggregate.freeBlocks < SCARCE_BLOCKS && aggregate.returningBlocks > 0) return 'FULL'
+    }
+    const limit = this.#options.dirtyBytesMax
+    return dirty < limit / 2 ? 'NONE' : dirty < limit ? 'SOON' : 'FULL'
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#started) this.#options.closed(this)
+    await Promise.all(this.#gates.map((gate) => gate.shut()))
+    for (const aggregate of this.aggregates.values()) {
+      await aggregate.close().catch((error: unknown) => {
+        this.#options.env.log('warn', 'aggregate closed with an error', { cause: String(error) })
+      })
+    }
+  }
+
+  #fileSystem(aggregate: string, volume: FilerVolume, root: Uint8Array | undefined): FileSystem {
+    const { env } = this.#options
+    const journal = (): Journal => {
+      const found = this.#journals.get(aggregate)
+      assert(found !== undefined, 'an operation before the side is served')
+      return found
+    }
+    return new FileSystem({
+      env,
+      store: volume,
+      journal: {
+        admit: (bytes) => journal().admit(bytes),
+        append: (index, record) => journal().append(index, record),
+        answer: (seq) => journal().answer(seq),
+      },
+      volume: volume.index,
+      root: root ?? FileSystem.make(volume, newVolumeOf(volume)),
+      space: () => {
+        const { totalBlocks, freeBlocks } = volume.space()
+        return { totalBytes: totalBlocks * BLOCK_BYTES, freeBytes: freeBlocks * BLOCK_BYTES }
+      },
+    })
+  }
+}
+
+/** Kept in the volume's properties by the operation that made it, so that replay makes the same volume. */
+function newVolumeOf(volume: FilerVolume): Parameters<typeof FileSystem.make>[1] {
+  const { seed, seconds } = volume.properties as { seed: number; seconds: number }
+  return {
+    fsid: volume.fsid,
+    hashSeed: seed,
+    time: { seconds, nanoseconds: 0 },
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+  }
+}
+
+function applyOperation(aggregate: FilerAggregate, operation: VolumeOperation): void {
+  switch (operation.op) {
+    case 'create': {
+      const { id, name, sizeBytes, fsid, index, properties } = operation
+      aggregate.createVolume({ id, name, sizeBytes, fsid, index, properties: { ...properties } })
+      return
+    }
+    case 'change': {
+      const { id, name, sizeBytes, properties } = operation
+      aggregate.changeVolume(id, { name, sizeBytes, properties: { ...properties } })
+      return
+    }
+    case 'remove':
+      aggregate.removeVolume(operation.id)
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * A filer, assembled: both sides of its pair over their aggregates, the volumes that it serves now as one `Vfs`, and the desired state
+ * of volumes made true on the sides it owns.
+ *
+ * What was asked of it (`Desired`) is not what decides after a crash: a volume exists because a logged operation made it. So a takeover
+ * inherits volumes and exports without the operator.
+ */
+import { BufferCache } from '../block/buffer-cache.ts'
+import type { Connection } from '../connection/client.ts'
+import type { Env } from '../env/env.ts'
+import type { LogDevice } from '../nvlog/log-device.ts'
+import type { Mailbox } from '../pair/mailbox.ts'
+import type { PairTimes } from '../pair/options.ts'
+import { Pair } from '../pair/pair.ts'
+import type { MoveAnswer, Side } from '../pair/side.ts'
+import type { Vote } from '../pair/vote.ts'
+import type { Vfs } from '../vfs/vfs.ts'
+import type { AggregateDevices, AggregateStore } from './aggregate-copy.ts'
+import { AggregateCopy } from './aggregate-copy.ts'
+import { FilerVfs } from './filer-vfs.ts'
+import type { Desired } from './served-volumes.ts'
+import { ServedVolumes } from './served-volumes.ts'
+
+export interface FilerSideOptions {
+  readonly log: LogDevice
+  readonly aggregates: readonly AggregateDevices[]
+}
+
+export interface FilerHooks {
+  /** Point the side's Service here; asked again until it resolves, or the side is lost. */
+  moveService(side: string, epoch: number): Promise<void>
+  /** Connections of clients are to be closed: what they wait for is answered elsewhere. */
+  resetClients(): void
+  fatal(cause: string, error: unknown): void
+}
+
+export interface FilerOptions {
+  readonly env: Env
+  readonly me: string
+  readonly partner: string
+  readonly pairUid: string
+  readonly cacheBytes: number
+  readonly mailbox: Mailbox
+  readonly vote: Vote
+  readonly connection: Connection
+  readonly sides: Readonly<Record<string, FilerSideOptions>>
+  readonly hooks: FilerHooks
+  readonly times?: Partial<PairTimes>
+}
+
+export interface Takeover {
+  readonly side: string
+  readonly filer: string
+  readonly reason: string
+  readonly atSeconds: number
+  readonly clientPauseMs: number
+}
+
+const MOVE_RETRY_MS = 500
+const GIVEBACK_CHECK_MS = 1000
+
+export class Filer {
+  readonly pair: Pair
+  readonly vfs: Vfs
+  readonly volumes: ServedVolumes
+  readonly stores = new Map<string, AggregateStore>()
+  lastTakeover: Takeover | undefined
+  readonly #options: FilerOptions
+  readonly #copies = new Map<string, AggregateCopy>()
+  readonly #mirroredSince = new Map<string, number>()
+  #desired: Desired | undefined
+  #stopped = false
+
+  constructor(options: FilerOptions) {
+    this.#options = options
+    const { env } = options
+    // Clean blocks may be dropped at any time; changed ones are bounded apart, so that both fit into what the pod has.
+    const cache = new BufferCache(Math.floor(options.cacheBytes * 0.6))
+    const dirtyBytesMax = Math.floor(options.cacheBytes * 0.4)
+    this.volumes = new ServedVolumes(env, Object.keys(options.sides), this.stores)
+    this.vfs = new FilerVfs(this.volumes)
+    for (const [side, { aggregates }] of Object.entries(options.sides)) {
+      const copy = new AggregateCopy({
+        env,
+        side,
+        pairUid: options.pairUid,
+        cache,
+        aggregates,
+        dirtyBytesMax,
+        opened: (store) => this.stores.set(side, store),
+        closed: () => {
+          this.stores.delete(side)
+          this.volumes.changed()
+        },
+        onPartnerFailed: () => {
+          const found = this.pair.sides.get(side)
+          if (found) found.helloRefused = true
+          found?.kick()
+        },
+      })
+      this.#copies.set(side, copy)
+    }
+    this.pair = new Pair({
+      env,
+      me: options.me,
+      partner: options.partner,
+      pairUid: options.pairUid,
+      mailbox: options.mailbox,
+      vote: options.vote,
+      connection: options.connection,
+      sides: Object.fromEntries(
+        Object.entries(options.sides).map(([side, { log }]) => [
+          side,
+          { copy: this.#copies.get(side)!, log },
+        ]),
+      ),
+      hooks: {
+        serving: (side, epoch, reason) => this.#serving(side, epoch, reason),
+        stopped: () => {
+          this.volumes.changed()
+          options.hooks.resetClients()
+        },
+        fatal: (cause, error) => options.hooks.fatal(cause, error),
+      },
+      automatic: () => (this.#desired?.takeover.mode ?? 'Automatic') === 'Automatic',
+      ...(options.times === undefined ? {} : { times: options.times }),
+    })
+  }
+
+  async start(): Promise<void> {
+    await this.pair.start()
+    this.#watchGiveback()
+  }
+
+  /** What this filer serves goes to the partner, or is flushed. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.pair.stop()
+  }
+
+  get desired(): Desired | undefined {
+    return this.#desired
+  }
+
+  /** Takes over a newer desired state; resolves when it is true on the sides owned here. */
+  async apply(desired: Desired): Promise<number> {
+    const known = this.#desired
+    if (known && desired.generation < known.generation) return known.generation
+    this.#desired = desired
+    this.volumes.desire(desired)
+    for (const side of this.stores.keys()) await this.volumes.reconcile(side)
+    return desired.generation
+  }
+
+  /** Moves a side to the other filer; asked of either. */
+  async move(name: string, epoch: number): Promise<MoveAnswer> {
+    const side = this.pair.sides.get(name)
+    if (!side) return { accepted: false, reason: 'NoSuchSide', message: `there is no side ${name}` }
+    if (epoch !== 0 && side.record?.epoch !== epoch) {
+      return { accepted: false, reason: 'Moved', message: `the epoch is ${side.record?.epoch ?? 0} now` }
+    }
+    return side.ownsRecord ? side.handOver() : this.pair.askPartnerToHandOver(name)
+  }
+
+  async giveback(name: string, epoch: number): Promise<MoveAnswer> {
+    const side = this.pair.sides.get(name)
+    if (side?.record?.owner === name) return { accepted: true, reason: '', message: 'already at home' }
+    return this.move(name, epoch)
+  }
+
+  /** If the other filer goes now, this one carries on with everything. */
+  readiness(): { readonly ok: boolean; readonly message: string } {
+    for (const side of this.pair.sides.values()) {
+      const { record } = side
+      if (!record) return { ok: false, message: `side ${side.name}: ${side.decision.message}` }
+      if (side.ownsRecord ? !side.serving : !(record.mirrored && side.mail.state === 'Complete')) {
+        return { ok: false, message: `side ${side.name}: ${side.decision.message}` }
+      }
+    }
+    return { ok: true, message: 'ready' }
+  }
+
+  #serving(side: string, epoch: number, reason: string): void {
+    const { env, me } = this.#options
+    const found = this.pair.sides.get(side)
+    if (found?.tookOver !== undefined) {
+      this.lastTakeover = {
+        side,
+        filer: me,
+        reason: found.tookOver,
+        atSeconds: env.clock.wall().seconds,
+        clientPauseMs: Math.round(env.clock.now() - this.pair.partnerLastHeardAt),
+      }
+      env.metrics.observe('tandem_client_pause_seconds', this.lastTakeover.clientPauseMs / 1000)
+    }
+    env.log('info', 'side served here', { side, epoch, reason })
+    void this.#moveService(side, epoch)
+    this.volumes
+      .opened(side)
+      .then(() => this.volumes.reconcile(side))
+      .catch((error: unknown) => {
+        if (this.pair.sides.get(side)?.serving) this.#options.hooks.fatal('volumes cannot be opened', error)
+      })
+  }
+
+  async #moveService(side: string, epoch: number): Promise<void> {
+    const { env, hooks } = this.#options
+    const current = (): boolean => {
+      const found = this.pair.sides.get(side)
+      return !this.#stopped && found?.serving === true
+    }
+    while (current()) {
+      try {
+        await hooks.moveService(side, this.pair.sides.get(side)?.record?.epoch ?? epoch)
+        return
+      } catch (error) {
+        env.log('warn', 'Service not moved yet', {
+          side,
+          cause: error instanceof Error ? error.message : String(error),
+        })
+        await new Promise<void>((resolve) => env.clock.after(MOVE_RETRY_MS, resolve))
+      }
+    }
+  }
+
+  #watchGiveback(): void {
+    if (this.#stopped) return
+    const { env } = this.#options
+    const now = env.clock.now()
+    for (const side of this.pair.sides.values()) {
+      const away = side.serving && side.name !== this.#options.me && side.record?.mirrored === true
+      if (!away) {
+        this.#mirroredSince.delete(side.name)
+        continue
+      }
+      const since = this.#mirroredSince.get(side.name) ?? now
+      this.#mirroredSince.set(side.name, since)
+      if (this.#givebackDue(side, now - since)) void side.handOver()
+    }
+    env.clock.after(GIVEBACK_CHECK_MS, () => this.#watchGiveback())
+  }
+
+  #givebackDue(side: Side, inSyncMs: number): boolean {
+    const policy = this.#desired?.takeover
+    if (!policy) return false
+    if (policy.givebackEpoch > 0 && side.record?.epoch === policy.givebackEpoch) return true
+    return policy.giveback === 'Automatic' && inSyncMs >= policy.givebackDelayMs
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * The volumes of the sides that this filer serves: routed by file-system id, made, changed and removed as desired.
+ *
+ * While any side is served elsewhere, an unknown id is taken to be there (the connection is closed, the client comes back at the right
+ * place); STALE is only said by a filer that serves everything.
+ */
+import type { Env } from '../env/env.ts'
+import { asciiBytes } from '../std/ascii-json.ts'
+import type { Export } from '../vfs/vfs.ts'
+import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-copy.ts'
+import type { ServedVolume, VolumeTable } from './filer-vfs.ts'
+import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
+
+/** As the operator hands it over (api/v1alpha1/filer-config.ts, DesiredState). */
+export interface Desired {
+  readonly generation: number
+  readonly volumes: readonly DesiredVolume[]
+  readonly takeover: {
+    readonly mode: 'Automatic' | 'Manual'
+    readonly giveback: 'Automatic' | 'Manual'
+    readonly givebackDelayMs: number
+    readonly givebackEpoch: number
+  }
+}
+export interface DesiredVolume {
+  readonly id: string
+  readonly name: string
+  readonly aggregate: string
+  readonly sizeBytes: number
+  readonly export: VolumeProperties['export']
+  readonly state: 'Present' | 'Removed'
+}
+
+interface Served extends ServedVolume {
+  readonly volume: FilerVolume
+}
+
+export class ServedVolumes implements VolumeTable {
+  readonly #env: Env
+  readonly #sides: readonly string[]
+  readonly #stores: ReadonlyMap<string, AggregateStore>
+  #byFsid = new Map<number, Served>()
+  #desired: Desired | undefined
+  readonly #running = new Map<string, Promise<void>>()
+  /** Why a volume is not as desired, by id. */
+  readonly failures = new Map<string, string>()
+
+  constructor(env: Env, sides: readonly string[], stores: ReadonlyMap<string, AggregateStore>) {
+    this.#env = env
+    this.#sides = sides
+    this.#stores = stores
+  }
+
+  byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | undefined {
+    const served = this.#byFsid.get(fsid)
+    if (served) return served
+    return this.#stores.size < this.#sides.length ? 'ELSEWHERE' : undefined
+  }
+  served(): Iterable<ServedVolume> {
+    return this.#byFsid.values()
+  }
+
+  desire(desired: Desired): void {
+    this.#desired = desired
+  }
+
+  /** A side was closed: its volumes are gone from here at once. */
+  changed(): void {
+    const open = new Set(
+      [...this.#stores.values()].flatMap((store) =>
+        [...store.aggregates.values()].flatMap((one) => [...one.volumes()]),
+      ),
+    )
+    for (const [fsid, { volume }] of this.#byFsid) if (!open.has(volume)) this.#byFsid.delete(fsid)
+  }
+
+  /** A side was opened: its volumes are served as their properties say. */
+  async opened(side: string): Promise<void> {
+    for (const aggregate of this.#stores.get(side)?.aggregates.values() ?? []) {
+      for (const volume of aggregate.volumes()) await this.#publish(volume)
+    }
+  }
+
+  async #publish(volume: FilerVolume): Promise<void> {
+    const root = await volume.content.rootHandle()
+    const properties = volume.properties as unknown as VolumeProperties
+    const { path, rules } = properties.export
+    const exported: Export = { path, volume: volume.name, rules, root }
+    this.#byFsid.set(volume.fsid, { files: volume.content, export: exported, volume })
+  }
+
+  /** Makes the volumes of a side as desired; one run at a time, the last desired state wins. */
+  async reconcile(side: string): Promise<void> {
+    const before = this.#running.get(side)
+    const run = (async () => {
+      await before
+      await this.#reconcile(side)
+    })()
+    this.#running.set(
+      side,
+      run.catch(() => undefined),
+    )
+    await run
+  }
+
+  async #reconcile(side: string): Promise<void> {
+    const store = this.#stores.get(side)
+    if (!store || !this.#desired) return
+    for (const wanted of this.#desired.volumes) {
+      const aggregate = store.aggregates.get(wanted.aggregate)
+      if (!aggregate || this.#stores.get(side) !== store) continue
+      try {
+        await this.#reconcileVolume(store, aggregate, wanted)
+        this.failures.delete(wanted.id)
+      } catch (error) {
+        this.failures.set(wanted.id, error instanceof Error ? error.message : String(error))
+        throw error
+      }
+    }
+  }
+
+  async #reconcileVolume(
+    store: AggregateStore,
+    aggregate: FilerAggregate,
+    wanted: DesiredVolume,
+  ): Promise<void> {
+    const volume = aggregate.volume(wanted.id)
+    if (wanted.state === 'Removed') {
+      if (!volume) return
+      this.#byFsid.delete(volume.fsid)
+      await volume.content.stop()
+      await store.change(wanted.aggregate, () =>
+        aggregate.volume(wanted.id) ? { op: 'remove', id: wanted.id } : undefined,
+      )
+      return
+    }
+    if (volume && isAsWanted(volume, wanted)) return
+    await store.change(wanted.aggregate, () => this.#operationFor(aggregate, wanted))
+    const changed = aggregate.volume(wanted.id)
+    if (changed) await this.#publish(changed)
+  }
+
+  #operationFor(aggregate: FilerAggregate, wanted: DesiredVolume): VolumeOperation {
+    const { id, name, sizeBytes } = wanted
+    const volume = aggregate.volume(id)
+    if (volume) {
+      const properties = { ...(volume.properties as unknown as VolumeProperties), export: wanted.export }
+      return { op: 'change', id, name, sizeBytes, properties }
+    }
+    const properties = {
+      export: wanted.export,
+      seed: this.#env.random.u32(),
+      seconds: this.#env.clock.wall().seconds,
+    }
+    const index = freeIndex(aggregate)
+    return { op: 'create', id, name, sizeBytes, fsid: this.#fsidOf(id), index, properties }
+  }
+
+  /** From the volume's id, so that it is the same wherever and whenever it is asked; 48 bits, not 0. */
+  #fsidOf(id: string): number {
+    const bytes = asciiBytes(id)
+    const high = this.#env.crc32(bytes)
+    const low = this.#env.crc32(asciiBytes('fsid'), high) & 0xffff
+    let fsid = high * 0x10000 + low || 1
+    while (this.#byFsid.has(fsid)) fsid = (fsid + 1) % 2 ** 48 || 1
+    return fsid
+  }
+}
+
+function freeIndex(aggregate: FilerAggregate): number {
+  let index = 1
+  while (aggregate.volumeAt(index) || aggregate.removed.some(({ entry }) => entry.index === index)) index += 1
+  return index
+}
+
+function isAsWanted(volume: FilerVolume, wanted: DesiredVolume): boolean {
+  const properties = volume.properties as unknown as VolumeProperties
+  return (
+    volume.name === wanted.name &&
+    volume.sizeBytes === Math.floor(wanted.sizeBytes / 4096) * 4096 &&
+    JSON.stringify(properties.export) === JSON.stringify(wanted.export)
+  )
+}

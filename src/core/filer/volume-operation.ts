@@ -1,0 +1,35 @@
+/** Logged operations on an aggregate's volumes (records of volume 0, as JSON), and what a volume's properties hold. */
+export interface ExportProperties {
+  readonly path: string
+  readonly rules: readonly {
+    readonly clients: readonly string[]
+    readonly access: 'ReadWrite' | 'ReadOnly'
+    readonly squash: 'None' | 'Root' | 'All'
+  }[]
+}
+
+export interface VolumeProperties {
+  readonly export: ExportProperties
+  /** Chance and time of the creation: replay makes the same volume. */
+  readonly seed: number
+  readonly seconds: number
+}
+
+export type VolumeOperation =
+  | {
+      readonly op: 'create'
+      readonly id: string
+      readonly name: string
+      readonly sizeBytes: number
+      readonly fsid: number
+      readonly index: number
+      readonly properties: VolumeProperties
+    }
+  | {
+      readonly op: 'change'
+      readonly id: string
+      readonly name: string
+      readonly sizeBytes: number
+      readonly properties: VolumeProperties
+    }
+  | { readonly op: 'remove'; readonly id: string }

@@ -1,0 +1,127 @@
+/** What a filer says of itself to the operator (FilerStatus), gathered from its parts. */
+import type { FilerPodConfig, FilerStatus, PlexState } from '../../api/v1alpha1/filer-config.ts'
+import type { Connection } from '../../core/connection/client.ts'
+import type { Filer } from '../../core/filer/filer.ts'
+import type { Side } from '../../core/pair/side.ts'
+
+export function statusOf(config: FilerPodConfig, filer: Filer, connection: Connection): FilerStatus {
+  const { pair } = filer
+  return {
+    filer: config.filer,
+    incarnation: pair.incarnation,
+    sides: [...pair.sides.values()].map((side) => sideStatus(config, side)),
+    interconnects: connection.links().map(({ name, state, roundTripMicroseconds, addresses }) => ({
+      name,
+      state,
+      roundTripMicroseconds: Math.round(roundTripMicroseconds),
+      addresses: [...addresses],
+    })),
+    aggregates: aggregates(config, filer),
+    volumes: volumes(filer),
+    lastTakeover: filer.lastTakeover
+      ? {
+          side: filer.lastTakeover.side,
+          filer: filer.lastTakeover.filer,
+          reason: filer.lastTakeover.reason,
+          time: new Date(filer.lastTakeover.atSeconds * 1000).toISOString(),
+          clientPauseMilliseconds: filer.lastTakeover.clientPauseMs,
+        }
+      : null,
+    generation: filer.desired?.generation ?? 0,
+    voteReachable: pair.votes.reachable,
+  }
+}
+
+function sideStatus(config: FilerPodConfig, side: Side): FilerStatus['sides'][number] {
+  const { record, decision } = side
+  const owner = record?.owner ?? ''
+  const possible = record?.mirrored === true && side.mail.state === 'Complete' && side.trust !== 'ROLLED_BACK'
+  const failed = side.openFailure !== ''
+  return {
+    side: side.name,
+    epoch: record?.epoch ?? 0,
+    owner,
+    mirrored: record?.mirrored ?? false,
+    role: owner === config.filer ? 'Owner' : 'Standby',
+    serving: side.serving && side.opened,
+    takeoverPossible: possible,
+    reason: failed ? 'CopyOutOfDate' : decision.reason,
+    message: failed ? side.openFailure : decision.message,
+    resyncPercent: side.resyncPercent,
+  }
+}
+
+function aggregates(config: FilerPodConfig, filer: Filer): FilerStatus['aggregates'] {
+  return config.aggregates.map(({ name, filer: home }) => {
+    const side = filer.pair.sides.get(home)
+    const opened = filer.stores.get(home)?.aggregates.get(name)
+    const sizes = opened?.sizes()
+    const record = side?.record
+    const own: PlexState = side ? ownPlex(side) : 'Missing'
+    const partner: PlexState =
+      record?.mirrored === true ? 'Current' : side && side.resync !== 'NONE' ? 'Resyncing' : 'OutOfDate'
+    const plexes: { filer: string; state: PlexState }[] = [{ filer: config.filer, state: own }]
+    if (record?.owner === config.filer) plexes.push({ filer: config.partner, state: partner })
+    return {
+      name,
+      id: `${config.pairUid}/${name}`,
+      sizeBytes: sizes?.totalBytes ?? 0,
+      usedBytes: sizes?.usedBytes ?? 0,
+      plexes,
+    }
+  })
+}
+
+function ownPlex(side: Side): PlexState {
+  switch (side.mail.state) {
+    case 'Complete':
+      return side.ownsRecord || side.record?.mirrored === true ? 'Current' : 'OutOfDate'
+    case 'Resyncing':
+      return 'Resyncing'
+    case 'Damaged':
+      return 'Damaged'
+    case 'New':
+    case 'Formatting':
+      return 'Missing'
+  }
+}
+
+function volumes(filer: Filer): FilerStatus['volumes'] {
+  const list: FilerStatus['volumes'] = []
+  const seen = new Set<string>()
+  for (const [side, store] of filer.stores) {
+    const serving = filer.pair.sides.get(side)?.serving === true
+    for (const [aggregate, opened] of store.aggregates) {
+      for (const volume of opened.volumes()) {
+        seen.add(volume.id)
+        const failure = filer.volumes.failures.get(volume.id)
+        list.push({
+          id: volume.id,
+          name: volume.name,
+          aggregate,
+          side,
+          sizeBytes: volume.sizeBytes,
+          usedBytes: volume.used * 4096,
+          state: failure !== undefined ? 'Failed' : serving ? 'Ready' : 'Creating',
+          reason: failure !== undefined ? 'Failed' : '',
+          message: failure ?? '',
+        })
+      }
+      for (const wanted of filer.desired?.volumes ?? []) {
+        if (wanted.aggregate !== aggregate || seen.has(wanted.id)) continue
+        list.push({
+          id: wanted.id,
+          name: wanted.name,
+          aggregate,
+          side,
+          sizeBytes: wanted.sizeBytes,
+          usedBytes: 0,
+          state: wanted.state === 'Removed' ? 'Removed' : 'Creating',
+          reason: '',
+          message: filer.volumes.failures.get(wanted.id) ?? '',
+        })
+      }
+    }
+  }
+  return list
+}
