@@ -135,11 +135,71 @@ export const CATALOGUE: readonly MetricGroup[] = [
         help: 'Times that an interconnect was given up and its channels moved to another.',
         labels: ['link'],
       },
+      {
+        name: 'tandem_interconnect_up',
+        type: 'gauge',
+        help: '1 while the interconnect works.',
+        labels: ['link'],
+      },
+      {
+        name: 'tandem_interconnect_round_trip_seconds',
+        type: 'gauge',
+        help: 'Round trip of the last heartbeats.',
+        labels: ['link'],
+      },
+      {
+        name: 'tandem_channel_ready',
+        type: 'gauge',
+        help: '1 while a channel can be used.',
+        labels: ['client'],
+      },
+      {
+        name: 'tandem_channel_generation',
+        type: 'gauge',
+        help: 'Generation of a channel.',
+        labels: ['client'],
+      },
+      {
+        name: 'tandem_channel_failovers_total',
+        type: 'counter',
+        help: 'Times that a channel was made anew on another interconnect.',
+        labels: ['client'],
+      },
     ],
   },
   {
     title: 'Pair',
     metrics: [
+      {
+        name: 'tandem_side_serving',
+        type: 'gauge',
+        help: '1 while this filer owns the side and answers clients.',
+        labels: ['side'],
+      },
+      {
+        name: 'tandem_side_mirrored',
+        type: 'gauge',
+        help: '1 while the vote says that both copies of the side are complete.',
+        labels: ['side'],
+      },
+      {
+        name: 'tandem_side_epoch',
+        type: 'gauge',
+        help: 'Epoch of the side as this filer knows it.',
+        labels: ['side'],
+      },
+      {
+        name: 'tandem_takeovers_total',
+        type: 'counter',
+        help: 'Times that this filer took a side from the other.',
+        labels: ['side', 'reason'],
+      },
+      {
+        name: 'tandem_resync_percent',
+        type: 'gauge',
+        help: 'Progress of filling the partner; absent means none.',
+        labels: ['side'],
+      },
       {
         name: 'tandem_client_pause_seconds',
         type: 'histogram',

@@ -95,3 +95,11 @@ export function notFound(resource: StoredResource, name: string): KubeError {
 export function numberOr(value: unknown, otherwise: number): number {
   return typeof value === 'number' ? value : otherwise
 }
+
+/**
+ * Under which name a plain write owns fields. The same writer's applies own theirs apart from it, as in a cluster: what was created and
+ * is not in what is applied later stays.
+ */
+export function updaterOf(manager: string): string {
+  return `${manager} (update)`
+}

@@ -214,6 +214,17 @@ describe('server-side apply', () => {
     expect(after.metadata.labels).toEqual({ a: '1', c: '3' })
   })
 
+  test('what a manager created is not his to drop by an apply', () => {
+    const { store } = newStore()
+    store.create(services, 'default', service({ type: 'ClusterIP', selector: { filer: 'a' } }), {
+      manager: 'operator',
+    })
+    const after = store.apply(services, 'default', 's', service({ type: 'ClusterIP' }), {
+      manager: 'operator',
+    })
+    expect(after['spec']).toEqual({ type: 'ClusterIP', selector: { filer: 'a' } })
+  })
+
   test('what another writer changed since is no longer the applier’s to remove', () => {
     const { store } = newStore()
     store.apply(services, 'default', 's', service({ selector: { filer: 'a' } }), { manager: 'operator' })

@@ -18,6 +18,7 @@ import {
   notFound,
   numberOr,
   ownable,
+  updaterOf,
   withSubresource,
 } from './object-rules.ts'
 import { applyFields, updateFields } from './ownership.ts'
@@ -406,7 +407,7 @@ export class ObjectStore {
     const { others, own } = bySubresource(managers, options.subresource)
     const before = entry === undefined ? undefined : ownable(resource, entry.object, options.subresource)
     const after = ownable(resource, object, options.subresource)
-    const updated = updateFields(before, after, own, options.manager, this.#types(resource))
+    const updated = updateFields(before, after, own, updaterOf(options.manager), this.#types(resource))
     return { ...others, ...withSubresource(updated, options.subresource) }
   }
 

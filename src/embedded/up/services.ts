@@ -14,7 +14,7 @@ import type { Network } from './network.ts'
 import { ServiceProxy } from './proxy.ts'
 
 export const ADDRESS_ANNOTATION = 'tandem.storage/embedded-address'
-const FILER_LABEL = 'tandem.storage/filer'
+const NFS_PORT = 2049
 
 interface Listener {
   readonly server: Server
@@ -104,8 +104,7 @@ export class Services {
       try {
         const present = new Set<string>()
         for (const service of [...this.#services.all()]) {
-          const spec = service['spec'] as { selector?: Record<string, string> } | undefined
-          if (spec?.selector?.[FILER_LABEL] === undefined) continue
+          if (!servesFiles(service)) continue
           present.add(keyOf(service))
           await this.#listen(service)
         }
@@ -138,4 +137,9 @@ export class Services {
       spec: { clusterIP: '127.0.0.1' },
     })
   }
+}
+
+function servesFiles(service: KubeObject): boolean {
+  const spec = service['spec'] as { clusterIP?: string; ports?: { port: number }[] } | undefined
+  return spec?.clusterIP !== 'None' && (spec?.ports ?? []).some(({ port }) => port === NFS_PORT)
 }
