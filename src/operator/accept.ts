@@ -58,7 +58,7 @@ export function accept<T>(
   const text = JSON.stringify({ uid: object.metadata.uid, spec: next.value })
   return {
     spec: next.value,
-    verdict: holds('Accepted'),
+    verdict: holds('Accepted', 'the spec is valid and in force'),
     annotation: object.metadata.annotations?.[ANNOTATION_ACCEPTED] === text ? undefined : text,
   }
 }

@@ -4,6 +4,7 @@ import type { ServiceError } from '@grpc/grpc-js'
 import type { FilerStatus } from '../api/v1alpha1/filer-config.ts'
 import { clientCredentials } from '../edge/grpc/tls.ts'
 import { AdministrationClient } from '../proto/gen/admin.ts'
+import type { StatusReply } from '../proto/gen/admin.ts'
 import type { AdminConnector } from './admin-client.ts'
 
 const CALL_MS = 10_000
@@ -40,7 +41,7 @@ export const connectAdmin: AdminConnector = ({ address, uri, tls }) => {
         const stream = client.watch({})
         const cancel = (): void => stream.cancel()
         signal.addEventListener('abort', cancel, { once: true })
-        stream.on('data', ({ statusJson }) => onStatus(JSON.parse(statusJson) as FilerStatus))
+        stream.on('data', ({ statusJson }: StatusReply) => onStatus(JSON.parse(statusJson) as FilerStatus))
         stream.on('error', (error: ServiceError) => {
           signal.removeEventListener('abort', cancel)
           if (signal.aborted) resolve()

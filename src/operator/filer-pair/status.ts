@@ -80,7 +80,7 @@ function ready(input: StatusInput): Verdict {
   if (unserved.length === 0) {
     const failed = input.view.volumes.filter((v) => v.state === 'Failed' && input.volumeIds.has(v.id))
     return failed.length === 0
-      ? holds('Ready')
+      ? holds('Ready', 'every volume is served')
       : fails('Starting', `volume ${failed[0]!.name} is not served: ${failed[0]!.message}`)
   }
   const missing = input.missingClasses[0]
@@ -159,7 +159,7 @@ function redundant(input: StatusInput): Verdict {
   const nobody = nobodyAnswers(input)
   if (nobody !== undefined) return nobody
   const alone = sidesOf(input).filter(({ report }) => report?.mirrored !== true)
-  if (alone.length === 0) return holds('Redundant')
+  if (alone.length === 0) return holds('Redundant', 'both filers have a current copy of everything')
   return notMirrored(input, alone)
 }
 
@@ -184,7 +184,7 @@ function takeoverPossible(input: StatusInput): Verdict {
   const nobody = nobodyAnswers(input)
   if (nobody !== undefined) return nobody
   const not = sidesOf(input).filter(({ report }) => report?.takeoverPossible !== true)
-  if (not.length === 0) return holds('TakeoverPossible')
+  if (not.length === 0) return holds('TakeoverPossible', 'each filer could take over now')
   const known = ['PartnerDown', 'Resyncing', 'LogNotMirrored', 'VoteUnreachable']
   const told = not.find(({ report }) => report !== undefined && known.includes(report.reason))?.report
   if (told !== undefined) return fails(told.reason, `filer ${told.side}: ${told.message || told.reason}`)
@@ -213,7 +213,7 @@ function linksUp(input: StatusInput): Verdict {
       `interconnect ${down.join(', ')} carries nothing${down.length < names.length ? '; the others do' : ''}: see both pods and that network`,
     )
   if (slow.length > 0) return fails('LinkSlow', `interconnect ${slow.join(', ')} is slow: see that network`)
-  return holds('LinksUp')
+  return holds('LinksUp', 'every interconnect works')
 }
 
 function outdated(input: StatusInput): FilerObserved[] {
@@ -224,7 +224,7 @@ function outdated(input: StatusInput): FilerObserved[] {
 
 function upToDate(input: StatusInput): Verdict {
   const old = outdated(input)
-  if (old.length === 0) return holds('UpToDate')
+  if (old.length === 0) return holds('UpToDate', 'the pods run the wanted template')
   const names = old.map((f) => namesOf(input.name).pod(f.name)).join(', ')
   return nextToReplace(input) === undefined
     ? fails('WaitingForRedundancy', `pod ${names} has an older template; replaced once the pair is redundant`)
@@ -249,7 +249,7 @@ export function pairStatus(
 ): Omit<FilerPairStatus, 'conditions' | 'observedGeneration'> {
   const { view, before, spec } = input
   const message = headline(verdicts)
-  if (spec === undefined) return { id: input.id, message }
+  if (spec === undefined) return { id: input.id, ...(message === '' ? {} : { message }) }
   const sides = sidesOf(input)
   const up = spec.interconnects
     .filter((i) => view.links.find((l) => l.name === i.name)?.state !== undefined)
@@ -260,7 +260,7 @@ export function pairStatus(
     ...(view.sides.size === 0 ? {} : { epoch: pairEpoch(view) }),
     serving: sides.map(({ name, report }) => `${name}:${servedBy(report) ?? '-'}`).join(' '),
     links: `${up}/${spec.interconnects.length}`,
-    message,
+    ...(message === '' ? {} : { message }),
     filers: input.filers.map((f) => filerStatus(f, input)),
     interconnects: spec.interconnects.map(({ name }) => {
       const link = view.links.find((l) => l.name === name)

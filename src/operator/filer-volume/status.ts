@@ -33,7 +33,7 @@ export function volumeVerdicts(input: VolumeInput): Record<string, Verdict> {
     Ready: ready(input),
     Exported:
       rules.length > 0
-        ? holds('Exported')
+        ? holds('Exported', 'clients that a rule names may mount it')
         : fails(
             'NoRules',
             `spec.export.rules: neither the volume nor FilerPair ${input.pairName} (spec.exportDefaults) has a rule, so no client may mount it; add one`,
@@ -65,7 +65,7 @@ function ready(input: VolumeInput): Verdict {
           : `filer ${side}: ${report.message || report.reason}`,
       )
     case 'Ready':
-      return holds('Ready')
+      return holds('Ready', 'the volume is served')
   }
 }
 
@@ -82,7 +82,7 @@ export function volumeStatus(
   const before = object['status'] as FilerVolumeStatus | undefined
   const message = headline(verdicts)
   const { spec } = acceptance
-  if (spec === undefined || input.pair === undefined) return { message }
+  if (spec === undefined || input.pair === undefined) return message === '' ? {} : { message }
   const side = sideOf(input)
   const report = input.view.volume(object.metadata.uid ?? '')
   const sideReport = input.view.sides.get(side)
@@ -96,7 +96,7 @@ export function volumeStatus(
     ...(report === undefined
       ? {}
       : { size: roundBytes(report.sizeBytes), used: roundedUsed(before?.used, report.usedBytes) }),
-    message,
+    ...(message === '' ? {} : { message }),
     ...(mount === undefined ? {} : { mount }),
   }
 }

@@ -7,7 +7,8 @@ export interface Verdict {
   readonly message: string
 }
 
-export const holds = (reason: string, message = ''): Verdict => ({ status: 'True', reason, message })
+/** Never an empty message: servers as old as 1.20 make null of it in server-side apply. */
+export const holds = (reason: string, message: string): Verdict => ({ status: 'True', reason, message })
 export const fails = (reason: string, message: string): Verdict => ({ status: 'False', reason, message })
 export const unknown = (reason: string, message: string): Verdict => ({ status: 'Unknown', reason, message })
 

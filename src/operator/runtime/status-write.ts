@@ -22,7 +22,10 @@ export function writeStatus(
   nowMs: number,
   lastWriteMs: number,
 ): StatusWrite {
-  const before = (object['status'] ?? {}) as { conditions?: Condition[] }
+  const there = (object['status'] ?? {}) as { conditions?: Condition[] }
+  // Conditions of other writers are theirs.
+  const own = (there.conditions ?? []).filter((c) => verdicts[c.type] !== undefined)
+  const before = { ...there, ...(there.conditions === undefined ? {} : { conditions: own }) }
   const generation = object.metadata.generation ?? 0
   const conditions = conditionsFrom(verdicts, before.conditions ?? [], generation, nowMs)
   const next = { observedGeneration: generation, ...status, conditions }
