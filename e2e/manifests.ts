@@ -25,6 +25,12 @@ const storageClassName = 'local-disks'
 /** What each pair needs of a network: the interface's name in the pod. */
 export const networks = { ic1: 'storage1', ic2: 'storage2' } as const
 
+/** Of the samples, those that a newcomer applies first. */
+const quickStart = [
+  { kind: 'FilerPair', name: 'east' },
+  { kind: 'FilerVolume', name: 'home' },
+]
+
 export const readInstall = (): string => readFileSync(join(checkout, 'manifests/install.yaml'), 'utf8')
 
 /** The image that install.yaml runs, with the registry and tag that a container runtime adds to a short name. */
@@ -73,9 +79,12 @@ export function samples(): Manifest[] {
     .flatMap((name) => parseAllDocuments(readFileSync(join(folder, name), 'utf8')))
     .map((document) => document.toJS() as Manifest | null)
     .filter((manifest) => manifest !== null)
+    .filter(({ kind, metadata }) =>
+      quickStart.some((object) => object.kind === kind && object.name === metadata.name),
+    )
 }
 
-/** The samples' pair `east` and volume `home`, adapted. */
+/** The samples, adapted. */
 export function adapted(manifests: Manifest[]): Manifest[] {
   return manifests.map((manifest) => {
     if (manifest.kind === 'FilerVolume') return { ...manifest, spec: { ...manifest.spec, size: '1Gi' } }

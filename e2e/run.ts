@@ -21,6 +21,7 @@ import { adapted, attachments, imageOf, networks, readInstall, samples } from '.
 
 const { values } = parseArgs({ options: { keep: { type: 'boolean' } } })
 const checkout = join(import.meta.dirname, '..')
+const garbage = join(import.meta.dirname, 'lib/garbage.ts')
 const steps = new Steps()
 
 interface Condition {
@@ -181,6 +182,14 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       return found
     })
 
+    const mirroredAgain = (): Promise<boolean> =>
+      until(
+        'both copies are current again',
+        120_000,
+        async () => Object.values((await vote(cluster)).sides).every((side) => side.mirrored),
+        500,
+      )
+
     /** Deletes the serving pod under load; the partner serves, the pod comes back, and both copies are current again. */
     const loseServingPod = async (withOperator: boolean): Promise<string> => {
       // With the operator off, status is stale: the vote says who owns the side.
@@ -202,12 +211,7 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
         const pod = await podOf(cluster, victim)
         return pod.metadata.uid !== old.metadata.uid && pod.status.phase === 'Running'
       })
-      await until(
-        'both copies are current again',
-        120_000,
-        async () => Object.values((await vote(cluster)).sides).every((s) => s.mirrored),
-        500,
-      )
+      await mirroredAgain()
       if (withOperator) {
         await wait(cluster, 'Redundant', 'fp/east', 60)
         const serving = await owner(cluster)
