@@ -271,6 +271,35 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       await wait(cluster, 'Redundant', 'fp/east', 60)
       return found
     })
+    await steps.step('the node of the serving filer is cut off under load', async () => {
+      const victim = (await vote(cluster)).sides['a']!.owner
+      const node = Number((await podOf(cluster, victim)).spec.nodeName!.slice('node'.length))
+      const began = Date.now()
+      await cluster.node(node, 'down')
+      await until(
+        `filer ${other(victim)} owns side a`,
+        30_000,
+        async () => (await vote(cluster)).sides['a']!.owner === other(victim),
+        250,
+      )
+      const moved = Date.now() - began
+      await guest.progress(1)
+      const pause = guest.longestPauseMs(began)
+      await cluster.node(node, 'up')
+      await mirroredAgain()
+      await wait(cluster, 'Redundant', 'fp/east', 90)
+      return `${victim} to ${other(victim)} ${moved} ms after the cut, longest pause ${pause} ms`
+    })
+    await steps.step('garbage on the NFS and interconnect ports: closed, and the filer is well', async () => {
+      const pod = await podOf(cluster, 'a')
+      const restarts = (): Promise<string> =>
+        cluster.k('get', 'pod/east-a-0', '-o', 'jsonpath={.status.containerStatuses[0].restartCount}')
+      const before = await restarts()
+      for (const port of [2049, 7400])
+        await run(cluster.inside([process.execPath, garbage, pod.status.podIP!, String(port)]))
+      await guest.progress(1)
+      if ((await restarts()) !== before) throw new Error('the filer restarted')
+    })
     await steps.step(
       'programs saw no error; git fsck, integrity_check and fio verify are clean after a fresh mount',
       async () => {
