@@ -191,7 +191,8 @@ export class Filer {
         atSeconds: env.clock.wall().seconds,
         clientPauseMs: Math.round(env.clock.now() - this.pair.partnerLastHeardAt),
       }
-      env.metrics.observe('tandem_client_pause_seconds', this.lastTakeover.clientPauseMs / 1000)
+      env.metrics.observe('tandem_client_pause_seconds', this.lastTakeover.clientPauseMs / 1000, { side })
+      env.metrics.add('tandem_takeovers_total', 1, { side, reason: found.tookOver })
     }
     env.log('info', 'side served here', { side, epoch, reason })
     void this.#moveService(side, epoch)
@@ -228,6 +229,7 @@ export class Filer {
     const { env } = this.#options
     const now = env.clock.now()
     for (const side of this.pair.sides.values()) {
+      this.#measure(side)
       const away = side.serving && side.name !== this.#options.me && side.record?.mirrored === true
       if (!away) {
         this.#mirroredSince.delete(side.name)
@@ -238,6 +240,15 @@ export class Filer {
       if (this.#givebackDue(side, now - since)) void side.handOver()
     }
     env.clock.after(GIVEBACK_CHECK_MS, () => this.#watchGiveback())
+  }
+
+  #measure(side: Side): void {
+    const { metrics } = this.#options.env
+    const labels = { side: side.name }
+    metrics.set('tandem_side_serving', side.opened ? 1 : 0, labels)
+    metrics.set('tandem_side_mirrored', side.record?.mirrored === true ? 1 : 0, labels)
+    metrics.set('tandem_side_epoch', side.record?.epoch ?? 0, labels)
+    if (side.resyncPercent !== null) metrics.set('tandem_resync_percent', side.resyncPercent, labels)
   }
 
   #givebackDue(side: Side, inSyncMs: number): boolean {

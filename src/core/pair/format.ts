@@ -8,7 +8,10 @@ import type { Side } from './side.ts'
 export async function formatSide(side: Side): Promise<void> {
   const { context } = side
   const inspection = await side.copy.inspect()
-  if (side.mail.state === 'New' && inspection.state !== 'Blank') {
+  // A side without aggregates has devices neither blank nor otherwise.
+  const blank =
+    inspection.state === 'Blank' || (inspection.state === 'Complete' && inspection.roots.length === 0)
+  if (side.mail.state === 'New' && !blank) {
     // Data that this filer has no memory of: never formatted over (H9).
     side.openFailure =
       inspection.state === 'Complete'
