@@ -227,8 +227,7 @@ class Checker {
       const block = await this.leaf(tree, entryFbn(e), `${what}: entry block ${e}`)
       yield* this.told()
       if (block === undefined) continue
-      yield* this.entries(block, e, what, ino, names, seen)
-      if (buckets === 0) continue
+      if (!(yield* this.entries(block, e, what, ino, names, seen)) || buckets === 0) continue
       const map = await this.leaf(tree, entryFbn(mapBlockOf(e)), `${what}: map block ${mapBlockOf(e)}`)
       yield* this.told()
       const byte = map?.[e % MAP_SPAN]
@@ -260,7 +259,7 @@ class Checker {
     for (const position of names.keys()) yield `${what}: the name at ${position} is not in the index`
   }
 
-  /** Records of one entry block. */
+  /** Records of one entry block. Returns false if they cannot be told apart. */
   private *entries(
     block: Uint8Array,
     e: number,
@@ -268,13 +267,13 @@ class Checker {
     directory: number,
     names: Map<number, number>,
     seen: Set<string>,
-  ): Generator<string> {
+  ): Generator<string, boolean> {
     let beforeFree = false
     for (let at = 0; at < BLOCK_BYTES;) {
       const granules = recordGranules(block, at)
       if (granules === 0 || at + granules * GRANULE_BYTES > BLOCK_BYTES) {
         yield `${what}: entry block ${e} has a record of ${granules} granules at ${at}`
-        return
+        return false
       }
       const ino = recordIno(block, at)
       if (ino === 0 && beforeFree) yield `${what}: entry block ${e} has free records side by side at ${at}`
@@ -296,6 +295,7 @@ class Checker {
       }
       at += granules * GRANULE_BYTES
     }
+    return true
   }
 
   private *name(

@@ -312,7 +312,10 @@ describe.each([SINGLE, DUAL])('a volume of $name pointers', (format) => {
           expect(await problemsOf(store, fs.freeze())).toEqual([])
         }
       }),
-      { numRuns: 25, ...(process.env.FS_SEED === undefined ? {} : { seed: Number(process.env.FS_SEED) }) },
+      {
+        numRuns: Number(process.env.FS_RUNS ?? 25),
+        ...(process.env.FS_SEED === undefined ? {} : { seed: Number(process.env.FS_SEED) }),
+      },
     )
   })
 })
