@@ -10,7 +10,7 @@
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
-import { BlockBuffer, CLEAN, FROZEN } from './buffer-cache.ts'
+import { BlockBuffer, CLEAN, DIRTY } from './buffer-cache.ts'
 import type { BufferCache } from './buffer-cache.ts'
 import { CONTEXT_BYTES, getContext, isEntryWhole, isGood } from './context.ts'
 import type { Identity } from './context.ts'
@@ -124,15 +124,15 @@ export class BlockIo {
   async pinChecksums(group: number, fresh: boolean, isUsed: (pvbn: number) => boolean): Promise<BlockBuffer> {
     let buffer = this.checksumBlocks.get(group)
     if (buffer === undefined && fresh && !this.loading.has(group)) {
-      buffer = new BlockBuffer(this.checksumBlocks, 0, group, 'meta', new Uint8Array(BLOCK_BYTES), FROZEN, 0)
+      buffer = new BlockBuffer(this.checksumBlocks, 0, group, 'meta', new Uint8Array(BLOCK_BYTES), DIRTY, 0)
       this.checksumBlocks.set(group, buffer)
       this.cache.dirty(1)
       return buffer
     }
     buffer ??= await this.checksums(group)
     if (buffer.state === CLEAN) this.cache.remove(buffer)
-    if (buffer.state !== FROZEN) this.cache.dirty(1)
-    buffer.state = FROZEN
+    if (buffer.state !== DIRTY) this.cache.dirty(1)
+    buffer.state = DIRTY
     // It may have been dropped between its loading and now; a second one must not come up beside it.
     this.checksumBlocks.set(group, buffer)
     if (this.mirror !== undefined) await this.heal(group, buffer, this.mirror, isUsed)

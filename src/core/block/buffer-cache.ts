@@ -12,13 +12,14 @@ import { BLOCK_BYTES } from '../env/device.ts'
 import type { BlockKind } from '../fs/block-store.ts'
 
 export const CLEAN = 0
-/** Allocated since the last freeze: may be changed. */
-export const FRESH = 1
-/** Part of the image that a consistency point is writing. */
-export const FROZEN = 2
+/** Not on disk yet: it stands in no queue. Fresh while its epoch is its home's, frozen from then on. */
+export const DIRTY = 1
 /** Freed: nobody finds it any more. */
-export const GONE = 3
-export type BufferState = typeof CLEAN | typeof FRESH | typeof FROZEN | typeof GONE
+export const GONE = 2
+export type BufferState = typeof CLEAN | typeof DIRTY | typeof GONE
+
+/** Epoch of a buffer that was freed while it was fresh: it belongs to no image. */
+export const NEVER = -1
 
 export class BlockBuffer {
   readonly home: Map<number, BlockBuffer>
@@ -28,6 +29,8 @@ export class BlockBuffer {
   readonly kind: BlockKind
   readonly content: Uint8Array
   state: BufferState
+  /** In which epoch of its home it was allocated; counts for dirty ones only. */
+  epoch = 0
   /** The place on disk; 0 until one is assigned. */
   pvbn: number
   /** Used since it came to the back of the queue. */

@@ -21,6 +21,7 @@ import { AT_TREE, INLINE, INODE_BYTES } from '../fs/inode.ts'
 import { loaded } from '../fs/tree.ts'
 import { assert } from '../std/assert.ts'
 import type { AggregateCore, FrozenPart, RemovedVolume } from './aggregate-core.ts'
+import { NEVER } from './buffer-cache.ts'
 import type { BlockBuffer } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './flexible-volume.ts'
@@ -81,7 +82,7 @@ export class ConsistencyPoint {
     this.table = new LeafEditor(core.volumeTable)
     let returning = 0
     for (const { frozen } of parts) {
-      this.unplaced += frozen.blocks.length
+      this.unplaced += frozen.count
       returning += frozen.freed.length / 2
     }
     this.returning = returning
@@ -98,28 +99,31 @@ export class ConsistencyPoint {
       await core.catchUpMirror()
       this.turnStart = core.env.clock.now()
       core.space.relax()
-      for (const part of this.parts) await this.place(part)
-      for (const part of this.parts) await this.map(part)
+      const blocks: BlockBuffer[] = []
+      for (const part of this.parts) {
+        const from = blocks.length
+        await this.place(part, blocks)
+        await this.map(part, blocks, from)
+      }
       await reclaim(core, this.removed, this.table, this.freed)
       await this.settleMaps()
-      const blocks = core.meta.freeze()
-      const metaBlocks = blocks.length
-      for (const { frozen } of this.parts) blocks.push(...frozen.blocks)
+      const metaBlocks = core.meta.freeze()
+      for (const block of metaBlocks) blocks.push(block)
       blocks.sort((a, b) => a.pvbn - b.pvbn)
       const writer = new GroupWriter(core.env, io, this.targets(), this.spec.cp)
       await writer.write(blocks)
       await this.flush()
-      for (const block of blocks) {
-        if (block.volume === 0) core.meta.written(block)
+      for (const block of metaBlocks) core.meta.written(block)
+      for (const { volume, frozen } of this.parts) {
+        for (const block of frozen.blocks) if (block.epoch !== NEVER) volume.written(block)
       }
-      for (const { volume, frozen } of this.parts) for (const block of frozen.blocks) volume.written(block)
       this.blocksWritten = writer.blocksWritten
       this.rootBytes = this.encode()
       core.env.metrics.add('tandem_cp_blocks_written_total', writer.blocksWritten)
       core.env.log('debug', 'consistency point written', {
         cp: this.spec.cp,
         blocks: blocks.length,
-        metaBlocks,
+        metaBlocks: metaBlocks.length,
         writes: writer.writes,
       })
       this.stage = 'written'
@@ -197,28 +201,38 @@ export class ConsistencyPoint {
   }
 
   /** Places for the blocks of one volume, then the places as hints into the blocks that point at them. */
-  private async place({ volume, frozen }: FrozenPart): Promise<void> {
+  private async place({ volume, frozen }: FrozenPart, placed: BlockBuffer[]): Promise<void> {
     const { core } = this
+    const from = placed.length
     for (const [i, block] of frozen.blocks.entries()) {
+      if (block.epoch === NEVER) continue
       block.pvbn = core.space.take()
       core.meta.changes.push(block.pvbn)
+      placed.push(block)
       this.unplaced -= 1
       if (i % 256 === 255) await this.breathe()
     }
-    for (const block of frozen.blocks) {
+    for (let i = from; i < placed.length; i++) {
+      const block = placed[i]!
       if (block.kind === 'indirect') hintTable(volume, block.content, 0, DUAL.fanout)
       else if (block.kind === 'inode') hintInodes(volume, block)
       else continue
-      await this.breathe()
+      const turn = this.breathe()
+      if (turn !== undefined) await turn
     }
   }
 
   /** Container entries, owner entries and active bits of one volume, and its entry in the table. */
-  private async map({ volume, frozen }: FrozenPart): Promise<void> {
+  private async map(
+    { volume, frozen }: FrozenPart,
+    placed: readonly BlockBuffer[],
+    from: number,
+  ): Promise<void> {
     const { core } = this
     const container = new LeafEditor(volume.container)
     const active = new LeafEditor(volume.active)
-    for (const [i, block] of frozen.blocks.entries()) {
+    for (let i = from; i < placed.length; i++) {
+      const block = placed[i]!
       const fbn = Math.floor(block.bn / CONTAINER_FANOUT)
       const leaf = container.ready(fbn) ?? (await container.edit(fbn))
       putU48(leaf, (block.bn % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES, block.pvbn)

@@ -14,7 +14,7 @@ import { newTreeRoot, loaded, Tree } from '../fs/tree.ts'
 import { SINGLE } from '../fs/block-store.ts'
 import { getU48 } from '../fs/bytes.ts'
 import { assert } from '../std/assert.ts'
-import { BlockBuffer, CLEAN, FRESH, FROZEN, GONE } from './buffer-cache.ts'
+import { BlockBuffer, CLEAN, DIRTY, GONE, NEVER } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import { NumberMap } from './number-map.ts'
@@ -33,7 +33,10 @@ export interface VolumeContent {
 
 /** What one consistency point writes of a volume. */
 export interface FrozenVolume {
-  readonly blocks: BlockBuffer[]
+  /** With some, perhaps, that were freed while they were fresh (epoch NEVER). */
+  readonly blocks: readonly BlockBuffer[]
+  /** Without those. */
+  readonly count: number
   /** VVBN and PVBN (0 if not known) by turns. */
   readonly freed: number[]
   /** What the volume table says of it, tree roots apart. */
@@ -60,6 +63,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   private readonly damaged = new Set<number>()
   private quotaBlocks: number
   private fresh: BlockBuffer[] = []
+  private epoch = 1
   private freed: number[] = []
   private lastRoot: Uint8Array
   private touched = false
@@ -105,7 +109,8 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   }
 
   isFresh(bn: number): boolean {
-    return this.buffers.get(bn)?.state === FRESH
+    const buffer = this.buffers.get(bn)
+    return buffer?.state === DIRTY && buffer.epoch === this.epoch
   }
 
   allocate(kind: BlockKind, content?: Uint8Array): BlockBuffer {
@@ -119,9 +124,10 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
       bn,
       kind,
       content ?? new Uint8Array(BLOCK_BYTES),
-      FRESH,
+      DIRTY,
       0,
     )
+    buffer.epoch = this.epoch
     this.buffers.set(bn, buffer)
     this.fresh.push(buffer)
     this.freshBlocks += 1
@@ -134,8 +140,9 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
     if (this.loading.size > 0) this.loading.delete(bn)
     this.used -= 1
     const buffer = this.buffers.get(bn)
-    if (buffer?.state === FRESH) {
+    if (buffer?.state === DIRTY && buffer.epoch === this.epoch) {
       buffer.state = GONE
+      buffer.epoch = NEVER
       this.buffers.delete(bn)
       this.freshBlocks -= 1
       this.numbers.release(bn)
@@ -180,18 +187,17 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
     return this.freshBlocks > 0 || this.freed.length > 0 || this.touched || !this.persistent
   }
 
-  /** The image as of now; operations go on with nothing fresh. Synchronous. */
+  /** The image as of now; operations go on with nothing fresh. Synchronous, and it looks at no block. */
   freeze(): FrozenVolume {
     this.lastRoot = this.content.freeze()
-    const blocks = this.fresh.filter((buffer) => buffer.state === FRESH)
-    for (const buffer of blocks) buffer.state = FROZEN
-    const freed = this.freed
+    const { fresh: blocks, freed, freshBlocks: count } = this
+    this.epoch += 1
     this.fresh = []
     this.freed = []
     this.freshBlocks = 0
     this.touched = false
     this.persistent = true
-    return { blocks, freed, entry: this.describe() }
+    return { blocks, count, freed, entry: this.describe() }
   }
 
   /** What the volume table says of it, tree roots apart. */
@@ -224,7 +230,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   /** A frozen block is on disk. */
   written(buffer: BlockBuffer): void {
     this.pool.cache.dirty(-1)
-    if (buffer.state === FROZEN) this.pool.cache.keep(buffer)
+    if (buffer.state !== GONE) this.pool.cache.keep(buffer)
   }
 
   /** Nothing of it is in memory any more; blocks that a consistency point is writing stay until it has. */

@@ -9,7 +9,7 @@ import { BLOCK_BYTES } from '../env/device.ts'
 import { Miss, DamagedBlock, SINGLE } from '../fs/block-store.ts'
 import type { BlockKind, BlockStore } from '../fs/block-store.ts'
 import type { BlockIo } from './block-io.ts'
-import { BlockBuffer, CLEAN, FRESH, FROZEN, GONE } from './buffer-cache.ts'
+import { BlockBuffer, CLEAN, DIRTY, GONE, NEVER } from './buffer-cache.ts'
 import type { BufferCache } from './buffer-cache.ts'
 import type { SpaceMap } from './space-map.ts'
 
@@ -22,6 +22,7 @@ export class MetaStore implements BlockStore {
   private readonly loading = new Map<number, Promise<void>>()
   private readonly damaged = new Set<number>()
   private fresh: BlockBuffer[] = []
+  private epoch = 1
   /** PVBNs that came into use (positive) or went out of it (negative) and are not in the active map yet. */
   changes: number[] = []
   /** Fresh blocks whose owner entry is to be written. */
@@ -46,7 +47,8 @@ export class MetaStore implements BlockStore {
   }
 
   isFresh(bn: number): boolean {
-    return this.buffers.get(bn)?.state === FRESH
+    const buffer = this.buffers.get(bn)
+    return buffer?.state === DIRTY && buffer.epoch === this.epoch
   }
 
   allocate(kind: BlockKind, content?: Uint8Array): BlockBuffer {
@@ -59,9 +61,10 @@ export class MetaStore implements BlockStore {
       bn,
       kind,
       content ?? new Uint8Array(BLOCK_BYTES),
-      FRESH,
+      DIRTY,
       bn,
     )
+    buffer.epoch = this.epoch
     this.buffers.set(bn, buffer)
     this.fresh.push(buffer)
     this.changes.push(bn)
@@ -74,12 +77,13 @@ export class MetaStore implements BlockStore {
     this.loading.delete(bn)
     const buffer = this.buffers.get(bn)
     this.changes.push(-bn)
-    if (buffer?.state === FRESH) {
+    if (buffer?.state === DIRTY && buffer.epoch === this.epoch) {
+      buffer.epoch = NEVER
       this.space.release(bn)
       this.cache.dirty(-1)
     } else {
       this.freed.push(bn)
-      if (buffer !== undefined) this.cache.remove(buffer)
+      if (buffer?.state === CLEAN) this.cache.remove(buffer)
     }
     if (buffer !== undefined) {
       buffer.state = GONE
@@ -94,15 +98,10 @@ export class MetaStore implements BlockStore {
 
   /** The blocks of this consistency point, which nothing changes any more. */
   freeze(): BlockBuffer[] {
-    const frozen = this.fresh.filter((buffer) => buffer.state === FRESH)
-    for (const buffer of frozen) buffer.state = FROZEN
+    const frozen = this.fresh.filter((buffer) => buffer.epoch !== NEVER)
+    this.epoch += 1
     this.fresh = []
     return frozen
-  }
-
-  /** Fresh blocks so far. */
-  get freshBlocks(): number {
-    return this.fresh.length
   }
 
   written(buffer: BlockBuffer): void {
