@@ -40,28 +40,30 @@ export async function run(args: readonly string[]): Promise<number> {
   }
   process.on('uncaughtException', (error) => fatal('uncaught exception', error))
   process.on('unhandledRejection', (error) => fatal('unhandled rejection', error))
-  const waiting: Socket[] = []
-  let filer: FilerProcess | undefined
+  // An object, because what serves is there later than those who ask for it.
+  const current: { filer?: FilerProcess } = {}
   process.on('message', (message: HandedOver, socket: Socket | undefined) => {
     if (message.type !== 'connection' || !socket) return
+    // Kept until later it would be read from meanwhile; the client tries again.
+    if (!current.filer) return void socket.destroy()
     process.send?.({ type: 'taken', id: message.id })
-    if (filer) filer.serve(socket)
-    else waiting.push(socket)
+    current.filer.serve(socket)
   })
   let stopping = false
   const stop = (): void => {
     if (stopping) return
     stopping = true
     env.log('info', 'stopping')
-    if (!filer) return end(0)
-    filer.stop().then(
+    // Still being opened: see below.
+    if (!current.filer) return
+    current.filer.stop().then(
       () => end(0),
       (error: unknown) => fatal('stop failed', error),
     )
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
-  filer = await FilerProcess.start({
+  const filer = await FilerProcess.start({
     config,
     root: values.root,
     env,
@@ -72,7 +74,7 @@ export async function run(args: readonly string[]): Promise<number> {
     environment: process.env,
     fatal,
   })
-  for (const socket of waiting.splice(0)) filer.serve(socket)
+  current.filer = filer
   // A signal that came while the filer was being opened.
   if (stopping) await filer.stop()
   return stopping ? 0 : ended

@@ -258,9 +258,8 @@ export class AggregateStore implements SideStore {
       commitRoot: async (plex) => {
         if (plex === 0) await Promise.all(parts.map(({ point }) => point.commitRoot(0)))
         else {
-          await Promise.all(
-            parts.map(({ aggregate, point }) => (aggregate.partner ? point.commitRoot(1) : undefined)),
-          )
+          const attached = parts.filter(({ aggregate }) => aggregate.partner !== undefined)
+          await Promise.all(attached.map(({ point }) => point.commitRoot(1)))
         }
       },
       complete: () => {

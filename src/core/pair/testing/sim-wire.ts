@@ -183,7 +183,7 @@ class SimChannel implements Channel {
     return new Promise<T>((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#outstanding.delete(fail)
-        reject(error as Error)
+        reject(error)
       }
       this.#outstanding.add(fail)
       const back = (settle: () => void): void => {
