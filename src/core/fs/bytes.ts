@@ -3,6 +3,9 @@
  * Numbers are JavaScript numbers below 2^53; a 64-bit field holds no more. Bounds are the caller's business.
  */
 
+const { floor } = Math
+const { fromCharCode } = String
+
 export function getU16(bytes: Uint8Array, at: number): number {
   return bytes[at]! | (bytes[at + 1]! << 8)
 }
@@ -34,18 +37,18 @@ export function putU32(bytes: Uint8Array, at: number, value: number): void {
 
 export function putU48(bytes: Uint8Array, at: number, value: number): void {
   putU32(bytes, at, value >>> 0)
-  putU16(bytes, at + 4, Math.floor(value / 0x1_0000_0000))
+  putU16(bytes, at + 4, floor(value / 0x1_0000_0000))
 }
 
 export function putU64(bytes: Uint8Array, at: number, value: number): void {
   putU32(bytes, at, value >>> 0)
-  putU32(bytes, at + 4, Math.floor(value / 0x1_0000_0000))
+  putU32(bytes, at + 4, floor(value / 0x1_0000_0000))
 }
 
 /** Byte strings: one character (0-255) per byte. */
 export function getBytes(bytes: Uint8Array, at: number, length: number): string {
   let text = ''
-  for (let i = at; i < at + length; i++) text += String.fromCharCode(bytes[i]!)
+  for (let i = at; i < at + length; i++) text += fromCharCode(bytes[i]!)
   return text
 }
 

@@ -22,6 +22,8 @@ import type { Inode } from './inode.ts'
 import type { Tree } from './tree.ts'
 import type { BlockStore } from './block-store.ts'
 
+const { imul, clz32, floor, ceil, min, max } = Math
+
 export const GRANULE_BYTES = 16
 export const GRANULES = BLOCK_BYTES / GRANULE_BYTES
 const RECORD_HEADER_BYTES = 14
@@ -52,14 +54,14 @@ export interface Entry {
 /** Hash of a name: FNV-1a from a secret seed, then mixed so that the low bits depend on all. */
 export function hashName(name: string, seed: number): number {
   let hash = seed ^ 0x811c9dc5
-  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193)
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  for (let i = 0; i < name.length; i++) hash = imul(hash ^ name.charCodeAt(i), 0x01000193)
+  hash = imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = imul(hash ^ (hash >>> 13), 0xc2b2ae35)
   return (hash ^ (hash >>> 16)) >>> 0
 }
 
 export function granulesOf(nameBytes: number): number {
-  return Math.ceil((RECORD_HEADER_BYTES + nameBytes) / GRANULE_BYTES)
+  return ceil((RECORD_HEADER_BYTES + nameBytes) / GRANULE_BYTES)
 }
 
 export function isMapBlock(e: number): boolean {
@@ -73,7 +75,7 @@ export const bucketFbn = (b: number): number => 2 * b + 1
 
 /** The bucket of a hash among `buckets`: its low bits, one fewer where that bucket is not yet split off. */
 export function bucketOf(hash: number, buckets: number): number {
-  const bits = 32 - Math.clz32(buckets - 1)
+  const bits = 32 - clz32(buckets - 1)
   const mask = bits === 32 ? 0xffffffff : 2 ** bits - 1
   const bucket = (hash & mask) >>> 0
   return bucket < buckets ? bucket : (hash & (mask >>> 1)) >>> 0
@@ -81,7 +83,7 @@ export function bucketOf(hash: number, buckets: number): number {
 
 /** The bucket whose names are divided when bucket number `buckets` is added. */
 function splitSource(buckets: number): number {
-  return buckets - 2 ** (31 - Math.clz32(buckets))
+  return buckets - 2 ** (31 - clz32(buckets))
 }
 
 // Records of an entry block: ino 6, granules 2, hash 4, name length 1, type 1, name.
@@ -109,7 +111,7 @@ export function longestFree(block: Uint8Array): number {
     if (recordIno(block, at) === 0 && granules > longest) longest = granules
     at += granules * GRANULE_BYTES
   }
-  return Math.min(longest, 255)
+  return min(longest, 255)
 }
 
 export class Directory {
@@ -142,7 +144,7 @@ export class Directory {
     for (let slot = BUCKET_HEADER_BYTES; slot < end; slot += SLOT_BYTES) {
       if (getU32(bucket, slot) !== hash) continue
       const position = getU32(bucket, slot + 4)
-      const block = this.block(entryFbn(Math.floor(position / GRANULES)))
+      const block = this.block(entryFbn(floor(position / GRANULES)))
       const at = (position % GRANULES) * GRANULE_BYTES
       if (nameEquals(block, at, name)) return this.entryAt(block, at, position)
     }
@@ -172,7 +174,7 @@ export class Directory {
 
   /** Loads what `insert` at this position needs; returns how many blocks it allocates at most. */
   prepareInsert(name: string, position: number): number {
-    const e = Math.floor(position / GRANULES)
+    const e = floor(position / GRANULES)
     const { buckets, entries } = this.inode
     let room = this.tree.prepare(entryFbn(e))
     if (e === 0 && buckets === 0) return room
@@ -191,7 +193,7 @@ export class Directory {
 
   /** Modify phase: adds a name at the position that `findRoom` gave. */
   insert(name: string, position: number, ino: number, typeCode: number): void {
-    const e = Math.floor(position / GRANULES)
+    const e = floor(position / GRANULES)
     const hash = hashName(name, this.seed)
     if (this.inode.buckets === 0 && e > 0) this.enlarge()
     while (this.inode.entryBlocks <= e) this.appendEntryBlock()
@@ -206,7 +208,7 @@ export class Directory {
   }
 
   prepareRemove(name: string, position: number): number {
-    const e = Math.floor(position / GRANULES)
+    const e = floor(position / GRANULES)
     let room = this.tree.prepare(entryFbn(e))
     if (this.inode.buckets === 0) return room
     room += this.tree.prepare(entryFbn(mapBlockOf(e)))
@@ -215,7 +217,7 @@ export class Directory {
 
   /** Modify phase: removes the entry at a position, which has this name. */
   remove(name: string, position: number): void {
-    const e = Math.floor(position / GRANULES)
+    const e = floor(position / GRANULES)
     const at = (position % GRANULES) * GRANULE_BYTES
     const block = this.tree.put(entryFbn(e))
     assert(recordIno(block, at) !== 0 && nameEquals(block, at, name), 'removed entry is not where it was')
@@ -229,12 +231,12 @@ export class Directory {
 
   /** What `repoint` of the entry at a position needs. */
   prepareRepoint(position: number): number {
-    return this.tree.prepare(entryFbn(Math.floor(position / GRANULES)))
+    return this.tree.prepare(entryFbn(floor(position / GRANULES)))
   }
 
   /** Modify phase: the entry names another object from now on. */
   repoint(position: number, ino: number, typeCode: number): void {
-    const block = this.tree.put(entryFbn(Math.floor(position / GRANULES)))
+    const block = this.tree.put(entryFbn(floor(position / GRANULES)))
     const at = (position % GRANULES) * GRANULE_BYTES
     putU48(block, at, ino)
     block[at + 13] = typeCode
@@ -242,9 +244,9 @@ export class Directory {
 
   /** At most `limit` entries at or behind `cookie` (COOKIE_OF_PARENT for the first), in order of position. Throws Miss. */
   list(cookie: number, limit: number): { entries: Entry[]; eof: boolean } {
-    const from = Math.max(0, cookie + 1 - COOKIE_OF_FIRST)
+    const from = max(0, cookie + 1 - COOKIE_OF_FIRST)
     const entries: Entry[] = []
-    for (let e = Math.floor(from / GRANULES); e < this.inode.entryBlocks; e++) {
+    for (let e = floor(from / GRANULES); e < this.inode.entryBlocks; e++) {
       if (isMapBlock(e) && this.inode.buckets > 0) continue
       const block = this.block(entryFbn(e))
       for (let at = 0; at < BLOCK_BYTES; at += recordGranules(block, at) * GRANULE_BYTES) {
@@ -276,7 +278,7 @@ export class Directory {
   private searchMap(from: number, to: number, granules: number): number | undefined {
     for (let e = from; e < to;) {
       const map = this.block(entryFbn(mapBlockOf(e)))
-      const end = Math.min(to, e - (e % MAP_SPAN) + MAP_SPAN)
+      const end = min(to, e - (e % MAP_SPAN) + MAP_SPAN)
       for (; e < end; e++) if (map[e % MAP_SPAN]! >= granules) return e
     }
     return undefined
@@ -390,7 +392,7 @@ function removeSlot(bucket: Uint8Array, hash: number, position: number): void {
 
 /** Positions in a bucket with their hashes, for the checker. */
 export function* bucketSlots(bucket: Uint8Array): Generator<{ hash: number; position: number }> {
-  const count = Math.min(getU32(bucket, 0), BUCKET_SLOTS)
+  const count = min(getU32(bucket, 0), BUCKET_SLOTS)
   for (let i = 0; i < count; i++) {
     const slot = BUCKET_HEADER_BYTES + i * SLOT_BYTES
     yield { hash: getU32(bucket, slot), position: getU32(bucket, slot + 4) }

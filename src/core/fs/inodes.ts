@@ -19,6 +19,8 @@ import { getU32, getU48, getU64, putU16, putU32, putU48, putU64 } from './bytes.
 import { Inode, INODES_PER_BLOCK, LISTED, SHRINKING } from './inode.ts'
 import { initTreeRoot, isTreeRoot, Tree } from './tree.ts'
 
+const { floor } = Math
+
 export const FS_ROOT_BYTES = 512
 export const ROOT_INO = 2
 /** Numbers below are never given to an object. */
@@ -100,19 +102,19 @@ export class Inodes {
   /** For reading only. Throws Miss, DamagedBlock. */
   get(ino: number): Inode {
     assert(this.has(ino), 'inode number out of range')
-    const block = this.tree.get(Math.floor(ino / INODES_PER_BLOCK))
+    const block = this.tree.get(floor(ino / INODES_PER_BLOCK))
     assert(block !== undefined, 'hole in the inode file')
     return new Inode(ino, block)
   }
 
   /** Loads what `change(ino)` needs; returns how many blocks it allocates at most. */
   prepare(ino: number): number {
-    return this.tree.prepare(Math.floor(ino / INODES_PER_BLOCK))
+    return this.tree.prepare(floor(ino / INODES_PER_BLOCK))
   }
 
   /** For changing, until the next freeze. */
   change(ino: number): Inode {
-    return new Inode(ino, this.tree.put(Math.floor(ino / INODES_PER_BLOCK)))
+    return new Inode(ino, this.tree.put(floor(ino / INODES_PER_BLOCK)))
   }
 
   /** The inode that the next new object gets. Throws Miss. */

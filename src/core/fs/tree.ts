@@ -21,6 +21,8 @@ import { ABSENT, HOLE, Miss } from './block-store.ts'
 import type { BlockKind, BlockStore, PointerFormat } from './block-store.ts'
 import { getU48, putU48 } from './bytes.ts'
 
+const { floor, min, max } = Math
+
 /** Bytes of a tree's root: level, format, count of blocks, and 120 bytes of pointers (20 single or 10 dual ones). */
 export const TREE_ROOT_BYTES = 128
 const AT_LEVEL = 0
@@ -165,7 +167,7 @@ export class Tree {
     let level = this.level
     if (fbn >= this.inInode * this.spans[level]!) return undefined
     let table = this.bytes
-    let p = this.pointers + Math.floor(fbn / this.spans[level]!) * this.pointerBytes
+    let p = this.pointers + floor(fbn / this.spans[level]!) * this.pointerBytes
     for (;;) {
       const bn = getU48(table, p)
       if (bn === HOLE) return undefined
@@ -173,7 +175,7 @@ export class Tree {
       if (level === 0) return content
       table = content
       level -= 1
-      p = (Math.floor(fbn / this.spans[level]!) % this.fanout) * this.pointerBytes
+      p = (floor(fbn / this.spans[level]!) % this.fanout) * this.pointerBytes
     }
   }
 
@@ -182,7 +184,7 @@ export class Tree {
     let level = this.level
     if (fbn >= this.inInode * this.spans[level]!) return undefined
     let table = this.bytes
-    let p = this.pointers + Math.floor(fbn / this.spans[level]!) * this.pointerBytes
+    let p = this.pointers + floor(fbn / this.spans[level]!) * this.pointerBytes
     for (;;) {
       const bn = getU48(table, p)
       if (bn === HOLE) return undefined
@@ -190,7 +192,7 @@ export class Tree {
       if (level === 0) return { bn, hint }
       table = this.fetch(bn, hint, 'indirect')
       level -= 1
-      p = (Math.floor(fbn / this.spans[level]!) % this.fanout) * this.pointerBytes
+      p = (floor(fbn / this.spans[level]!) % this.fanout) * this.pointerBytes
     }
   }
 
@@ -208,7 +210,7 @@ export class Tree {
       return reach - level + reach + 1
     }
     let table = this.bytes
-    let p = this.pointers + Math.floor(fbn / this.spans[level]!) * this.pointerBytes
+    let p = this.pointers + floor(fbn / this.spans[level]!) * this.pointerBytes
     for (;;) {
       const bn = getU48(table, p)
       if (bn === HOLE) return needed + level + 1
@@ -219,7 +221,7 @@ export class Tree {
       }
       table = this.fetch(bn, this.hintAt(table, p), 'indirect')
       level -= 1
-      p = (Math.floor(fbn / this.spans[level]!) % this.fanout) * this.pointerBytes
+      p = (floor(fbn / this.spans[level]!) % this.fanout) * this.pointerBytes
     }
   }
 
@@ -241,9 +243,9 @@ export class Tree {
       bound += 1
     }
     for (; level > 0; level--) {
-      bound += Math.floor(last / this.spans[level]!) - Math.floor(first / this.spans[level]!) + 1
+      bound += floor(last / this.spans[level]!) - floor(first / this.spans[level]!) + 1
     }
-    return Math.min(sum, bound)
+    return min(sum, bound)
   }
 
   /**
@@ -300,7 +302,7 @@ export class Tree {
   }
 
   private rootSlot(fbn: number): number {
-    return Math.floor(fbn / this.spans[this.level]!)
+    return floor(fbn / this.spans[this.level]!)
   }
 
   private hintAt(table: Uint8Array, p: number): number {
@@ -335,7 +337,7 @@ export class Tree {
     while (level > 0) {
       table = this.freshIndirect(table, p)
       level -= 1
-      p = (Math.floor(fbn / this.spans[level]!) % this.fanout) * this.pointerBytes
+      p = (floor(fbn / this.spans[level]!) % this.fanout) * this.pointerBytes
     }
     const bn = getU48(table, p)
     if (bn === HOLE) {
@@ -390,7 +392,7 @@ export class Tree {
       return
     }
     const child = this.freshIndirect(table, p)
-    const slot = Math.floor(fbn / this.spans[level - 1]!) % this.fanout
+    const slot = floor(fbn / this.spans[level - 1]!) % this.fanout
     this.punchBelow(child, slot * this.pointerBytes, level - 1, fbn)
     if (isEmpty(child, 0, BLOCK_BYTES)) this.release(table, p)
   }
@@ -419,7 +421,7 @@ export class Tree {
     slice: Slice,
   ): boolean {
     const span = this.spans[level]!
-    const low = Math.max(0, Math.floor((blocks - first) / span))
+    const low = max(0, floor((blocks - first) / span))
     for (let slot = slots - 1; slot >= low; slot--) {
       const p = from + slot * this.pointerBytes
       const bn = getU48(table, p)
@@ -460,8 +462,8 @@ export class Tree {
 
   /** True if a pointer of an indirect block leads to fbn `blocks` or behind: else the block stays as it is. */
   private hasLeafFrom(table: Uint8Array, level: number, first: number, blocks: number): boolean {
-    const low = Math.max(0, Math.floor((blocks - first) / this.spans[level]!))
-    return !isEmpty(table, Math.min(low, this.fanout) * this.pointerBytes, this.fanout * this.pointerBytes)
+    const low = max(0, floor((blocks - first) / this.spans[level]!))
+    return !isEmpty(table, min(low, this.fanout) * this.pointerBytes, this.fanout * this.pointerBytes)
   }
 
   private nextIn(
@@ -473,7 +475,7 @@ export class Tree {
     fbn: number,
   ): number | undefined {
     const span = this.spans[level]!
-    for (let slot = Math.max(0, Math.floor((fbn - first) / span)); slot < slots; slot++) {
+    for (let slot = max(0, floor((fbn - first) / span)); slot < slots; slot++) {
       const p = from + slot * this.pointerBytes
       const bn = getU48(table, p)
       if (bn === HOLE) continue
