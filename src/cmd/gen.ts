@@ -4,10 +4,11 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { stringify } from 'yaml'
 import { customResourceDefinition } from '../api/crd.ts'
 import { reference } from '../api/reference.ts'
 import { kinds } from '../api/v1alpha1/kinds.ts'
+import { metricsMarkdown } from '../edge/telemetry/catalogue.ts'
+import { installFiles, yaml } from '../operator/install/files.ts'
 
 const root = join(import.meta.dirname, '../..')
 
@@ -17,11 +18,9 @@ export function outputs(): ReadonlyMap<string, string> {
   for (const kind of kinds)
     files.set(`crds/${kind.group}_${kind.plural}.yaml`, yaml(customResourceDefinition(kind)))
   files.set('docs/reference.md', reference(kinds))
+  files.set('docs/metrics.md', metricsMarkdown())
+  for (const [path, content] of installFiles()) files.set(path, content)
   return files
-}
-
-function yaml(value: unknown): string {
-  return stringify(value, { lineWidth: 0, aliasDuplicateObjects: false, singleQuote: true })
 }
 
 /** Paths of files that are not what their source says. */
