@@ -11,8 +11,6 @@ export interface BrokenBuild {
   readonly freeEarly?: boolean
   /** Frames of older owners are placed. */
   readonly noFence?: boolean
-  /** An own root is written before both logs have all that it covers. */
-  readonly rootAheadOfLog?: boolean
   /** An undecided JOIN does not bind. */
   readonly joinLoose?: boolean
   /** A restarted owner serves alone without a new ALONE. */

@@ -230,7 +230,7 @@ export class Owner {
     // (2) Blocks to both plexes, into space that is free in the root before; both flush.
     await cp.write()
     // (3) No root may be ahead of a log: a standby with the old root needs every batch up to `covers`.
-    if (!this.#broken.rootAheadOfLog) await this.log.flushed(covers)
+    await this.log.flushed(covers)
     if (this.#stopped) return
     if (this.#broken.freeEarly) this.#free(cp, covers)
     await cp.commitRoot(0)

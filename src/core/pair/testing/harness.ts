@@ -43,6 +43,8 @@ export interface HarnessOptions {
   readonly times?: Partial<PairTimes>
   readonly sides?: readonly string[]
   readonly logBlocks?: number
+  /** Milliseconds that a flush of a plex takes. */
+  readonly plexFlushMs?: number
 }
 
 export class Harness {
@@ -79,11 +81,11 @@ export class Harness {
     return this.world.random
   }
 
-  #device(process: SimProcess, medium: SimMedium): SimDevice {
+  #device(process: SimProcess, medium: SimMedium, flushMs = 0.2): SimDevice {
     const random = process.random.fork()
     return new SimDevice(
       medium,
-      { latencyMs: (what, blocks) => (what === 'flush' ? 0.2 + random.between(0, 0.6) : 0.02 * blocks) },
+      { latencyMs: (what, blocks) => (what === 'flush' ? flushMs + random.between(0, 0.6) : 0.02 * blocks) },
       process.env.clock,
     )
   }
@@ -103,7 +105,12 @@ export class Harness {
     const process = this.world.process(name, { rate: this.rates[name] })
     const media = this.media[name]
     const copies = this.#perSide(
-      (side) => new ToyCopy(`toy-${side}`, this.#device(process, media.plexes[side]!), process.env.crc32),
+      (side) =>
+        new ToyCopy(
+          `toy-${side}`,
+          this.#device(process, media.plexes[side]!, this.#options.plexFlushMs),
+          process.env.crc32,
+        ),
     )
     const filer: SimFiler = { process, pair: undefined, copies }
     this.filers[name] = filer
@@ -259,6 +266,18 @@ export class Register {
     void this.#loop().catch((error: unknown) => this.#harness.world.fail(error))
   }
 
+  /** Another client that only reads, wherever it is given an answer: it must not see less than any other was shown before. */
+  watch(): void {
+    void this.#watch().catch((error: unknown) => this.#harness.world.fail(error))
+  }
+  async #watch(): Promise<void> {
+    const { random } = this.#harness
+    while (!this.#stopped) {
+      await this.readOnce(random.pick(FILERS))
+      await this.#sleep(random.between(0, 5))
+    }
+  }
+
   async #loop(): Promise<void> {
     const { random } = this.#harness
     while (!this.#stopped) {
@@ -276,13 +295,14 @@ export class Register {
     this.acknowledgedCount += 1
   }
 
-  async readOnce(): Promise<void> {
+  async readOnce(at?: FilerName): Promise<void> {
     const [acknowledged, seen] = [this.#acknowledged, this.#seen]
-    const value = await this.#call((store) => store.read(this.#key))
+    const value = await this.#call((store) => store.read(this.#key), at)
+    if (value === undefined) return
     if (value < acknowledged) this.#violated(`read ${value}, acknowledged before ${acknowledged} (H2)`)
     if (value < seen) this.#violated(`read ${value}, read before ${seen} (H6)`)
     if (value > this.#attempted) this.#violated(`read ${value}, written at most ${this.#attempted}`)
-    this.#seen = value
+    this.#seen = Math.max(this.#seen, value)
   }
 
   #violated(what: string): never {
@@ -294,10 +314,11 @@ export class Register {
     return new Promise((resolve) => this.#harness.world.after(ms, resolve))
   }
 
-  async #call<T>(task: (store: ToyStoreLike) => Promise<T>): Promise<T> {
+  /** With `only`, one try there; undefined without an answer. */
+  async #call<T>(task: (store: ToyStoreLike) => Promise<T>, only?: FilerName): Promise<T | undefined> {
     const { world } = this.#harness
     for (;;) {
-      const filer = this.#harness.filers[this.#at]
+      const filer = this.#harness.filers[only ?? this.#at]
       const side = filer?.pair?.sides.get(this.#side)
       const store = filer?.copies[this.#side]?.store
       if (filer && store && side?.serving) {
@@ -310,11 +331,13 @@ export class Register {
           )
         })
         if (outcome) {
+          if (only) return outcome.value
           this.longestGapMs = Math.max(this.longestGapMs, world.now - this.#lastAnswer)
           this.#lastAnswer = world.now
           return outcome.value
         }
       } else await this.#sleep(5)
+      if (only) return undefined
       if (this.#harness.random.chance(0.5)) this.#at = other(this.#at)
     }
   }

@@ -11,6 +11,8 @@ export class SimVoteServer {
   version = 0
   /** Nobody gets an answer, nothing is applied. */
   silent = false
+  /** The same for one filer only. */
+  readonly silentFor = new Set<string>()
   /** Chance that an applied swap's answer is lost. */
   loseAnswer = 0
   /** Chance that a swap is applied late (up to `lateMs`), its caller having given up. */
@@ -36,7 +38,7 @@ export class SimVoteServer {
     const call = <T>(task: (answer: (value: T) => void) => void): Promise<T> =>
       new Promise((resolve, reject) => {
         world.after(TIMEOUT_MS, () => process.post(() => reject(new VoteUnreachable('time-out'))))
-        if (this.silent) return
+        if (this.silent || this.silentFor.has(process.name)) return
         world.after(world.random.between(0.5, 3), () => {
           task((value) => world.after(world.random.between(0.5, 3), () => process.post(() => resolve(value))))
         })
