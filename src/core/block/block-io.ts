@@ -12,7 +12,7 @@ import { BLOCK_BYTES } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { BlockBuffer, CLEAN, DIRTY } from './buffer-cache.ts'
 import type { BufferCache } from './buffer-cache.ts'
-import { CONTEXT_BYTES, getContext, isEntryWhole, isGood } from './context.ts'
+import { CONTEXT_BYTES, isEntryWhole, isGood } from './context.ts'
 import type { Identity } from './context.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import type { Layout } from './layout.ts'
@@ -70,36 +70,37 @@ export class BlockIo {
   }
 
   /**
-   * Up to `count` blocks from `pvbn` on in one read, all in its group. The first is what `identity` asks for; of the others the good ones are
-   * returned with what their contexts say. Undefined when the first is not good: use `read`.
+   * Reads `blocks` blocks from `first` on, all in one group, in one piece. Returns the content of each that was `asked` for and is what it should be; the
+   * others are left to `read`.
    */
-  async readRun(identity: Identity, pvbn: number, count: number): Promise<RunBlock[] | undefined> {
-    const group = Math.floor(pvbn / GROUP_BLOCKS)
-    const first = pvbn % GROUP_BLOCKS
-    const length = Math.min(count, this.layout.groupSize(group) - first)
-    const bytes = new Uint8Array(length * BLOCK_BYTES)
-    let checksums: BlockBuffer
+  async readMany(
+    first: number,
+    blocks: number,
+    asked: readonly { readonly pvbn: number; readonly identity: Identity }[],
+  ): Promise<(Uint8Array | undefined)[]> {
+    const bytes = new Uint8Array(blocks * BLOCK_BYTES)
+    let checksums: Uint8Array
     try {
-      ;[checksums] = await Promise.all([this.checksums(group), this.own.readData(pvbn, bytes)])
+      const group = Math.floor(first / GROUP_BLOCKS)
+      const known = this.checksumBlocks.get(group)
+      if (known !== undefined) {
+        known.used = true
+        await this.own.readData(first, bytes)
+        checksums = known.content
+      } else {
+        const [buffer] = await Promise.all([this.checksums(group), this.own.readData(first, bytes)])
+        checksums = buffer.content
+      }
     } catch {
-      return undefined
+      return asked.map(() => undefined)
     }
-    const blocks: RunBlock[] = []
-    for (let i = 0; i < length; i++) {
-      const content = bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES)
-      const context = getContext(this.env.crc32, checksums.content, first + i)
-      const good =
-        context !== undefined &&
-        context.pvbn === pvbn + i &&
-        context.volume === identity.volume &&
-        context.kind === identity.kind &&
-        context.number === identity.number + i &&
-        context.crc === this.env.crc32(content)
-      if (good) blocks.push({ number: context.number, pvbn: pvbn + i, content: content.slice() })
-      else if (i === 0) return undefined
-      else break
-    }
-    return blocks
+    return asked.map(({ pvbn, identity }) => {
+      const at = (pvbn - first) * BLOCK_BYTES
+      const content = bytes.subarray(at, at + BLOCK_BYTES)
+      if (!isGood(this.env.crc32, checksums, pvbn % GROUP_BLOCKS, identity, pvbn, content)) return undefined
+      // A block on its own: in the cache it must not keep its neighbours in memory.
+      return blocks === 1 ? bytes : content.slice()
+    })
   }
 
   /** The checksum block of a group, from memory or from the own plex. */
@@ -276,11 +277,4 @@ export class BlockIo {
     this.env.metrics.add('tandem_blocks_repaired_total', 1, { plex: String(this.own.label.plex) })
     this.env.log('info', 'block repaired from the other plex', { pvbn: repair.pvbn })
   }
-}
-
-/** A block that came along in a run. */
-export interface RunBlock {
-  readonly number: number
-  readonly pvbn: number
-  readonly content: Uint8Array
 }

@@ -8,23 +8,22 @@
  * It knows nothing of files. `content` is whatever lives in it (the file layer's FileSystem), made by a factory that the opener passes.
  */
 import { BLOCK_BYTES } from '../env/device.ts'
-import { DamagedBlock, DUAL, Miss } from '../fs/block-store.ts'
+import { DamagedBlock, DUAL, Miss, SINGLE } from '../fs/block-store.ts'
 import type { BlockKind, BlockStore } from '../fs/block-store.ts'
-import { newTreeRoot, loaded, Tree } from '../fs/tree.ts'
-import { SINGLE } from '../fs/block-store.ts'
+import { newTreeRoot, Tree } from '../fs/tree.ts'
 import { getU48 } from '../fs/bytes.ts'
 import { assert } from '../std/assert.ts'
 import { BlockBuffer, CLEAN, DIRTY, GONE, NEVER } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
-import { GROUP_BLOCKS } from './layout.ts'
 import { NumberMap } from './number-map.ts'
 import type { Pool } from './pool.ts'
+import { VolumeLoader } from './volume-loader.ts'
+import type { LoadTarget } from './volume-loader.ts'
 import type { VolumeEntry } from './volume-table.ts'
 
 /** VVBNs in a leaf of the container map. */
 export const CONTAINER_FANOUT = SINGLE.fanout
 export const CONTAINER_ENTRY_BYTES = 6
-const READ_AHEAD_MIN = 8
 
 export interface VolumeContent {
   /** The file layer's root of the image as it is now. Called once per consistency point, at the freeze; it may still allocate. */
@@ -43,7 +42,7 @@ export interface FrozenVolume {
   readonly entry: Omit<VolumeEntry, 'active' | 'container'>
 }
 
-export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements BlockStore {
+export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements BlockStore, LoadTarget {
   readonly format = DUAL
   readonly index: number
   readonly id: string
@@ -59,7 +58,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   readonly numbers: NumberMap
   private readonly pool: Pool
   private readonly buffers = new Map<number, BlockBuffer>()
-  private readonly loading = new Map<number, Promise<void>>()
+  private readonly loader: VolumeLoader
   private readonly damaged = new Set<number>()
   private quotaBlocks: number
   private fresh: BlockBuffer[] = []
@@ -73,8 +72,6 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   /** In the volume table on disk, or in the image being written. */
   persistent: boolean
   removed = false
-  private readAheadAt = 0
-  private readAhead = READ_AHEAD_MIN
 
   constructor(pool: Pool, entry: VolumeEntry, persistent: boolean) {
     this.pool = pool
@@ -92,6 +89,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
     this.container = new Tree(pool.meta, this.containerRoot, 'meta')
     this.active = new Tree(pool.meta, this.activeRoot, 'meta')
     this.numbers = new NumberMap(entry.quotaBlocks, entry.nextNumber)
+    this.loader = new VolumeLoader(pool, this)
   }
 
   get sizeBytes(): number {
@@ -105,7 +103,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
       return buffer.content
     }
     if (this.damaged.delete(bn)) throw new DamagedBlock(bn)
-    throw new Miss(() => this.load(bn, hint, kind))
+    throw new Miss(() => this.loader.load(bn, hint, kind))
   }
 
   isFresh(bn: number): boolean {
@@ -137,7 +135,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   }
 
   free(bn: number): void {
-    if (this.loading.size > 0) this.loading.delete(bn)
+    this.loader.cancel(bn)
     this.used -= 1
     const buffer = this.buffers.get(bn)
     if (buffer?.state === DIRTY && buffer.epoch === this.epoch) {
@@ -249,88 +247,22 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
     return leaf === undefined ? 0 : getU48(leaf, (bn % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
   }
 
-  private discard(buffer: BlockBuffer): void {
-    if (buffer.state === CLEAN) this.pool.cache.remove(buffer)
-    buffer.state = GONE
-    this.buffers.delete(buffer.bn)
-  }
-
-  private load(bn: number, hint: number, kind: BlockKind): Promise<void> {
-    let loading = this.loading.get(bn)
-    if (loading === undefined) {
-      loading = this.fetch(bn, hint, kind)
-      this.loading.set(bn, loading)
-    }
-    return loading
-  }
-
-  private async fetch(bn: number, hint: number, kind: BlockKind): Promise<void> {
-    await Promise.resolve()
-    const mine = this.loading.get(bn)
-    let content: Uint8Array | undefined
-    let pvbn = hint
-    if (this.pool.isUsable(hint)) {
-      content = kind === 'data' ? await this.readRun(bn, hint) : undefined
-      content ??= await this.pool.io.read({ volume: this.index, number: bn, kind }, hint)
-    }
-    if (content === undefined && this.loading.get(bn) === mine) {
-      pvbn = await this.find(bn)
-      if (pvbn !== hint && this.pool.isUsable(pvbn)) {
-        content = kind === 'data' ? await this.readRun(bn, pvbn) : undefined
-        content ??= await this.pool.io.read({ volume: this.index, number: bn, kind }, pvbn)
-      }
-    }
-    // Freed meanwhile: what was read, or found damaged, is of no account.
-    if (this.loading.get(bn) !== mine) return
-    this.loading.delete(bn)
-    if (content === undefined) this.damaged.add(bn)
-    else this.keep(bn, kind, content, pvbn)
-  }
-
-  private async find(bn: number): Promise<number> {
-    try {
-      return await loaded(() => this.lookup(bn))
-    } catch (error) {
-      if (error instanceof DamagedBlock) return 0
-      throw error
-    }
-  }
-
-  private keep(bn: number, kind: BlockKind, content: Uint8Array, pvbn: number): void {
+  /** The loader has a block. */
+  loaded(bn: number, kind: BlockKind, content: Uint8Array, pvbn: number): void {
     if (this.buffers.has(bn)) return
     const buffer = new BlockBuffer(this.buffers, this.index, bn, kind, content, CLEAN, pvbn)
     this.buffers.set(bn, buffer)
     this.pool.cache.keep(buffer)
   }
 
-  /**
-   * Reads a data block, and with it those behind it that a sequential reader wants next: the window doubles while misses follow one another. Those are
-   * kept only if the container map, in memory, confirms their place: a context alone may be older than its block's last use.
-   */
-  private async readRun(bn: number, pvbn: number): Promise<Uint8Array | undefined> {
-    const sequential = pvbn >= this.readAheadAt && pvbn <= this.readAheadAt + READ_AHEAD_MIN
-    this.readAhead = sequential ? Math.min(GROUP_BLOCKS, this.readAhead * 2) : READ_AHEAD_MIN
-    this.readAheadAt = pvbn + this.readAhead
-    const identity = { volume: this.index, number: bn, kind: 'data' as const }
-    const [run] = await Promise.all([
-      this.pool.io.readRun(identity, pvbn, this.readAhead),
-      sequential ? this.find(bn) : undefined,
-    ])
-    if (run === undefined) return undefined
-    for (const block of run.slice(1)) {
-      if (this.buffers.has(block.number) || this.loading.has(block.number)) continue
-      if (this.isConfirmed(block.number, block.pvbn))
-        this.keep(block.number, 'data', block.content, block.pvbn)
-    }
-    return run[0]!.content
+  /** No plex can give the block back: the next `get` says so, the one after it tries again. */
+  unreadable(bn: number): void {
+    this.damaged.add(bn)
   }
 
-  private isConfirmed(bn: number, pvbn: number): boolean {
-    if (!this.numbers.isTaken(bn) || !this.pool.isUsable(pvbn)) return false
-    try {
-      return this.lookup(bn) === pvbn
-    } catch {
-      return false
-    }
+  private discard(buffer: BlockBuffer): void {
+    if (buffer.state === CLEAN) this.pool.cache.remove(buffer)
+    buffer.state = GONE
+    this.buffers.delete(buffer.bn)
   }
 }
