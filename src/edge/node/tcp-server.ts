@@ -111,12 +111,15 @@ class Link implements StreamTransport {
 
   send(chunks: readonly Uint8Array[], taken: () => void): void {
     const { socket } = this
-    if (!socket || socket.destroyed) return
+    if (!socket || socket.destroyed) {
+      taken()
+      return
+    }
     const last = chunks.length - 1
     if (last > 0) socket.cork()
     for (const [i, chunk] of chunks.entries()) {
       if (i < last) socket.write(chunk)
-      else socket.write(chunk, (error) => error ?? taken())
+      else socket.write(chunk, taken)
     }
     if (last > 0) socket.uncork()
   }

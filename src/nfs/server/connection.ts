@@ -1,9 +1,9 @@
 /**
- * One client connection as a state machine: bytes in, bytes out, no socket. It cuts the stream into records (RFC 5531, 11), decodes the
- * call header, runs the procedure, and encodes the reply where it is sent from.
+ * One client connection as a state machine: bytes in, bytes out, no socket. It decodes a call's header, runs the procedure and encodes
+ * the reply.
  *
- * - Bytes are received straight into slabs (`inputSpace`, `input`), and arguments are views of them: a record is copied only when the
- *   slab that it began in has no room for the rest of it. A slab is used again when no call refers to it.
+ * - Bytes are received straight into memory of the connection (record-reader.ts), arguments are views of it, and replies are encoded
+ *   where they are sent from (reply-queue.ts).
  * - A call that completes at once is answered within `input`, and all such replies leave as one `send`; replies of calls that had to wait
  *   are gathered until everything that can run now has run (`Transport.soon`).
  * - Bounded: calls in flight, bytes of their arguments and replies, bytes that the client has not taken. At a bound nothing more is read or
@@ -13,7 +13,7 @@
  *   or NotServedError is a bug and is not caught here.
  */
 import { isPromise } from '../../core/std/maybe.ts'
-import { IO_BYTES_MAX, NotServedError } from '../../core/vfs/vfs.ts'
+import { NotServedError } from '../../core/vfs/vfs.ts'
 import { MOUNT_PROGRAM, MOUNT_V3, MOUNT_V3_PROCEDURES } from '../mount/mount3.ts'
 import {
   AUTH_BADCRED,
@@ -24,17 +24,16 @@ import {
   AUTH_SYS,
   CALL,
   GARBAGE_ARGS,
-  LAST_FRAGMENT,
   MSG_DENIED,
   PROC_UNAVAIL,
   PROG_MISMATCH,
   PROG_UNAVAIL,
+  REPLY,
   REPLY_HEADER_BYTES,
   RPC_MISMATCH,
   RPC_VERSION,
   SUCCESS,
   closeRecord,
-  readAuthSys,
   writeAccepted,
 } from '../rpc/rpc.ts'
 import type { Credential } from '../rpc/rpc.ts'
@@ -43,13 +42,15 @@ import { NFS_V3_PROCEDURES } from '../v3/program.ts'
 import { XdrError, XdrReader, XdrWriter } from '../xdr.ts'
 import type { Peer, Procedure, Region, Shared } from './call.ts'
 import { Call } from './call.ts'
+import { CredentialCache } from './credential-cache.ts'
 import type { Operations } from './operations.ts'
+import { RecordReader } from './record-reader.ts'
+import { ReplyQueue } from './reply-queue.ts'
 import type { Slab, SlabPool } from './slab.ts'
-import { LARGE_SLAB_BYTES, SMALL_SLAB_BYTES } from './slab.ts'
 
 /** What a connection needs of the socket below it. */
 export interface Transport {
-  /** Sends in order, and calls `taken` once the chunks may be changed again. After `close` it does neither. */
+  /** Sends in order, and calls `taken` once the chunks may be changed again, even if they could not be sent. */
   send(chunks: readonly Uint8Array[], taken: () => void): void
   /** No `input` until `resume`. */
   pause(): void
@@ -78,35 +79,18 @@ export interface Host extends Shared {
   ended(connection: Connection, reason?: string): void
 }
 
-/** The largest record: a full WRITE with the longest credential, handle and verifier. */
-export const RECORD_BYTES_MAX = IO_BYTES_MAX + 4096
-/** Less room than this is not worth a read. */
-const ROOM_MIN = 64 * 1024
-/** Larger replies get a slab of their own. */
-const DEDICATED_BYTES = 64 * 1024
-
-interface Segment {
-  readonly slab: Slab
-  readonly start: number
-  end: number
-}
-
 export class Connection {
   readonly peer: Peer
   /** When bytes came last (Clock.now). */
   lastInputMs: number
   readonly #host: Host
   readonly #transport: Transport
-  /** Where bytes are read to. */
-  #in: Slab
-  /** Slabs that filled up while stalled, with whole records left in them, oldest first. */
-  #waiting: Slab[] = []
-  /** A record of several fragments. */
-  #assembly: Slab | undefined
-  #lastRecordBytes = 0
-  #out: Slab | undefined
-  #segments: Segment[] = []
-  #unsentBytes = 0
+  readonly #records: RecordReader
+  readonly #replies: ReplyQueue
+  readonly #reader: XdrReader
+  readonly #writer: XdrWriter
+  readonly #credentials = new CredentialCache()
+  readonly #reserveReply = (bytes: number): Region => this.#replies.reserve(bytes)
   #callsInFlight = 0
   #bytesInFlight = 0
   #stalled = false
@@ -114,27 +98,22 @@ export class Connection {
   #flushPlanned = false
   #closed = false
   #startedMs = 0
-  readonly #reader: XdrReader
-  readonly #writer: XdrWriter
-  /** The last AUTH_SYS credential, as bytes without its stamp and decoded: nearly all calls of a connection carry the same. */
-  readonly #credentialBytes = Buffer.alloc(AUTH_BODY_BYTES_MAX)
-  #credentialLength = -1
-  #credential: Credential | undefined
-  readonly #reserveReply = (bytes: number): Region => this.#reserve(bytes)
 
   constructor(host: Host, peer: Peer, transport: Transport) {
     this.#host = host
     this.peer = peer
     this.#transport = transport
-    this.#in = host.pool.take(SMALL_SLAB_BYTES)
-    this.#reader = new XdrReader(this.#in.bytes, this.#in.view)
-    this.#writer = new XdrWriter(this.#in.bytes, this.#in.view)
+    this.#records = new RecordReader(host.pool)
+    this.#replies = new ReplyQueue(host.pool)
+    const { slab } = this.#records
+    this.#reader = new XdrReader(slab.bytes, slab.view)
+    this.#writer = new XdrWriter(slab.bytes, slab.view)
     this.lastInputMs = host.now()
   }
 
   /** In the middle of a record, waiting for the client to send the rest. */
   get partial(): boolean {
-    return !this.#stalled && (this.#in.head < this.#in.tail || this.#assembly !== undefined)
+    return !this.#stalled && this.#records.partial
   }
 
   get stalled(): boolean {
@@ -143,45 +122,13 @@ export class Connection {
 
   /** Where the next bytes belong. Stays the place until `input` is called. */
   inputSpace(): Uint8Array {
-    if (this.#closed) return new Uint8Array(1)
-    const slab = this.#in
-    if (slab.head === slab.tail && slab.sole) slab.head = slab.tail = 0
-    const from = this.#stalled ? wholeRecordsEnd(slab) : slab.head
-    const have = slab.tail - from
-    if (have === 0) return this.#spaceForNextRecord(slab)
-    const need = have < 4 ? 4 : 4 + (slab.view.getUint32(from) & 0x7fff_ffff)
-    const fits = from + need <= slab.bytes.length
-    const { bytes, tail } = fits ? slab : this.#nextSlab(slab, from, need)
-    // A long record is read up to its end, so that the next one begins a slab.
-    const missing = need > ROOM_MIN ? need - have : bytes.length
-    return bytes.subarray(tail, tail + missing)
-  }
-
-  /** All records are whole: the next one probably looks like the last. */
-  #spaceForNextRecord(slab: Slab): Uint8Array {
-    const expected = this.#lastRecordBytes > ROOM_MIN ? this.#lastRecordBytes + 4 : ROOM_MIN
-    const tooLarge = expected === ROOM_MIN && slab.bytes.length > SMALL_SLAB_BYTES
-    const { bytes, tail } =
-      slab.room >= expected && !tooLarge ? slab : this.#nextSlab(slab, slab.tail, expected)
-    return bytes.subarray(tail)
-  }
-
-  /** Moves the unfinished record at `from` to a slab with room for `expected` bytes. */
-  #nextSlab(slab: Slab, from: number, expected: number): Slab {
-    const next = this.#host.pool.take(Math.min(Math.max(expected, SMALL_SLAB_BYTES), LARGE_SLAB_BYTES))
-    slab.bytes.copy(next.bytes, 0, from, slab.tail)
-    next.tail = slab.tail - from
-    slab.tail = from
-    if (slab.head < from) this.#waiting.push(slab)
-    else slab.release()
-    this.#in = next
-    return next
+    return this.#closed ? new Uint8Array(1) : this.#records.space(this.#stalled)
   }
 
   /** `bytes` bytes have arrived at the place that `inputSpace` gave. */
   input(bytes: number): void {
     if (this.#closed) return
-    this.#in.tail += bytes
+    this.#records.filled(bytes)
     this.lastInputMs = this.#host.now()
     this.#process()
   }
@@ -213,14 +160,8 @@ export class Connection {
 
   #end(reason?: string): void {
     this.#closed = true
-    this.#in.release()
-    this.#assembly?.release()
-    this.#out?.release()
-    for (const slab of this.#waiting) slab.release()
-    for (const { slab } of this.#segments) slab.release()
-    this.#waiting = []
-    this.#segments = []
-    this.#assembly = this.#out = undefined
+    this.#records.release()
+    this.#replies.release()
     this.#host.ended(this, reason)
   }
 
@@ -230,13 +171,14 @@ export class Connection {
     this.#processing = true
     this.#startedMs = this.#host.now()
     try {
-      while (this.#waiting.length > 0 && !this.#closed) {
-        const slab = this.#waiting[0]!
-        if (!this.#records(slab)) break
-        this.#waiting.shift()
-        slab.release()
+      while (!this.#closed && this.#records.ready()) {
+        if (this.#full()) this.#flush()
+        if (this.#full()) {
+          this.#stall()
+          break
+        }
+        if (this.#records.next()) this.#record()
       }
-      if (this.#waiting.length === 0 && !this.#closed) this.#records(this.#in)
     } catch (error) {
       if (error instanceof XdrError) this.close(error.message)
       else if (error instanceof NotServedError) this.close()
@@ -244,46 +186,27 @@ export class Connection {
     } finally {
       this.#processing = false
     }
-    if (this.#closed) return
     this.#host.operations.report(this.#host.now() - this.#startedMs)
+    if (this.#closed) return
     this.#flush()
     this.#unstall()
   }
 
-  /** Executes the whole records of a slab; false if it had to stop before the last. */
-  #records(slab: Slab): boolean {
-    while (!this.#closed) {
-      const { head, tail, view } = slab
-      if (tail - head < 4) return true
-      const mark = view.getUint32(head)
-      const bytes = mark & 0x7fff_ffff
-      if (bytes > RECORD_BYTES_MAX) throw new XdrError('record is longer than allowed')
-      const end = head + 4 + bytes
-      if (end > tail) return true
-      if (this.#full()) {
-        this.#flush()
-        if (this.#full()) {
-          if (!this.#stalled) this.#transport.pause()
-          this.#stalled = true
-          return false
-        }
-      }
-      slab.head = end
-      if (mark >= LAST_FRAGMENT && this.#assembly === undefined) this.#record(slab, head + 4, end)
-      else this.#fragment(slab, head + 4, end, mark >= LAST_FRAGMENT)
-    }
-    return true
-  }
-
   #full(): boolean {
     const { limits, pool } = this.#host
-    if (this.#callsInFlight === 0 && this.#unsentBytes === 0) return false
+    const { unsentBytes } = this.#replies
+    if (this.#callsInFlight === 0 && unsentBytes === 0) return false
     return (
       this.#callsInFlight >= limits.callsInFlight ||
       this.#bytesInFlight >= limits.bytesInFlight ||
-      this.#unsentBytes >= limits.unsentBytes ||
+      unsentBytes >= limits.unsentBytes ||
       pool.liveBytes > limits.memoryBytes
     )
+  }
+
+  #stall(): void {
+    this.#stalled = true
+    this.#transport.pause()
   }
 
   #unstall(): void {
@@ -295,34 +218,9 @@ export class Connection {
     if (!stalled && !this.#closed) this.#transport.resume()
   }
 
-  #fragment(slab: Slab, at: number, end: number, last: boolean): void {
-    const bytes = end - at
-    let whole = this.#assembly
-    const total = (whole?.tail ?? 0) + bytes
-    if (total > RECORD_BYTES_MAX) throw new XdrError('record is longer than allowed')
-    if (!whole || whole.room < bytes) {
-      const larger = this.#host.pool.take(total)
-      if (whole) {
-        whole.bytes.copy(larger.bytes, 0, 0, whole.tail)
-        larger.tail = whole.tail
-        whole.release()
-      }
-      this.#assembly = whole = larger
-    }
-    slab.bytes.copy(whole.bytes, whole.tail, at, end)
-    whole.tail += bytes
-    if (!last) return
-    this.#assembly = undefined
-    try {
-      this.#record(whole, 0, whole.tail)
-    } finally {
-      whole.release()
-    }
-  }
-
   /** Executes one call. Throws XdrError if it is none. */
-  #record(slab: Slab, at: number, end: number): void {
-    this.#lastRecordBytes = end - at
+  #record(): void {
+    const { slab, at, end } = this.#records
     const r = this.#reader
     r.reset(slab.bytes, slab.view, at, end)
     const xid = r.u32()
@@ -349,7 +247,7 @@ export class Connection {
 
     let credential: Credential | undefined
     if (flavor === AUTH_SYS) {
-      credential = this.#authSys(slab, credentialAt, credentialBytes)
+      credential = this.#credentials.get(slab, credentialAt, credentialBytes)
       if (!credential) return this.#deny(xid, AUTH_ERROR, AUTH_BADCRED)
     } else if (flavor !== AUTH_NONE) return this.#deny(xid, AUTH_ERROR, AUTH_REJECTEDCRED)
 
@@ -366,28 +264,6 @@ export class Connection {
     else {
       this.#answer(call, procedure, result)
       this.#host.operations.count(procedure.name)
-    }
-  }
-
-  #authSys(slab: Slab, at: number, bytes: number): Credential | undefined {
-    const known = this.#credentialBytes
-    let i = 4
-    if (bytes === this.#credentialLength) while (i < bytes && slab.bytes[at + i] === known[i]) i++
-    if (bytes === this.#credentialLength && i >= bytes) return this.#credential
-    const { at: resumeAt, end } = this.#reader
-    const r = this.#reader
-    r.reset(slab.bytes, slab.view, at, at + bytes)
-    try {
-      this.#credential = readAuthSys(r)
-      slab.bytes.copy(known, 0, at, at + bytes)
-      this.#credentialLength = bytes
-      return this.#credential
-    } catch (error) {
-      if (!(error instanceof XdrError)) throw error
-      this.#credentialLength = -1
-      return undefined
-    } finally {
-      r.reset(slab.bytes, slab.view, resumeAt, end)
     }
   }
 
@@ -431,95 +307,44 @@ export class Connection {
   /** Encodes the reply into its region, or where there is room. */
   #answer(call: Call, procedure: Procedure<unknown>, result: unknown): void {
     const { region } = call
-    const w = this.#writer
-    const bytesMax = REPLY_HEADER_BYTES + procedure.replyBytesMax + call.replyBytes
-    const slab = region?.slab ?? this.#room(bytesMax)
+    const slab =
+      region?.slab ?? this.#replies.room(REPLY_HEADER_BYTES + procedure.replyBytesMax + call.replyBytes)
     const start = region?.start ?? slab.tail
+    const w = this.#writer
     w.reset(slab.bytes, slab.view, start)
     writeAccepted(w, call.xid, SUCCESS)
     procedure.encode(w, result)
     closeRecord(w, start)
-    const end = w.at
     if (procedure.replyBytesMax > 0) {
       const status = w.view.getUint32(start + REPLY_HEADER_BYTES)
       if (status !== 0) this.#host.operations.failed(procedure.name, status)
       else if (procedure.dataBytes) this.#host.operations.moved(procedure.name, procedure.dataBytes(result))
     }
-    if (!region) {
-      this.#queue(slab, start, end, false)
-      slab.tail = end
-      return
-    }
-    // What was reserved and not needed is given back if nothing came behind it.
-    if (slab.tail === start + region.bytes) slab.tail = end
-    this.#queue(slab, start, end, true)
+    if (region) this.#replies.pushReserved(region, w.at)
+    else this.#replies.push(slab, w.at)
   }
 
   /** A reply without results. */
   #refuse(xid: number, stat: number, version = 0): void {
-    const slab = this.#room(REPLY_HEADER_BYTES + 8)
-    const start = slab.tail
+    const slab = this.#replies.room(REPLY_HEADER_BYTES + 8)
     const w = this.#writer
-    w.reset(slab.bytes, slab.view, start)
+    w.reset(slab.bytes, slab.view, slab.tail)
     writeAccepted(w, xid, stat)
     if (stat === PROG_MISMATCH) {
       w.u32(version)
       w.u32(version)
     }
-    closeRecord(w, start)
-    this.#queue(slab, start, w.at, false)
-    slab.tail = w.at
+    closeRecord(w, slab.tail)
+    this.#replies.push(slab, w.at)
   }
 
   #deny(xid: number, why: number, ...details: number[]): void {
-    const slab = this.#room(64)
-    const start = slab.tail
+    const slab = this.#replies.room(64)
     const w = this.#writer
-    w.reset(slab.bytes, slab.view, start + 4)
-    for (const word of [xid, 1, MSG_DENIED, why, ...details]) w.u32(word)
-    closeRecord(w, start)
-    this.#queue(slab, start, w.at, false)
-    slab.tail = w.at
-  }
-
-  /** The output slab, or the next one if it has less room than this. */
-  #room(bytes: number): Slab {
-    let slab = this.#out
-    if (slab && slab.room >= bytes) return slab
-    if (slab?.sole && slab.bytes.length >= bytes) {
-      slab.head = slab.tail = 0
-      return slab
-    }
-    slab?.release()
-    slab = this.#host.pool.take(Math.max(bytes, SMALL_SLAB_BYTES))
-    this.#out = slab
-    return slab
-  }
-
-  #reserve(bytes: number): Region {
-    if (bytes > DEDICATED_BYTES) {
-      const slab = this.#host.pool.take(bytes)
-      slab.tail = bytes
-      return { slab, start: 0, bytes }
-    }
-    const slab = this.#room(bytes)
-    const start = slab.tail
-    slab.tail += bytes
-    slab.retain()
-    return { slab, start, bytes }
-  }
-
-  /** Puts a reply behind the others; `held`: it brings its own reference to the slab. */
-  #queue(slab: Slab, start: number, end: number, held: boolean): void {
-    this.#unsentBytes += end - start
-    const last = this.#segments.at(-1)
-    if (last?.slab === slab && last.end === start) {
-      last.end = end
-      if (held) slab.release()
-      return
-    }
-    if (!held) slab.retain()
-    this.#segments.push({ slab, start, end })
+    w.reset(slab.bytes, slab.view, slab.tail + 4)
+    for (const word of [xid, REPLY, MSG_DENIED, why, ...details]) w.u32(word)
+    closeRecord(w, slab.tail)
+    this.#replies.push(slab, w.at)
   }
 
   #planFlush(): void {
@@ -534,36 +359,11 @@ export class Connection {
   }
 
   #flush(): void {
-    const segments = this.#segments
-    if (segments.length === 0) return
-    this.#segments = []
-    let bytes = 0
-    const chunks: Uint8Array[] = []
-    for (const { slab, start, end } of segments) {
-      chunks.push(slab.bytes.subarray(start, end))
-      bytes += end - start
-    }
+    if (this.#replies.empty) return
+    const { chunks, taken } = this.#replies.flush()
     this.#transport.send(chunks, () => {
-      for (const { slab } of segments) slab.release()
-      this.#unsentBytes -= bytes
-      if (this.#closed) return
-      const out = this.#out
-      if (out?.sole) {
-        out.release()
-        this.#out = undefined
-      }
+      taken()
       this.#unstall()
     })
-  }
-}
-
-/** Where the last whole record of a slab ends. */
-function wholeRecordsEnd(slab: Slab): number {
-  let at = slab.head
-  for (;;) {
-    if (slab.tail - at < 4) return at
-    const end = at + 4 + (slab.view.getUint32(at) & 0x7fff_ffff)
-    if (end > slab.tail) return at
-    at = end
   }
 }

@@ -1,6 +1,6 @@
 /** A server over real TCP on the loopback address, for tests. */
 import { crc32 } from 'node:zlib'
-import type { Env, LogLevel } from '../../core/env/env.ts'
+import type { Clock, Env, LogLevel } from '../../core/env/env.ts'
 import type { Vfs } from '../../core/vfs/vfs.ts'
 import { TcpServer } from '../../edge/node/tcp-server.ts'
 import { nodeClock, nodeRandom } from '../../edge/node/env.ts'
@@ -18,8 +18,13 @@ export function testEnv(): { env: Env; lines: LogLine[]; counts: Map<string, num
   const lines: LogLine[] = []
   const counts = new Map<string, number>()
   const count = (name: string, by: number): void => void counts.set(name, (counts.get(name) ?? 0) + by)
+  // Timers of a test's server do not keep the process alive.
+  const after: Clock['after'] = (delayMs, task) => {
+    const timer = setTimeout(task, delayMs).unref()
+    return { cancel: () => clearTimeout(timer) }
+  }
   const env: Env = {
-    clock: nodeClock,
+    clock: { ...nodeClock, after },
     random: nodeRandom(),
     crc32: (data, seed = 0) => crc32(data, seed),
     log: (level, event, fields = {}) => void lines.push({ level, event, fields }),

@@ -60,6 +60,7 @@ interface Node {
 }
 
 const FSID = 0xabcdef
+const FILE_BYTES_MAX = 1 << 28
 const VERIFIER = Buffer.from('memory-1')
 
 export interface MemoryVfsOptions {
@@ -223,6 +224,8 @@ export class MemoryVfs implements Vfs {
     if (typeof node === 'string') return this.#once(dup, { ok: false, status: node, wcc: {} })
     if (guard && (guard.seconds !== node.ctime.seconds || guard.nanoseconds !== node.ctime.nanoseconds))
       return this.#once(dup, { ok: false, status: 'NOT_SYNC', wcc: this.#change(node) })
+    if ((set.size ?? 0) > FILE_BYTES_MAX)
+      return this.#once<SetattrResult>(dup, { ok: false, status: 'FBIG', wcc: this.#change(node) })
     const wcc = this.#change(node, () => {
       node.mode = set.mode ?? node.mode
       node.uid = set.uid ?? node.uid
@@ -299,7 +302,7 @@ export class MemoryVfs implements Vfs {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node, wcc: {} }
     if (node.type !== 'REG') return this.#answer({ ok: false, status: 'INVAL', wcc: this.#change(node) })
-    if (offset + data.byteLength > 2 ** 30)
+    if (offset + data.byteLength > FILE_BYTES_MAX)
       return this.#answer({ ok: false, status: 'FBIG', wcc: this.#change(node) })
     const wcc = this.#change(node, () => {
       if (offset + data.byteLength > node.size) this.#resize(node, offset + data.byteLength)
@@ -359,6 +362,8 @@ export class MemoryVfs implements Vfs {
     how: CreateHow,
     dup?: Duplicate<MakeResult>,
   ): MaybePromise<MakeResult> {
+    if (how.mode !== 'EXCLUSIVE' && (how.attributes.size ?? 0) > FILE_BYTES_MAX)
+      return this.#once<MakeResult>(dup, { ok: false, status: 'FBIG', wcc: {} })
     const verifier = how.mode === 'EXCLUSIVE' ? Buffer.from(how.verifier).toString('hex') : ''
     return this.#makeIn(
       directory,
