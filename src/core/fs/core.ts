@@ -5,7 +5,6 @@
  * Everything here is synchronous. An operation decides a `Change`, then calls `commit`: load, room, modify, reply, record,
  * all without a pause, so no freeze comes between a change and its record, and no operation sees another half done.
  */
-import { assert } from '../std/assert.ts'
 import type { Clock, Crc32, Time } from '../env/env.ts'
 import type { Attributes, Duplicate, ObjectRef, Status, Wcc } from '../vfs/vfs.ts'
 import { inosOf, modify, prepare } from './apply.ts'
@@ -28,8 +27,6 @@ export interface CoreEnv {
   readonly crc32: Crc32
 }
 
-/** Blocks that only operations may use which free some: so that a full volume can be emptied. */
-const RESERVE_BLOCKS = 64
 /** Last changes remembered; when there are more, what is forgotten counts as changed just now. */
 const CHANGES_MAX = 65536
 /** A clock that jumped back by more than this is believed; within it, times go on growing. */
@@ -138,7 +135,7 @@ export class Core {
    */
   commit<R>(change: Change, dup: Duplicate<R> | undefined, result: () => R): R | undefined {
     const room = prepare(this.inodes, change) + (dup === undefined ? 0 : this.duplicates.prepare())
-    if (room > 0 && !this.store.canAllocate(room + reserveOf(change))) return undefined
+    if (room > 0 && !this.store.canAllocate(room, releases(change))) return undefined
     modify(this.inodes, change)
     const made = result()
     let kept: KeptReply | undefined
@@ -154,11 +151,10 @@ export class Core {
     return made
   }
 
-  /** Repeats a change of the log. Throws Miss before anything is changed. */
+  /** Repeats a change of the log. Throws Miss before anything is changed. There was room for it when it was accepted, so there is. */
   repeat(change: Change, kept: KeptReply | undefined): void {
-    const room = prepare(this.inodes, change) + (kept === undefined ? 0 : this.duplicates.prepare())
-    const fits = room === 0 || this.store.canAllocate(room)
-    assert(fits, 'no room for what was accepted')
+    prepare(this.inodes, change)
+    if (kept !== undefined) this.duplicates.prepare()
     modify(this.inodes, change)
     if (kept !== undefined) this.duplicates.keep(kept)
     this.noteTime(change)
@@ -180,13 +176,19 @@ export class Core {
   }
 }
 
-function reserveOf(change: Change): number {
+/** Changes that give space back, or use no more than before: a full volume must take them. */
+function releases(change: Change): boolean {
   switch (change.type) {
     case 'write':
     case 'make':
     case 'link':
-      return RESERVE_BLOCKS
-    default:
-      return 0
+    case 'reply':
+      return false
+    case 'rename':
+      return change.replaced !== 0
+    case 'setattr':
+    case 'remove':
+    case 'reclaim':
+      return true
   }
 }

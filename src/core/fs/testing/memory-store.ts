@@ -17,6 +17,9 @@ interface Stored {
   checksum: number
 }
 
+/** For operations that give space back. */
+const RESERVE_BLOCKS = 64
+
 /** Looked up once: in a test's realm a global costs much more than here. */
 const { imul } = Math
 
@@ -88,8 +91,9 @@ export class MemoryStore implements BlockStore {
     this.blocks.delete(bn)
   }
 
-  canAllocate(blocks: number): boolean {
-    const fits = this.blocks.size + this.freedLater.length + blocks <= this.capacity
+  canAllocate(blocks: number, releasing = false): boolean {
+    const capacity = releasing ? this.capacity + RESERVE_BLOCKS : this.capacity
+    const fits = this.blocks.size + this.freedLater.length + blocks <= capacity
     this.room = fits ? blocks : 0
     return fits
   }
