@@ -59,14 +59,13 @@ function planOf(seed: number): Plan {
 class RoundFailure extends Error {}
 
 async function checkDevices(pair: Embedded, filer: string): Promise<void> {
-  const devices = pair.claims(filer).filter((path) => !path.endsWith('-log'))
   const main = join(import.meta.dirname, '../src/main.ts')
   const result = await attempt([
     process.execPath,
     '--disable-warning=ExperimentalWarning',
     main,
     'check',
-    ...devices,
+    ...pair.claims(filer),
   ])
   if (result.status !== 0)
     throw new RoundFailure(`tandem check of filer ${filer}'s devices: ${result.stdout}${result.stderr}`)
