@@ -1,0 +1,226 @@
+/**
+ * What devices do wrong is found by contexts and repaired from the other plex; without one it is an error for who needs the block, and for nobody else.
+ */
+import { describe, expect, test } from '@jest/globals'
+import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
+import { BufferCache } from './buffer-cache.ts'
+import { ResyncCancelled } from './resync.ts'
+import { Bed, consistencyPoint } from './testing/bed.ts'
+import type { TestAggregate, TestVolume } from './testing/bed.ts'
+
+const BLOCKS = 300
+
+async function written(seed: number, mirrored = true): Promise<{ bed: Bed; places: number[] }> {
+  const bed = new Bed(seed, [1200, 600])
+  await bed.format()
+  const aggregate = await bed.open()
+  await aggregate.attachPlex(bed.devices[1]!, 'mirrored')
+  const volume = aggregate.createVolume({ id: 'v1', name: 'v', sizeBytes: 800 * BLOCK_BYTES, fsid: 1 })
+  for (let fbn = 0; fbn < BLOCKS; fbn++) await volume.content.put(fbn, fbn + 1)
+  await consistencyPoint(aggregate)
+  const places: number[] = []
+  for (let fbn = 0; fbn < BLOCKS; fbn++) places.push(volume.lookup(volume.content.tree.lookup(fbn)!.bn))
+  bed.attach()
+  if (!mirrored) bed.media.pop()
+  return { bed, places }
+}
+
+async function reopened(
+  bed: Bed,
+  mirrored = true,
+): Promise<{ aggregate: TestAggregate; volume: TestVolume }> {
+  const aggregate = await bed.open(0, mirrored ? { mirror: bed.devices[1]! } : {})
+  return { aggregate, volume: aggregate.volume('v1')! }
+}
+
+async function readAll(volume: TestVolume): Promise<number> {
+  let good = 0
+  for (let fbn = 0; fbn < BLOCKS; fbn++) if ((await volume.content.get(fbn)) === fbn + 1) good += 1
+  return good
+}
+
+describe('damage on the own plex', () => {
+  test('rot of data and of checksum blocks is read from the other plex, and repaired', async () => {
+    const { bed, places } = await written(11)
+    const { aggregate, volume } = await reopened(bed)
+    for (const fbn of [3, 77, 130, 299]) {
+      const { device, block } = aggregate.layout.locate(places[fbn]!)
+      bed.media[0]![device]!.rot(block, fbn * 101)
+    }
+    const sums = aggregate.layout.locateChecksums(Math.floor(places[200]! / 128))
+    for (let bit = 0; bit < 32768; bit += 64) bed.media[0]![sums.device]!.rot(sums.block, bit)
+    expect(await readAll(volume)).toBe(BLOCKS)
+    await aggregate.io.settled()
+    expect(aggregate.io.repaired).toBeGreaterThan(4)
+    // What nobody read is not repaired yet: read everything, metafiles too, from the disk.
+    await aggregate.close()
+    bed.attach()
+    const again = await reopened(bed)
+    expect(await readAll(again.volume)).toBe(BLOCKS)
+    expect(again.aggregate.io.damaged).toBe(0)
+  })
+
+  test('read errors of the device are answered from the other plex', async () => {
+    const { bed, places } = await written(12)
+    const { aggregate, volume } = await reopened(bed)
+    const bad = aggregate.layout.locate(places[40]!)
+    bed.devices[0]![bad.device]!.faults.onRead = (block, blocks) => {
+      if (block <= bad.block && bad.block < block + blocks) throw new DeviceError('EIO', 'unreadable')
+    }
+    expect(await readAll(volume)).toBe(BLOCKS)
+    expect(bed.lines.some((line) => line.event === 'damaged block')).toBe(true)
+  })
+
+  test('metafiles are repaired while the aggregate is opened', async () => {
+    const { bed } = await written(13)
+    const { aggregate } = await reopened(bed)
+    const tables: number[] = []
+    await aggregate.volumeTable.walk((entry) => void tables.push(entry.bn))
+    await aggregate.activeMap.walk((entry) => void tables.push(entry.bn))
+    await aggregate.close()
+    for (const pvbn of tables) {
+      const { device, block } = aggregate.layout.locate(pvbn)
+      bed.media[0]![device]!.rot(block, 4711)
+    }
+    bed.attach()
+    await expect(bed.open(0)).rejects.toMatchObject({ code: 'DAMAGED' })
+    const again = await reopened(bed)
+    expect(await readAll(again.volume)).toBe(BLOCKS)
+    await again.aggregate.io.settled()
+    expect(await bed.check(0)).toEqual([])
+  })
+
+  test('without another plex it is EIO for that block only, and the checker names it', async () => {
+    const { bed, places } = await written(14)
+    const { aggregate, volume } = await reopened(bed, false)
+    const { device, block } = aggregate.layout.locate(places[9]!)
+    bed.media[0]![device]!.rot(block, 5)
+    expect(await volume.content.get(9)).toBe('damaged')
+    expect(await volume.content.get(10)).toBe(11)
+    expect(await readAll(volume)).toBe(BLOCKS - 1)
+    expect(await bed.check(0)).toEqual([`block ${places[9]}: checksum error`])
+  })
+
+  test('a lost write and a misdirected one are found', async () => {
+    for (const misdirected of [false, true]) {
+      const { bed } = await written(15)
+      const { aggregate, volume } = await reopened(bed)
+      let done = false
+      bed.devices[0]![0]!.faults.onWrite = (block, blocks) => {
+        if (done || blocks < 30) return
+        done = true
+        return misdirected ? block + 129 : false
+      }
+      for (let fbn = 0; fbn < BLOCKS; fbn++) await volume.content.put(fbn, fbn + 1)
+      await consistencyPoint(aggregate)
+      expect(done).toBe(true)
+      await aggregate.close()
+      bed.attach()
+      // Metafiles are among what was lost: on its own this plex does not even open.
+      await expect(bed.check(0)).rejects.toMatchObject({ code: 'DAMAGED' })
+      const again = await reopened(bed)
+      expect(await readAll(again.volume)).toBe(BLOCKS)
+      expect(again.aggregate.io.damaged).toBeGreaterThan(29)
+      await again.aggregate.io.settled()
+    }
+  })
+
+  test('a damaged entry of a checksum block does not spread to the other plex', async () => {
+    const { bed, places } = await written(16)
+    const { aggregate, volume } = await reopened(bed)
+    const group = Math.floor(places[BLOCKS - 1]! / 128)
+    const victim = places.find((pvbn) => Math.floor(pvbn / 128) === group)!
+    const sums = aggregate.layout.locateChecksums(group)
+    await aggregate.close()
+    bed.media[0]![sums.device]!.rot(sums.block, (victim % 128) * 256 + 3)
+    bed.attach()
+    const again = await reopened(bed)
+    for (let fbn = 0; fbn < 200; fbn++) await again.volume.content.put(fbn + BLOCKS, 1)
+    await consistencyPoint(again.aggregate)
+    expect(await bed.check(1)).toEqual([])
+    expect(volume.id).toBe('v1')
+  })
+})
+
+describe('the other plex', () => {
+  test('that fails is left behind, and filled again by a resync', async () => {
+    const { bed } = await written(21)
+    const failures: Error[] = []
+    const aggregate = await bed.open(0, {
+      mirror: bed.devices[1]!,
+      onMirrorFailed: (error) => failures.push(error),
+    })
+    const volume = aggregate.volume('v1')!
+    let writes = 0
+    bed.devices[1]![0]!.faults.onWrite = () => {
+      writes += 1
+      if (writes > 1) throw new DeviceError('EIO', 'gone')
+    }
+    for (let fbn = 0; fbn < BLOCKS; fbn += 3) await volume.content.put(fbn, 7)
+    const point = aggregate.freeze({ cp: 2, epoch: 1, covers: 5 })
+    await point.write()
+    await point.commitRoot(0)
+    await expect(point.commitRoot(1)).rejects.toMatchObject({ code: 'EIO' })
+    expect(failures).toHaveLength(1)
+    aggregate.detachPlex()
+    point.complete()
+    expect(await bed.check(0)).toEqual([])
+    bed.devices[1]![0]!.faults.onWrite = () => {}
+    await aggregate.attachPlex(bed.devices[1]!, 'stale')
+    const progress: number[] = []
+    await aggregate.resync({ onProgress: (copied) => progress.push(copied) })
+    expect(aggregate.mirrorState).toBe('resyncing')
+    await consistencyPoint(aggregate)
+    expect(aggregate.mirrorState).toBe('mirrored')
+    expect(progress.at(-1)).toBeGreaterThan(BLOCKS * BLOCK_BYTES)
+    expect(await bed.check(1)).toEqual([])
+  })
+
+  test('is not used before its resync ended, and says so', async () => {
+    const { bed } = await written(22)
+    const { aggregate } = await reopened(bed, false)
+    await aggregate.attachPlex(bed.devices[1]!, 'stale')
+    let asked = 0
+    const cancelled = (): boolean => ++asked > 2
+    await expect(aggregate.resync({ cancelled })).rejects.toBeInstanceOf(ResyncCancelled)
+    expect(aggregate.mirrorState).toBe('stale')
+    await expect(bed.open(1)).rejects.toMatchObject({ code: 'RESYNCING' })
+    await aggregate.resync()
+    await consistencyPoint(aggregate)
+    expect(await bed.check(1)).toEqual([])
+  })
+
+  test('of another aggregate is refused', async () => {
+    const { bed } = await written(23)
+    const other = new Bed(24, [1200, 600])
+    await other.format()
+    const { aggregate } = await reopened(bed, false)
+    await expect(aggregate.attachPlex(bed.devices[0]!, 'stale')).rejects.toMatchObject({ code: 'LABELS' })
+    await expect(aggregate.attachPlex([bed.devices[1]![0]!], 'stale')).rejects.toMatchObject({ code: 'SIZE' })
+  })
+})
+
+test('the cache keeps its bound, whatever is read and written', async () => {
+  const { bed } = await written(31)
+  const cache = new BufferCache(80 * BLOCK_BYTES)
+  const aggregate = await bed.open(0, { cache })
+  const volume = aggregate.volume('v1')!
+  let most = 0
+  for (let round = 0; round < 3; round++) {
+    for (let fbn = 0; fbn < BLOCKS; fbn++) {
+      expect(await volume.content.get(fbn)).toBe(fbn + 1)
+      most = Math.max(most, cache.cleanBytes + cache.dirtyBytes)
+    }
+    for (let fbn = 0; fbn < 40; fbn++) {
+      await volume.content.put(fbn, fbn + 1)
+      most = Math.max(most, cache.cleanBytes + cache.dirtyBytes)
+    }
+    await consistencyPoint(aggregate)
+    expect(cache.dirtyBytes).toBe(0)
+    expect(cache.cleanBytes).toBeLessThanOrEqual(cache.capacityBytes)
+  }
+  expect(most).toBeLessThanOrEqual(cache.capacityBytes)
+  await aggregate.close()
+  expect(cache.cleanBytes).toBe(0)
+  expect(cache.dirtyBytes).toBe(0)
+})
