@@ -232,7 +232,7 @@ const status = object('What is.', {
         servedBy: optional(string('The filer that serves this one’s volumes.')),
         clusterIP: optional(string('Address of its Service.')),
       }),
-      { listType: 'map', key: 'name' },
+      { listType: 'atomic' },
     ),
   ),
   interconnects: optional(
@@ -244,7 +244,7 @@ const status = object('What is.', {
         roundTripMicroseconds: optional(integer('Round trip, roughly; exact figures are metrics.')),
         addresses: optional(list('Addresses in use.', string('Address and port.'), { listType: 'atomic' })),
       }),
-      { listType: 'map', key: 'name' },
+      { listType: 'atomic' },
     ),
   ),
   aggregates: optional(
@@ -263,11 +263,11 @@ const status = object('What is.', {
               state: oneOf('How it is.', ['Current', 'Resyncing', 'OutOfDate', 'Missing', 'Damaged']),
               resyncPercent: optional(integer('How far a resync is.')),
             }),
-            { listType: 'map', key: 'filer' },
+            { listType: 'atomic' },
           ),
         ),
       }),
-      { listType: 'map', key: 'name' },
+      { listType: 'atomic' },
     ),
   ),
   lastTakeover: optional(
@@ -288,7 +288,7 @@ const status = object('What is.', {
         aggregate: string('Where it lies.'),
         used: optional(string('Used, roughly.')),
       }),
-      { listType: 'map', key: 'id' },
+      { listType: 'atomic' },
     ),
   ),
 })

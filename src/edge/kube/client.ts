@@ -20,6 +20,8 @@ export interface Connection {
   readonly tls?: Pick<AgentOptions, 'ca' | 'cert' | 'key' | 'rejectUnauthorized' | 'servername'>
   /** Asked before each request, for tokens are renewed. */
   readonly token?: () => string | undefined
+  /** Acts as this user, for those who may. */
+  readonly impersonate?: string
 }
 export interface ClientOptions {
   /** How long an answer may take. */
@@ -251,6 +253,7 @@ export class KubeClient implements KubeApi {
     const search = new URLSearchParams(query).toString()
     const payload = body === undefined ? undefined : JSON.stringify(body)
     const token = this.#connection.token?.()
+    const { impersonate } = this.#connection
     return new Promise((resolve, reject) => {
       const make = this.#secure ? httpsRequest : httpRequest
       let timer: NodeJS.Timeout
@@ -264,6 +267,7 @@ export class KubeClient implements KubeApi {
             accept: 'application/json',
             'user-agent': this.#fieldManager,
             ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+            ...(impersonate === undefined ? {} : { 'impersonate-user': impersonate }),
             ...(payload === undefined
               ? {}
               : { 'content-type': contentType, 'content-length': Buffer.byteLength(payload) }),

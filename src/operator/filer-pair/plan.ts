@@ -256,7 +256,7 @@ function statusInput(
       silentReason: observed.reports.get(name)?.silentReason ?? '',
     })),
     missingClasses,
-    pendingClaims: pending.map((claim) => claim.metadata.name),
+    pendingClaims: pending.map((claim) => claim.metadata.name).sort(),
     inUseBy:
       pair.metadata.deletionTimestamp === undefined
         ? undefined

@@ -35,6 +35,7 @@ export async function execute(
     switch (action.type) {
       case 'apply': {
         const { resource, object } = action
+        if (foreign.includes(`${resource.kind} ${object.metadata.name}`)) break
         if (action.fresh && (await isForeign(hands.api, resource, object))) {
           foreign.push(`${resource.kind} ${object.metadata.name}`)
           break
