@@ -23,7 +23,7 @@ import type { Change } from './record.ts'
 
 /** What a volume needs of its environment. */
 export interface CoreEnv {
-  readonly clock: Pick<Clock, 'wall'>
+  readonly clock: Pick<Clock, 'wall' | 'after'>
   readonly crc32: Crc32
 }
 

@@ -74,6 +74,8 @@ function failed(status: Status) {
 }
 type Bad = ReturnType<typeof failed>
 
+const CHANGES_BEFORE_RETRY = 1000
+
 /** The surplus blocks in a growing file's way cannot be freed now: the caller tries again later. */
 class Stuck {}
 
@@ -86,6 +88,8 @@ export class FileSystem {
   private readonly running = new Map<string, Promise<unknown>>()
   private serving = false
   private reclaiming: Promise<void> | undefined
+  /** Changes still to come before surplus blocks that could not be freed are tried again. */
+  private changesToReclaim = 0
 
   /** Makes an empty volume in the store; returns its root. The same parameters give the same volume. Allocates one block. */
   static make(store: BlockStore, spec: NewVolume): Uint8Array {
@@ -129,6 +133,7 @@ export class FileSystem {
   /** The volume serves from now on: surplus blocks are freed in the background. */
   start(): void {
     this.serving = true
+    this.changesToReclaim = 0
     this.reclaimSoon()
   }
 
@@ -411,17 +416,23 @@ export class FileSystem {
 
   private reclaimSoon(): void {
     if (!this.serving || this.reclaiming !== undefined || this.core.inodes.shrinkHead === 0) return
+    if (this.changesToReclaim > 0) {
+      this.changesToReclaim -= 1
+      return
+    }
     this.reclaiming = this.reclaimWhileServing().finally(() => {
       this.reclaiming = undefined
     })
   }
 
-  /** What stops it (no room, damage, no right to answer any more) is tried again with a later change, or by who serves next. */
+  /** What stops it (no room, damage, no right to answer any more) is tried again some changes later, or by who serves next. */
   private async reclaimWhileServing(): Promise<void> {
     const { inodes } = this.core
     try {
       while (this.serving && inodes.shrinkHead !== 0) {
-        if (!(await this.reclaimStep(inodes.shrinkHead))) return
+        if (await this.reclaimStep(inodes.shrinkHead)) continue
+        this.changesToReclaim = CHANGES_BEFORE_RETRY
+        return
       }
     } catch (error) {
       if (error instanceof AssertionError) throw error
@@ -447,8 +458,9 @@ export class FileSystem {
       this.damaged(error)
       return false
     }
-    // Waiting for the log paces the work, so that callers get their share of it.
+    // The log paces the work; and callers get their turn even where the log answers at once.
     await this.journal.answer(seq)
+    await new Promise<void>((resolve) => this.core.env.clock.after(0, resolve))
     return true
   }
 

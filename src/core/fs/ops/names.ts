@@ -1,5 +1,4 @@
 /** LOOKUP, READDIR and READDIRPLUS (RFC 1813, 3.3.3, 3.3.16, 3.3.17), and what a name may be. */
-import { assert } from '../../std/assert.ts'
 import { NAME_BYTES_MAX } from '../../vfs/vfs.ts'
 import type { Caller, DirectoryEntry, LookupResult, ObjectRef, ReaddirResult, Status } from '../../vfs/vfs.ts'
 import { directoryOf } from '../apply.ts'
@@ -58,7 +57,7 @@ export function readdir(
   if (typeof directory === 'string') return { ok: false, status: directory }
   const attributes = core.attributes(directory)
   if (!may(caller, directory, MAY_READ)) return { ok: false, status: 'ACCES', attributes }
-  assert(entriesMax > 0, 'list of no entries')
+  if (entriesMax < 1) return { ok: false, status: 'TOOSMALL', attributes }
   const found: { name: string; ino: number; cookie: number }[] = []
   if (cookie < COOKIE_OF_SELF) found.push({ name: '.', ino: directory.ino, cookie: COOKIE_OF_SELF })
   if (cookie < COOKIE_OF_PARENT && found.length < entriesMax) {

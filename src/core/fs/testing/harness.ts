@@ -32,7 +32,13 @@ export class MemoryJournal implements Journal {
 }
 
 /** A clock that stands still: times differ all the same. */
-export const clock = { wall: () => ({ seconds: 1_700_000_000, nanoseconds: 5 }) }
+export const clock = {
+  wall: () => ({ seconds: 1_700_000_000, nanoseconds: 5 }),
+  after: (_delayMs: number, task: () => void) => {
+    const timer = setImmediate(task)
+    return { cancel: () => clearImmediate(timer) }
+  },
+}
 export const env = { clock, crc32: (data: Uint8Array, seed = 0) => crc32(data, seed), log: () => {} }
 
 export class Volume {
