@@ -25,6 +25,7 @@ export async function handOver(side: Side): Promise<MoveAnswer> {
     await owner.log.flushed(owner.log.lastSeq)
     owner.check()
     await owner.cpNow()
+    await owner.cpIdle()
     if (!still()) return refuse('Moved', 'the side changed meanwhile')
     side.giveUpLease()
     const reply = await context.link().request(

@@ -19,7 +19,7 @@ import { assert } from '../std/assert.ts'
 import type { BrokenBuild } from './options.ts'
 import type { Lease } from './lease.ts'
 import type { Partnership } from './partnership.ts'
-import type { SideStore } from './side-copy.ts'
+import type { SideStore, StoreCp } from './side-copy.ts'
 
 export interface OwnerHooks {
   /** One copy is enough for an answer (rules.oneCopyIsEnough), or a lease must hold. */
@@ -32,6 +32,12 @@ export interface OwnerHooks {
 }
 
 export const CP_INTERVAL_MS = 10_000
+
+interface Join {
+  readonly partnership: Partnership
+  readonly confirm: () => Promise<boolean>
+  readonly done: (joined: boolean) => void
+}
 
 interface Waiter {
   readonly seq: number
@@ -53,7 +59,9 @@ export class Owner {
   #stopped = false
   #cpRunning: Promise<void> | undefined
   #cpWanted = false
-  #detaching: Promise<void> | undefined
+  /** The next consistency point goes to the partner as well, and batches from its freeze on. */
+  #join: Join | undefined
+  #cpEnded: (() => void)[] = []
   #cpTimer: { cancel(): void } | undefined
   #lastCpSeq: number
 
@@ -166,6 +174,7 @@ export class Owner {
     this.#stopped = true
     this.#cpTimer?.cancel()
     this.partnership?.dissolve()
+    this.#join?.done(false)
   }
 
   async close(): Promise<void> {
@@ -190,13 +199,16 @@ export class Owner {
     if (!this.#cpRunning) this.#runCps()
   }
 
-  /** Resolves when a consistency point that covers everything appended so far is complete. */
+  /** Resolves when everything appended so far is in a complete consistency point. */
   async cpNow(): Promise<void> {
     const seq = this.log.lastSeq
     while (!this.#stopped && this.#lastCpSeq < seq) {
       this.wantCp()
-      await this.#cpRunning
+      await new Promise<void>((resolve) => this.#cpEnded.push(resolve))
     }
+  }
+  /** Resolves when no consistency point is under way; new operations are held. */
+  async cpIdle(): Promise<void> {
     await this.#cpRunning
   }
 
@@ -215,18 +227,36 @@ export class Owner {
   async #cps(): Promise<void> {
     while (this.#cpWanted && !this.#stopped) {
       this.#cpWanted = false
-      await this.#cp()
+      try {
+        await this.#cp()
+      } finally {
+        for (const resolve of this.#cpEnded.splice(0)) resolve()
+      }
     }
   }
 
-  async #cp(onFreeze?: () => void): Promise<void> {
-    const started = this.#env.clock.now()
+  async #cp(): Promise<void> {
     const covers = this.log.lastSeq
     const { epoch } = this.#stamp
     // (1) Roots are equal: the CP before ended on every copy, or hello found them so. Freeze and swap halves in one instant.
+    const join = this.log.halfIsFree ? this.#join : undefined
+    if (join) this.#join = undefined
     const cp = this.store.freeze(covers, epoch)
     this.log.switchHalf()
-    onFreeze?.()
+    if (join && !join.partnership.dissolved) this.log.attachMirror(join.partnership)
+    // After a replay over both halves the other one comes free with this consistency point only.
+    if (!join && this.#join) this.#cpWanted = true
+    try {
+      await this.#finishCp(cp, covers)
+      // No further one until the partner has looked at its roots: they are equal now.
+      if (join && !join.partnership.dissolved && !this.#stopped) join.done(await join.confirm())
+    } finally {
+      join?.done(false)
+    }
+  }
+
+  async #finishCp(cp: StoreCp, covers: number): Promise<void> {
+    const started = this.#env.clock.now()
     // (2) Blocks to both plexes, into space that is free in the root before; both flush.
     await cp.write()
     // (3) No root may be ahead of a log: a standby with the old root needs every batch up to `covers`.
@@ -251,30 +281,22 @@ export class Owner {
   }
 
   /**
-   * Fills the partner: every block in use, then one CP to both, from whose freeze on the batches go to both logs too. When it resolves
-   * with true, both copies are equal up to what the logs hold.
+   * Fills the partner: every block in use, then one CP to both, from whose freeze on the batches go to both logs too. Then both copies are
+   * equal up to what the logs hold, and `confirm` has the partner say so. Resolves with its answer.
    */
-  async resync(partnership: Partnership, onProgress: (percent: number) => void): Promise<boolean> {
+  async resync(
+    partnership: Partnership,
+    onProgress: (percent: number) => void,
+    confirm: () => Promise<boolean>,
+  ): Promise<boolean> {
     this.partnership = partnership
-    await this.#detaching
-    await this.#cpRunning
-    if (partnership.dissolved || this.#stopped) return false
     await this.store.attachPartner((name, blocks) => partnership.device(name, blocks), 'Resyncing')
     await this.store.resync(onProgress)
-    for (;;) {
-      await this.#cpRunning
-      if (partnership.dissolved || this.#stopped) return false
-      if (this.log.halfIsFree) break
+    const joined = await new Promise<boolean>((done) => {
+      this.#join = { partnership, confirm, done }
       this.wantCp()
-    }
-    // Nothing awaited since the last check: this is the CP that goes to both, and its half begins in both logs.
-    const cp = this.#cp(() => this.log.attachMirror(partnership))
-    this.#cpRunning = cp.finally(() => {
-      this.#cpRunning = undefined
-      if (this.#cpWanted && !this.#stopped) this.#runCps()
     })
-    await this.#cpRunning
-    return !partnership.dissolved && !this.#stopped
+    return joined && !partnership.dissolved && !this.#stopped
   }
 
   /** Hello found both copies equal: from the next batch on everything goes to both. */
@@ -298,10 +320,8 @@ export class Owner {
     this.partnership = undefined
     this.log.detachMirror()
     partnership.dissolve()
-    // A consistency point that is under way ends on the own plex first.
-    this.#detaching = Promise.resolve(this.#cpRunning).then(() => {
-      if (!this.#stopped) this.store.detachPartner()
-    })
+    // A consistency point that is under way goes on with the own plex.
+    this.store.detachPartner()
     this.check()
   }
 }

@@ -360,6 +360,14 @@ async function slowRoots(h: Harness): Promise<void> {
 
 async function played(options: HarnessOptions, play: (h: Harness) => Promise<void>): Promise<void> {
   const h = await settled(options)
+  try {
+    await playedOut(h, play)
+  } catch (error) {
+    if (options.broken) throw error
+    throw new Error(h.describe(), { cause: error })
+  }
+}
+async function playedOut(h: Harness, play: (h: Harness) => Promise<void>): Promise<void> {
   for (const client of h.history) client.watch()
   await play(h)
   h.wire.heal()

@@ -41,19 +41,21 @@ export async function runResync(side: Side): Promise<void> {
     env.log('info', 'resync begins', { side: side.name })
     side.resyncPercent = 0
     const partnership = side.newPartnership(reply['incarnation'] as number)
-    const filled = await owner.resync(partnership, (percent) => (side.resyncPercent = percent))
-    if (!filled) return abandon('the partner was lost')
-    const end = await context.link().request(
-      {
-        type: 'resyncEnd',
-        side: side.name,
-        incarnation: context.mailbox.incarnation,
-        roots: owner.store.roots(),
-      },
-      context.times.helloMs,
-    )
-    if (side.owner !== owner || owner.stopped || partnership.dissolved) return
-    if (end?.['ok'] !== true) return abandon(reasonOf(end))
+    let answer = 'the partner was lost'
+    const confirm = async (): Promise<boolean> => {
+      const { incarnation } = context.mailbox
+      const end = await context
+        .link()
+        .request(
+          { type: 'resyncEnd', side: side.name, incarnation, roots: owner.store.roots() },
+          context.times.helloMs,
+        )
+      answer = reasonOf(end)
+      return end?.['ok'] === true
+    }
+    const joined = await owner.resync(partnership, (percent) => (side.resyncPercent = percent), confirm)
+    if (side.owner !== owner || owner.stopped) return
+    if (!joined) return abandon(answer)
     side.resync = 'DONE'
     side.resyncPercent = null
     side.resyncFailures = 0

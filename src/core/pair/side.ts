@@ -558,7 +558,7 @@ export class Side {
   }
 
   #ask(change: Change): void {
-    if (this.#voting || (change === 'JOIN' && this.owner?.cpRunning)) return
+    if (this.#voting) return
     this.#voting = true
     const { votes, env, broken } = this.context
     env.log('info', 'asking the vote', { side: this.name, change, why: this.decision.message })
@@ -566,8 +566,7 @@ export class Side {
       this.#pretendsAlone = true
       this.owner.dropPartner()
     }
-    const allowed = (): boolean =>
-      decide(this.facts()).action === change && !(change === 'JOIN' && this.owner?.cpRunning)
+    const allowed = (): boolean => decide(this.facts()).action === change
     void votes.change(this.name, this.record?.epoch ?? 0, change, allowed).then((outcome) => {
       this.#voted(outcome !== 'UNREACHABLE')
     })
