@@ -1,321 +1,41 @@
 /** The whole file layer against a plain model: any operations, with misses, freezes, and a replay that must give the very same volume. */
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { BLOCK_BYTES } from '../env/device.ts'
-import type { MaybePromise } from '../std/maybe.ts'
-import type { DirectoryEntry, MakeResult } from '../vfs/vfs.ts'
 import { DUAL, SINGLE } from './block-store.ts'
-import type { PointerFormat } from './block-store.ts'
-import { good, problemsOf, ROOT, statusOf, Volume } from './testing/harness.ts'
-import { Model, newNode } from './testing/model.ts'
-import type { Node } from './testing/model.ts'
-
-const operations = [
-  'create',
-  'create',
-  'mkdir',
-  'symlink',
-  'mknod',
-  'exclusive',
-  'many',
-  'few',
-  'remove',
-  'remove',
-  'rmdir',
-  'rename',
-  'rename',
-  'rename',
-  'link',
-  'write',
-  'write',
-  'write',
-  'resize',
-  'resize',
-  'mode',
-  'reclaim',
-  'stale',
-  'freeze',
-  'forget',
-  'image',
-] as const
-/** What each number means is up to the operation: objects and names are taken modulo what there is. */
-const commandArbitrary = fc.record({
-  do: fc.constantFrom(...operations),
-  a: fc.nat(30),
-  b: fc.nat(30),
-  x: fc.nat(15),
-  y: fc.nat(15),
-  n: fc.nat(1 << 16),
-})
-type Command = { do: (typeof operations)[number]; a: number; b: number; x: number; y: number; n: number }
-
-const LONG = 'long'.repeat(60)
-function nameOf(x: number): string {
-  return x < 10 ? `name-${x}` : `${LONG}${x}`
-}
-const OFFSETS = [0, 1, 4095, 4096, 40000, 81919, 20 * BLOCK_BYTES, 700 * BLOCK_BYTES, 2 ** 40]
-const SIZES = [0, 1, 100, 4095, 4096, 8192, 9000]
-
-class Run {
-  readonly volume: Volume
-  readonly model = new Model()
-  start: { store: Volume['store']; root: Uint8Array; records: number }
-
-  constructor(format: PointerFormat) {
-    this.volume = Volume.make(format)
-    this.volume.store.strict = true
-    this.start = this.volume.image()
-  }
-
-  private directory(i: number): Node {
-    const all = this.model.nodes.filter((node) => node.type === 'DIR' && node.nlink > 0)
-    return all[i % all.length]!
-  }
-
-  private object(i: number): Node {
-    const all = this.model.nodes.filter((node) => node.nlink > 0)
-    return all[i % all.length]!
-  }
-
-  private async made(
-    directory: Node,
-    name: string,
-    node: Node,
-    result: MaybePromise<MakeResult>,
-  ): Promise<void> {
-    const made = await result
-    if (directory.entries.has(name)) {
-      expect(made).toMatchObject({ ok: false, status: 'EXIST' })
-      return
-    }
-    const { object } = await good(made)
-    node.handle = object.handle
-    this.model.add(directory, name, node)
-  }
-
-  async step(command: Command): Promise<void> {
-    const { fs, store } = this.volume
-    const { model } = this
-    const { a, b, x, y, n } = command
-    const directory = this.directory(a)
-    const name = nameOf(x)
-    store.endOperation()
-    switch (command.do) {
-      case 'create': {
-        const existing = directory.entries.get(name)
-        const size = y % 2 === 0 ? n : 0
-        const how = {
-          mode: n % 2 === 0 ? 'UNCHECKED' : 'GUARDED',
-          attributes: { mode: 0o640, size },
-        } as const
-        const result = fs.create(ROOT, directory.handle, name, how)
-        if (existing !== undefined && how.mode === 'UNCHECKED') {
-          const expected = existing.type === 'REG' ? 'OK' : existing.type === 'DIR' ? 'ISDIR' : 'EXIST'
-          expect(await statusOf(result)).toBe(expected)
-          if (expected === 'OK') model.resize(existing, size)
-          return
-        }
-        const node = newNode('REG', 0o640)
-        node.size = size
-        return this.made(directory, name, node, result)
-      }
-      case 'exclusive': {
-        const how = { mode: 'EXCLUSIVE', verifier: new Uint8Array(8).fill(n) } as const
-        const existed = directory.entries.has(name)
-        const result = fs.create(ROOT, directory.handle, name, how)
-        await this.made(directory, name, newNode('REG', 0), result)
-        if (!existed) expect(await statusOf(fs.create(ROOT, directory.handle, name, how))).toBe('OK')
-        return
-      }
-      case 'mkdir': {
-        const result = fs.mkdir(ROOT, directory.handle, name, { mode: 0o711 })
-        return this.made(directory, name, newNode('DIR', 0o711, directory), result)
-      }
-      case 'symlink': {
-        const path = 'p'.repeat(1 + (n % 1024))
-        const result = fs.symlink(ROOT, directory.handle, name, path, {})
-        return this.made(directory, name, newNode('LNK', 0o777, undefined, path), result)
-      }
-      case 'mknod': {
-        const result = fs.mknod(ROOT, directory.handle, name, 'FIFO', { mode: 0o600 }, 0, 0)
-        return this.made(directory, name, newNode('FIFO', 0o600), result)
-      }
-      case 'many':
-        for (let i = 0; i < 60; i++) {
-          store.endOperation()
-          const each = `${y < 4 ? LONG : 'm'}-${n % 97}-${i}`
-          const result = fs.mknod(ROOT, directory.handle, each, 'SOCK', { mode: 0 }, 0, 0)
-          await this.made(directory, each, newNode('SOCK', 0), result)
-        }
-        return
-      case 'few':
-        for (const each of [...directory.entries.keys()].filter((_, i) => i % 3 !== y % 3)) {
-          store.endOperation()
-          expect(await statusOf(fs.remove(ROOT, directory.handle, each))).toBe(
-            model.remove(directory, each, 'FILE'),
-          )
-        }
-        return
-      case 'remove':
-        expect(await statusOf(fs.remove(ROOT, directory.handle, name))).toBe(
-          model.remove(directory, name, 'FILE'),
-        )
-        return
-      case 'rmdir':
-        expect(await statusOf(fs.rmdir(ROOT, directory.handle, name))).toBe(
-          model.remove(directory, name, 'DIR'),
-        )
-        return
-      case 'rename': {
-        const to = this.directory(b)
-        const result = await statusOf(fs.rename(ROOT, directory.handle, name, to.handle, nameOf(y)))
-        expect(result).toBe(model.rename(directory, name, to, nameOf(y)))
-        return
-      }
-      case 'link': {
-        const node = this.object(b)
-        const result = await statusOf(fs.link(ROOT, node.handle, directory.handle, name))
-        expect(result).toBe(model.link(node, directory, name))
-        return
-      }
-      case 'write': {
-        const node = this.object(b)
-        const offset = OFFSETS[x % OFFSETS.length]! + (n % 3)
-        const data = new Uint8Array(SIZES[y % SIZES.length]!).fill(1 + (n % 255))
-        const result = await statusOf(fs.write(ROOT, node.handle, offset, data, 'UNSTABLE'))
-        expect(result).toBe(node.type === 'REG' ? 'OK' : node.type === 'DIR' ? 'ISDIR' : 'INVAL')
-        if (result === 'OK') model.write(node, offset, data)
-        return
-      }
-      case 'resize': {
-        const node = this.object(b)
-        const size = OFFSETS[x % OFFSETS.length]! + (n % 3)
-        const result = await statusOf(fs.setattr(ROOT, node.handle, { size }))
-        expect(result).toBe(node.type === 'REG' ? 'OK' : node.type === 'DIR' ? 'ISDIR' : 'INVAL')
-        if (result === 'OK') model.resize(node, size)
-        return
-      }
-      case 'mode': {
-        const node = this.object(b)
-        expect(await statusOf(fs.setattr(ROOT, node.handle, { mode: n & 0o777 }))).toBe('OK')
-        node.mode = n & 0o777
-        return
-      }
-      case 'reclaim':
-        await fs.reclaim(1)
-        return
-      case 'stale': {
-        const gone = model.nodes.filter((node) => node.nlink === 0)
-        if (gone.length > 0) expect(await statusOf(fs.getattr(gone[n % gone.length]!.handle))).toBe('STALE')
-        return
-      }
-      case 'freeze':
-        store.freeze()
-        return
-      case 'forget':
-        store.forget((bn) => bn % 4 !== n % 4)
-        return
-      case 'image':
-        this.start = this.volume.image()
-    }
-  }
-}
-
-async function listOf(volume: Volume, handle: Uint8Array, chunk: number): Promise<DirectoryEntry[]> {
-  const entries: DirectoryEntry[] = []
-  for (let cookie = 0; ;) {
-    const part = await good(volume.fs.readdir(ROOT, handle, cookie, new Uint8Array(8), chunk, true))
-    entries.push(...part.entries)
-    if (part.eof) return entries
-    cookie = part.entries[part.entries.length - 1]!.cookie
-  }
-}
-
-async function compare(volume: Volume, node: Node): Promise<void> {
-  const { attributes } = await good(volume.fs.getattr(node.handle))
-  const { type, mode, nlink, size } = attributes
-  expect({ type, mode, nlink }).toEqual({ type: node.type, mode: node.mode, nlink: node.nlink })
-  if (node.type !== 'DIR') expect(size).toBe(node.size)
-  if (node.type === 'LNK') expect((await good(volume.fs.readlink(ROOT, node.handle))).path).toBe(node.path)
-  if (node.type === 'REG') {
-    for (const fbn of new Set([
-      0,
-      1,
-      9,
-      10,
-      19,
-      20,
-      21,
-      Math.floor(size / BLOCK_BYTES),
-      ...node.blocks.keys(),
-    ])) {
-      const offset = fbn * BLOCK_BYTES
-      const read = await good(
-        volume.fs.read(ROOT, node.handle, offset, BLOCK_BYTES, (length) => new Uint8Array(length).fill(7)),
-      )
-      const expected = (node.blocks.get(fbn) ?? new Uint8Array(BLOCK_BYTES)).subarray(
-        0,
-        Math.max(0, size - offset),
-      )
-      expect(Buffer.compare(read.data, expected)).toBe(0)
-      expect(read.eof).toBe(offset + BLOCK_BYTES >= size)
-    }
-  }
-  if (node.type !== 'DIR') return
-  const entries = await listOf(volume, node.handle, 7)
-  expect(entries.map(({ name }) => name).sort()).toEqual([...node.entries.keys(), '.', '..'].sort())
-  for (const [name, child] of node.entries) {
-    const found = await good(volume.fs.lookup(ROOT, node.handle, name))
-    expect(Buffer.compare(found.object.handle, child.handle)).toBe(0)
-    await compare(volume, child)
-  }
-}
-
-/** All that a client can see of a volume: names with cookies and handles, attributes with times, contents. */
-async function dump(volume: Volume, handle: Uint8Array, into: string[] = []): Promise<string[]> {
-  const hex = (data: Uint8Array) => Buffer.from(data).toString('hex')
-  const { attributes } = await good(volume.fs.getattr(handle))
-  into.push(`${hex(handle)} ${JSON.stringify(attributes)}`)
-  if (attributes.type === 'REG') {
-    for (const offset of [0, 40000, 20 * BLOCK_BYTES, 700 * BLOCK_BYTES, 2 ** 40]) {
-      const { data } = await good(
-        volume.fs.read(ROOT, handle, offset, 3 * BLOCK_BYTES, (length) => new Uint8Array(length)),
-      )
-      into.push(Buffer.from(data).toString('latin1'))
-    }
-  }
-  if (attributes.type === 'DIR') {
-    for (const { name, cookie, object } of await listOf(volume, handle, 50)) {
-      into.push(`${name} ${cookie} ${hex(object!.handle)}`)
-      if (name !== '.' && name !== '..') await dump(volume, object!.handle, into)
-    }
-  }
-  return into
-}
+import { commandArbitrary, compare, dump, Run } from './testing/commands.ts'
+import { problemsOf, Volume } from './testing/harness.ts'
 
 describe.each([SINGLE, DUAL])('a volume of $name pointers', (format) => {
   test('is what a plain model is, is consistent, and a replay over any earlier image gives the same', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(commandArbitrary, { minLength: 20, maxLength: 120 }), async (commands) => {
-        const run = new Run(format)
-        const { volume } = run
+        const volume = Volume.make(format)
+        const { store, fs } = volume
+        store.strict = true
+        let start = volume.image()
+        const run = new Run({
+          fs,
+          begin: () => store.endOperation(),
+          disturb: (what, n) => {
+            if (what === 'freeze') store.freeze()
+            else if (what === 'forget') store.forget((bn) => bn % 4 !== n % 4)
+            else start = volume.image()
+          },
+        })
         run.model.root.handle = await volume.root()
         for (const command of commands) await run.step(command)
-        run.start.store.forget()
-        const partner = new Volume(run.start.store, run.start.root)
-        for (const record of volume.journal.records.slice(run.start.records)) await partner.fs.replay(record)
-        await compare(volume, run.model.root)
-        expect(await dump(partner, run.model.root.handle)).toEqual(await dump(volume, run.model.root.handle))
-        expect(await volume.fs.reclaim()).toBe(true)
-        for (const { store, fs } of [volume, partner]) {
-          store.freeze()
-          expect(await problemsOf(store, fs.freeze())).toEqual([])
+        start.store.forget()
+        const partner = new Volume(start.store, start.root)
+        for (const record of volume.journal.records.slice(start.records)) await partner.fs.replay(record)
+        await compare(fs, run.model.root)
+        expect(await dump(partner.fs, run.model.root.handle)).toEqual(await dump(fs, run.model.root.handle))
+        expect(await fs.reclaim()).toBe(true)
+        for (const one of [volume, partner]) {
+          one.store.freeze()
+          expect(await problemsOf(one.store, one.fs.freeze())).toEqual([])
         }
       }),
-      {
-        numRuns: Number(process.env.FS_RUNS ?? 25),
-        ...(process.env.FS_SEED === undefined ? {} : { seed: Number(process.env.FS_SEED) }),
-      },
+      { numRuns: Number(process.env.FS_RUNS ?? 15) },
     )
   })
 })
