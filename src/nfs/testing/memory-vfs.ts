@@ -224,6 +224,8 @@ export class MemoryVfs implements Vfs {
     if (typeof node === 'string') return this.#once(dup, { ok: false, status: node, wcc: {} })
     if (guard && (guard.seconds !== node.ctime.seconds || guard.nanoseconds !== node.ctime.nanoseconds))
       return this.#once(dup, { ok: false, status: 'NOT_SYNC', wcc: this.#change(node) })
+    if (set.size !== undefined && node.type !== 'REG')
+      return this.#once<SetattrResult>(dup, { ok: false, status: 'INVAL', wcc: this.#change(node) })
     if ((set.size ?? 0) > FILE_BYTES_MAX)
       return this.#once<SetattrResult>(dup, { ok: false, status: 'FBIG', wcc: this.#change(node) })
     const wcc = this.#change(node, () => {
@@ -381,9 +383,9 @@ export class MemoryVfs implements Vfs {
       },
       (node) => {
         if (how.mode === 'EXCLUSIVE') return node.verifier === verifier
-        if (how.mode === 'UNCHECKED' && how.attributes.size !== undefined)
-          this.#resize(node, how.attributes.size)
-        return how.mode === 'UNCHECKED' && node.type === 'REG'
+        if (how.mode !== 'UNCHECKED' || node.type !== 'REG') return false
+        if (how.attributes.size !== undefined) this.#resize(node, how.attributes.size)
+        return true
       },
     )
   }
