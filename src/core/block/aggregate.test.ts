@@ -49,7 +49,7 @@ describe('an aggregate', () => {
     await consistencyPoint(aggregate)
     const empty = aggregate.space.free
     const volume = aggregate.createVolume({ id: 'v1', name: 'vol', sizeBytes: 8 * MIB, fsid: 7 })
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 8; round++) {
       for (let fbn = 0; fbn < 400; fbn++) expect(await volume.content.put(fbn, round)).toBe(true)
       await consistencyPoint(aggregate)
     }

@@ -111,6 +111,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   private readonly changedVolumes = new Set<number>()
   private running: ConsistencyPoint | undefined
   private resyncing: Resync | undefined
+  private copying: Promise<void> | undefined
   private dirtyBlocks = 0
   private metaReserve = 0
 
@@ -291,6 +292,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
    */
   async attachPlex(devices: readonly Device[], state: 'mirrored' | 'stale'): Promise<void> {
     assert(this.partner === undefined, 'the other plex is attached')
+    // Copies of a resync that was given up must not land behind those of the next one.
+    await this.copying
     assertSizes(this.layout, devices)
     let info = await readPlex(this.env, devices)
     if (info === undefined) {
@@ -338,8 +341,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.resyncing = resync
     this.mirrorState = 'resyncing'
     const cancelled = (): boolean => this.resyncing !== resync || options.cancelled?.() === true
+    const run = resync.run({ ...options, cancelled })
+    this.copying = run.catch(() => undefined)
     try {
-      await resync.run({ ...options, cancelled })
+      await run
     } catch (error) {
       if (this.resyncing === resync) {
         this.resyncing = undefined
@@ -362,7 +367,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   /** Memory that only a consistency point makes droppable. */
   get dirtyBytes(): number {
-    return (this.dirtyBlocks + (this.running?.unplaced ?? 0)) * BLOCK_BYTES
+    return (this.dirtyBlocks + (this.running?.pinned ?? 0)) * BLOCK_BYTES
   }
 
   /** Something changed since the last freeze. */

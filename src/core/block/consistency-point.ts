@@ -66,6 +66,8 @@ export class ConsistencyPoint {
   private turnStart = 0
   /** Frozen blocks that have no place yet. */
   unplaced = 0
+  /** Frozen blocks that must stay in memory. */
+  pinned: number
   /** Blocks that come back when it is complete, those of metafiles apart. */
   readonly returning: number
   blocksWritten = 0
@@ -86,6 +88,7 @@ export class ConsistencyPoint {
       returning += frozen.freed.length / 2
     }
     this.returning = returning
+    this.pinned = this.unplaced
   }
 
   /** Blocks to every plex, flushed. Rejects if the own plex fails; a failing mirror is noted and left behind. */
@@ -115,8 +118,12 @@ export class ConsistencyPoint {
       await this.flush()
       for (const block of metaBlocks) core.meta.written(block)
       for (const { volume, frozen } of this.parts) {
-        for (const block of frozen.blocks) if (block.epoch !== NEVER) volume.written(block)
+        for (const [i, block] of frozen.blocks.entries()) {
+          if (block.epoch !== NEVER) volume.written(block)
+          if (i % 256 === 255) await this.breathe()
+        }
       }
+      this.pinned = 0
       this.blocksWritten = writer.blocksWritten
       this.rootBytes = this.encode()
       core.env.metrics.add('tandem_cp_blocks_written_total', writer.blocksWritten)

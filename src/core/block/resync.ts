@@ -18,7 +18,7 @@ import type { SpaceMap } from './space-map.ts'
 
 /** Groups that the joining consistency point may copy itself: 64 MiB at most. */
 const JOIN_GROUPS = 128
-const COPIES_UNDER_WAY = 2
+const COPIES_UNDER_WAY = 4
 /** Against writers faster than the copy; then the joining consistency point has more to do. */
 const ROUNDS_MAX = 20
 
@@ -109,8 +109,15 @@ export class Resync {
     const bytes = await this.source.readGroup(group)
     this.verify(group, bytes)
     const { device, block } = this.layout.locateChecksums(group)
-    await this.target.write(device, block, [bytes])
-    this.copied += bytes.length / BLOCK_BYTES
+    const used = bytes.subarray(0, (1 + this.lastUsed(group) + 1) * BLOCK_BYTES)
+    await this.target.write(device, block, [used])
+    this.copied += used.length / BLOCK_BYTES
+  }
+
+  private lastUsed(group: number): number {
+    let slot = this.layout.groupSize(group) - 1
+    while (slot > 0 && !this.space.isBusy(group * GROUP_BLOCKS + slot)) slot -= 1
+    return slot
   }
 
   /** Damage is copied as it is, and stays visible as damage; but it must not pass unnoticed. */

@@ -34,8 +34,8 @@ export class FileDevice implements Device {
   }
 
   read(block: number, into: Uint8Array): Promise<void> {
-    this.within(block, into.length)
     return new Promise((resolve, reject) => {
+      this.within(block, into.length)
       const step = (done: number): void => {
         fs.read(this.fd, into, done, into.length - done, block * BLOCK_BYTES + done, (error, bytes) => {
           if (error !== null) reject(failure(this.name, 'read', error))
@@ -52,8 +52,8 @@ export class FileDevice implements Device {
   write(block: number, chunks: readonly Uint8Array[]): Promise<void> {
     let bytes = 0
     for (const chunk of chunks) bytes += chunk.length
-    this.within(block, bytes)
     return new Promise((resolve, reject) => {
+      this.within(block, bytes)
       // libuv gathers (pwritev), splits beyond IOV_MAX, and may still write less than asked.
       const step = (rest: readonly Uint8Array[], at: number): void => {
         fs.writev(this.fd, rest, at, (error, written) => {
