@@ -22,7 +22,10 @@ export const connectAdmin: AdminConnector = ({ address, uri, tls }) => {
       'grpc.enable_retries': 0,
       'grpc.enable_http_proxy': 0,
       'grpc.use_local_subchannel_pool': 1,
-      'grpc.max_reconnect_backoff_ms': 2000,
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 1000,
+      // A name for TLS, which takes no address; whose certificate it is, its URI says.
+      'grpc.ssl_target_name_override': 'tandem',
       'grpc.service_config_disable_resolution': 1,
     },
   )

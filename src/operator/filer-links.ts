@@ -15,8 +15,9 @@ interface Link {
   reason: string
 }
 
-const RETRY_MIN_MS = 250
-const RETRY_MAX_MS = 5000
+/** A filer that starts answers within a second or two, and somebody waits for its Ready. */
+const RETRY_MIN_MS = 100
+const RETRY_MAX_MS = 1000
 
 export class FilerLinks {
   readonly #connect: AdminConnector

@@ -56,7 +56,10 @@ function ready(input: VolumeInput): Verdict {
     case undefined:
     case 'Creating':
     case 'Removed':
-      return fails('Creating', `filer ${side} is making the volume; nothing to do`)
+      return fails(
+        'Creating',
+        `filer ${side} is making the volume${report?.message ? `: ${report.message}` : '; nothing to do'}`,
+      )
     case 'Failed':
       return fails(
         report.reason === 'NoSpace' ? 'NoSpace' : 'Failed',
