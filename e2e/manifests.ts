@@ -16,6 +16,10 @@ export interface Manifest {
   metadata: { name: string; namespace?: string }
   spec: Record<string, unknown>
 }
+interface Deployment {
+  kind: string
+  spec: { template: { spec: { containers: { image: string }[] } } }
+}
 interface PairSpec {
   aggregates: { deviceSets: DeviceSet[] }[]
 }
@@ -35,11 +39,14 @@ export const readInstall = (): string => readFileSync(join(checkout, 'manifests/
 
 /** The image that install.yaml runs, with the registry and tag that a container runtime adds to a short name. */
 export function imageOf(install: string): string {
-  const name = /^\s*(?:- )?image:\s*["']?([^"'\s]+)/m.exec(install)?.[1]
+  const deployment = parseAllDocuments(install)
+    .map((document) => document.toJS() as Deployment | null)
+    .find((manifest) => manifest?.kind === 'Deployment')
+  const name = deployment?.spec.template.spec.containers[0]?.image
   if (name === undefined) throw new Error('manifests/install.yaml names no image')
   const first = name.split('/')[0]!
   const full =
-    first.includes('.') || first.includes(':') || first === 'localhost'
+    (name.includes('/') && (first.includes('.') || first.includes(':'))) || first === 'localhost'
       ? name
       : `docker.io/${name.includes('/') ? '' : 'library/'}${name}`
   return /:[^/]+$/.test(full) ? full : `${full}:latest`
