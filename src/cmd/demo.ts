@@ -1,4 +1,5 @@
 /** `tandem demo` (`make demo`): a pair on this machine loses a link and a filer, and no data. */
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -6,6 +7,7 @@ import { FILER_VOLUMES } from '../edge/kube/resources.ts'
 import { withArguments } from '../embedded/cli/args.ts'
 import { Instance, InstanceError } from '../embedded/demo/instance.ts'
 import { mountOf, namesIn, play } from '../embedded/demo/scenario.ts'
+import { MAIN } from '../embedded/up/processes.ts'
 import type { StateDir } from '../embedded/up/state-dir.ts'
 
 const SAMPLES = fileURLToPath(new URL('../../manifests/samples/embedded', import.meta.url))
@@ -66,6 +68,15 @@ export function run(args: readonly string[]): Promise<number> {
       }
     },
   )
+}
+
+/** Offline, in a process of its own; throws what it says when anything is wrong. */
+function checkDevices(dir: StateDir): string {
+  const args = ['--disable-warning=ExperimentalWarning', MAIN, 'check', '--json', dir.volumes]
+  const result = spawnSync(process.execPath, args, { encoding: 'utf8' })
+  if (result.status !== 0) throw new Error(`tandem check: ${result.stdout}${result.stderr}`)
+  const { aggregates } = JSON.parse(result.stdout) as { aggregates: unknown[] }
+  return `${String(aggregates.length)} consistent`
 }
 
 class Interrupted extends Error {}

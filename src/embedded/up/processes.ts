@@ -18,7 +18,7 @@ export type Launch = (
 ) => ChildProcess
 
 /** Variables of the caller that children must not take for theirs. */
-const FOREIGN = /^(TANDEM_|POD_IP$|NODE_CHANNEL_|NODE_OPTIONS$|NODE_UNIQUE_ID$)/
+const FOREIGN = /^(TANDEM_(?!LOG_LEVEL$)|POD_IP$|NODE_CHANNEL_|NODE_OPTIONS$|NODE_UNIQUE_ID$)/
 
 export function launcher(logs: string, main: string = MAIN): Launch {
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !FOREIGN.test(name)))
