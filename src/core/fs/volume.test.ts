@@ -3,7 +3,7 @@ import { BLOCK_BYTES } from '../env/device.ts'
 import { isPromise } from '../std/maybe.ts'
 import type { Caller, Duplicate, MakeResult, RemoveResult } from '../vfs/vfs.ts'
 import { DUAL } from './block-store.ts'
-import { good, now, ROOT, statusOf, Volume } from './testing/harness.ts'
+import { good, now, problemsOf, ROOT, statusOf, Volume } from './testing/harness.ts'
 import { loaded, Tree } from './tree.ts'
 
 const UNCHECKED = { mode: 'UNCHECKED', attributes: {} } as const
@@ -101,6 +101,26 @@ describe('a volume', () => {
     expect((await contentOf(volume, handle, BLOCK_BYTES, 1))[0]).toBe(2)
     await good(volume.fs.write(ROOT, handle, 0, new Uint8Array(BLOCK_BYTES).fill(3), 'FILE_SYNC'))
     expect((await contentOf(volume, handle, 0, 1))[0]).toBe(3)
+  })
+
+  test('calls at once that all miss are each done once, and leave a consistent volume', async () => {
+    const volume = Volume.make(DUAL)
+    const root = await volume.root()
+    for (let i = 0; i < 300; i++) await good(volume.fs.mknod(ROOT, root, `old-${i}`, 'FIFO', {}, 0, 0))
+    volume.store.freeze()
+    volume.store.forget()
+    const calls = Array.from({ length: 300 }, (_, i) => [
+      statusOf(volume.fs.create(ROOT, root, `new-${i % 200}`, GUARDED)),
+      statusOf(volume.fs.remove(ROOT, root, `old-${i}`)),
+      statusOf(volume.fs.rename(ROOT, root, `new-${i % 200}`, root, `moved-${i % 100}`)),
+    ])
+    const counts = new Map<string, number>()
+    for (const status of await Promise.all(calls.flat())) counts.set(status, (counts.get(status) ?? 0) + 1)
+    expect([...counts.keys()].filter((status) => !['OK', 'EXIST', 'NOENT'].includes(status))).toEqual([])
+    for (let i = 0; i < 300; i++)
+      expect(await statusOf(volume.fs.lookup(ROOT, root, `old-${i}`))).toBe('NOENT')
+    volume.store.freeze()
+    expect(await problemsOf(volume.store, volume.fs.freeze())).toEqual([])
   })
 
   test('what does not fit is refused before it is logged, and a full volume can be emptied', async () => {

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { BLOCK_BYTES } from '../../env/device.ts'
 import type { MaybePromise } from '../../std/maybe.ts'
 import type { DirectoryEntry, MakeResult } from '../../vfs/vfs.ts'
+import { putU32 } from '../bytes.ts'
 import type { FileSystem } from '../volume.ts'
 import { good, ROOT, statusOf } from './harness.ts'
 import { Model, newNode } from './model.ts'
@@ -74,6 +75,7 @@ export interface Subject {
 export class Run {
   readonly subject: Subject
   readonly model = new Model()
+  private verifiers = 0
 
   constructor(subject: Subject) {
     this.subject = subject
@@ -105,6 +107,14 @@ export class Run {
     this.model.add(directory, name, node)
   }
 
+  /** Unlike any before: the same one would find its file again. */
+  private newVerifier(): Uint8Array {
+    this.verifiers += 1
+    const verifier = new Uint8Array(8)
+    putU32(verifier, 0, this.verifiers)
+    return verifier
+  }
+
   async step(command: Command): Promise<void> {
     const { fs } = this.subject
     const { model } = this
@@ -132,7 +142,7 @@ export class Run {
         return this.made(directory, name, node, result)
       }
       case 'exclusive': {
-        const how = { mode: 'EXCLUSIVE', verifier: new Uint8Array(8).fill(n) } as const
+        const how = { mode: 'EXCLUSIVE', verifier: this.newVerifier() } as const
         const existed = directory.entries.has(name)
         const result = fs.create(ROOT, directory.handle, name, how)
         await this.made(directory, name, newNode('REG', 0), result)
