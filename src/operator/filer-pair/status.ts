@@ -239,6 +239,7 @@ export function nextToReplace(input: StatusInput): FilerObserved | undefined {
   const spare =
     redundant(input).status === 'True' &&
     takeoverPossible(input).status === 'True' &&
+    absent(input).length === 0 &&
     input.filers.every((f) => f.pod !== undefined && f.pod.metadata.deletionTimestamp === undefined)
   return spare ? old[0] : undefined
 }
