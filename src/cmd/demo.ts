@@ -54,6 +54,7 @@ export function run(args: readonly string[]): Promise<number> {
           return 0
         }
         await instance.stop()
+        say(`Stopped; \`tandem check\` of each copy on the devices: ${checkDevices(instance.dir)}.`)
         instance.remove()
         say(
           `Everything held. ${((performance.now() - startedMs) / 1000).toFixed(1)} s in all; nothing is left behind.`,
