@@ -4,10 +4,6 @@
  * Opened from its newest root; from then on memory is ahead of the disk by what consistency points have not written yet. Volumes are made, changed and removed in
  * memory at once (the caller logs it); the volume table follows at the next consistency point.
  *
- * Space: what `fits` accepted fits at the consistency point. It counts free PVBNs, plus those that the consistency point under way gives back, less
- * all dirty blocks, less a reserve for metafiles: each of their blocks is copied at most once in a consistency point, and grows by a
- * bounded part of what is dirty.
- *
  * Not here: who owns the side, when consistency points run, what the log covers (pair), files (core/fs).
  */
 import { BLOCK_BYTES } from '../env/device.ts'
@@ -26,7 +22,6 @@ import { AggregateError } from './errors.ts'
 import { FlexibleVolume } from './flexible-volume.ts'
 import type { VolumeContent } from './flexible-volume.ts'
 import { DEVICE_BLOCKS_MIN, DEVICES_MAX, Layout } from './layout.ts'
-import { OWNER_FANOUT } from './leaf-editor.ts'
 import { MetaStore } from './meta-store.ts'
 import { formatPlex, newLabels, Plex } from './plex.ts'
 import type { LabelSpec } from './plex.ts'
@@ -37,7 +32,8 @@ import { Resync } from './resync.ts'
 import type { ResyncOptions } from './resync.ts'
 import { encodeRoot } from './root.ts'
 import type { Root, RootInfo } from './root.ts'
-import { MAP_LEAF_BITS, SpaceMap } from './space-map.ts'
+import { SpaceBudget } from './space-budget.ts'
+import { SpaceMap } from './space-map.ts'
 import { decodeEntry, VOLUME_INDEX_MAX } from './volume-table.ts'
 
 export interface AggregateSpec extends LabelSpec {
@@ -74,12 +70,6 @@ export interface OpenOptions<C extends VolumeContent> {
 export type MirrorState = 'none' | 'stale' | 'resyncing' | 'joining' | 'mirrored'
 
 const NOTHING_MIRRORED = (): void => undefined
-/** Of ordinary operations withheld, for those that give space back. */
-const RELEASING_SHARE = 100
-/** Metafile blocks that may come up anew for each volume with changes, beyond those that exist. */
-const GROWTH_PER_VOLUME = 8
-const GROWTH_SHARE = 300
-
 export class Aggregate<C extends VolumeContent = VolumeContent> implements AggregateCore, Pool {
   readonly env: Env
   readonly id: string
@@ -113,7 +103,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   private resyncing: Resync | undefined
   private copying: Promise<void> | undefined
   private dirtyBlocks = 0
-  private metaReserve = 0
+  private readonly budget: SpaceBudget
 
   private constructor(env: Env, info: PlexInfo, root: Root, slot: number, options: OpenOptions<C>) {
     const label = info.labels[0]!
@@ -128,6 +118,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.io = new BlockIo(env, options.cache, this.layout, this.own)
     this.io.repairs = options.readOnly !== true
     this.space = new SpaceMap(this.layout)
+    this.budget = new SpaceBudget(this.layout, this.space)
     this.meta = new MetaStore(this.io, options.cache, this.space)
     this.activeRoot = root.active
     this.ownerRoot = root.owners
@@ -166,8 +157,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     })
     for (const [index, devices] of plexes.entries()) {
       assertSizes(layout, devices)
-      const plex = await formatPlex(env, devices, layout, newLabels(spec, index, 'complete', layout))
-      await plex.writeRoot(root)
+      await formatPlex(env, devices, layout, newLabels(spec, index, 'complete', layout), root)
     }
   }
 
@@ -383,7 +373,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   }
 
   get freeBlocks(): number {
-    return Math.max(0, this.headroom(0) - this.releasingReserve)
+    return Math.max(0, this.headroom(0) - this.budget.releasing)
   }
 
   sizes(): { readonly totalBytes: number; readonly usedBytes: number; readonly freeBytes: number } {
@@ -395,7 +385,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   }
 
   fits(blocks: number, releasing = false): boolean {
-    return this.headroom(blocks) >= (releasing ? 0 : this.releasingReserve)
+    return this.headroom(blocks) >= (releasing ? 0 : this.budget.releasing)
   }
 
   isUsable(pvbn: number): boolean {
@@ -454,30 +444,18 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   private headroom(blocks: number): number {
     const { running } = this
-    const dirty = this.dirtyBlocks + (running?.unplaced ?? 0) + blocks
-    const volumes = this.changedVolumes.size + 1
-    return (
-      this.space.free +
-      (running?.freedSoFar ?? 0) -
-      dirty -
-      this.metaReserve -
-      GROWTH_PER_VOLUME * volumes -
-      Math.ceil(dirty / GROWTH_SHARE)
-    )
-  }
-
-  private get releasingReserve(): number {
-    return Math.min(1024, Math.max(16, Math.floor(this.layout.data / RELEASING_SHARE)))
+    return this.budget.headroom({
+      dirty: this.dirtyBlocks + (running?.unplaced ?? 0) + blocks,
+      returning: running?.freedSoFar ?? 0,
+      changedVolumes: this.changedVolumes.size,
+    })
   }
 
   private reckonReserve(): void {
-    const full = (leaves: number): number => leaves + Math.ceil(leaves / SINGLE.fanout) + 2
-    let blocks =
-      full(Math.ceil(this.layout.end / OWNER_FANOUT)) + full(Math.ceil(this.layout.end / MAP_LEAF_BITS))
-    blocks += this.volumeTable.blocks
+    let blocks = this.volumeTable.blocks
     for (const volume of this.byIndex.values()) blocks += volume.container.blocks + volume.active.blocks
     for (const volume of this.removed) blocks += volume.container.blocks + volume.active.blocks
-    this.metaReserve = blocks
+    this.budget.reckon(blocks)
   }
 
   private freeIndex(): number {

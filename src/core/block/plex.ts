@@ -131,22 +131,25 @@ export function newLabels(spec: LabelSpec, plex: number, state: PlexState, layou
 }
 
 /**
- * Makes devices a new plex: empty roots, then labels. What lies in the groups stays: contexts mean something only for blocks in use.
+ * Makes devices a new plex with `root` as its live root, or with none. Labels come last: what has labels is whole. What lies in the groups
+ * stays: contexts mean something only for blocks in use.
  */
 export async function formatPlex(
   env: Env,
   devices: readonly Device[],
   layout: Layout,
   labels: Label[],
+  root?: Uint8Array,
 ): Promise<Plex> {
   const plex = new Plex(env, devices, layout, labels, undefined)
   const empty = new Uint8Array(BLOCK_BYTES)
-  for (const [i, device] of devices.entries()) {
+  for (const device of devices) {
     const area = Array.from({ length: DATA_START }, () => empty)
     await device.write(0, area)
     await device.write(device.blocks - 1, [empty])
     await device.flush()
-    await writeLabel(env, device, labels[i]!)
   }
+  if (root !== undefined) await plex.writeRoot(root)
+  for (const [i, device] of devices.entries()) await writeLabel(env, device, labels[i]!)
   return plex
 }

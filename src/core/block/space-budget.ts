@@ -1,0 +1,56 @@
+/**
+ * Room in an aggregate: what is accepted must fit at the consistency point, with all the metadata that it costs.
+ *
+ * Headroom = free PVBNs + what the consistency point under way gives back − dirty blocks − a reserve for metafiles. The reserve is safe because a
+ * consistency point copies each block of a metafile at most once (owner and active map are counted in full, the volumes' maps as they
+ * are), and because what comes up anew is a bounded part of what is dirty. A small part of the rest is kept for operations that give space back.
+ */
+import { SINGLE } from '../fs/block-store.ts'
+import type { Layout } from './layout.ts'
+import { OWNER_FANOUT } from './leaf-editor.ts'
+import type { SpaceMap } from './space-map.ts'
+import { MAP_LEAF_BITS } from './space-map.ts'
+
+/** Of ordinary operations withheld, for those that give space back. */
+const RELEASING_SHARE = 100
+const RELEASING_MIN = 16
+const RELEASING_MAX = 1024
+/** Metafile blocks that may come up anew for each volume with changes, beyond those that exist. */
+const GROWTH_PER_VOLUME = 8
+/** One new metafile block for so many dirty blocks, at most: 682 entries of a container map, 512 of the owner map. */
+const GROWTH_SHARE = 300
+
+export interface Demand {
+  /** Blocks without a place yet, those asked for included. */
+  readonly dirty: number
+  /** What the consistency point under way has freed: back before these get their places. */
+  readonly returning: number
+  readonly changedVolumes: number
+}
+
+export class SpaceBudget {
+  private readonly space: SpaceMap
+  private readonly maps: number
+  private metafiles = 0
+  /** Blocks kept for operations that give space back. */
+  readonly releasing: number
+
+  constructor(layout: Layout, space: SpaceMap) {
+    this.space = space
+    const full = (leaves: number): number => leaves + Math.ceil(leaves / SINGLE.fanout) + 2
+    this.maps = full(Math.ceil(layout.end / OWNER_FANOUT)) + full(Math.ceil(layout.end / MAP_LEAF_BITS))
+    const share = Math.floor(layout.data / RELEASING_SHARE)
+    this.releasing = Math.min(RELEASING_MAX, Math.max(RELEASING_MIN, share))
+  }
+
+  /** Blocks of the volume table and of the volumes' maps, as they are since the last consistency point. */
+  reckon(metafiles: number): void {
+    this.metafiles = metafiles
+  }
+
+  /** Blocks left when the demand is met; below 0 it does not fit. */
+  headroom({ dirty, returning, changedVolumes }: Demand): number {
+    const growth = GROWTH_PER_VOLUME * (changedVolumes + 1) + Math.ceil(dirty / GROWTH_SHARE)
+    return this.space.free + returning - dirty - this.maps - this.metafiles - growth
+  }
+}
