@@ -68,6 +68,8 @@ export class Filer {
   readonly #options: FilerOptions
   readonly #copies = new Map<string, AggregateCopy>()
   readonly #mirroredSince = new Map<string, number>()
+  /** Why the last giveback of a side was refused, so that it is said once. */
+  readonly #givebackRefused = new Map<string, string>()
   #desired: Desired | undefined
   #stopped = false
 
@@ -237,9 +239,17 @@ export class Filer {
       }
       const since = this.#mirroredSince.get(side.name) ?? now
       this.#mirroredSince.set(side.name, since)
-      if (this.#givebackDue(side, now - since)) void side.handOver()
+      if (this.#givebackDue(side, now - since)) void this.#giveBack(side)
     }
     env.clock.after(GIVEBACK_CHECK_MS, () => this.#watchGiveback())
+  }
+
+  async #giveBack(side: Side): Promise<void> {
+    const answer = await side.handOver()
+    const key = answer.accepted ? '' : `${answer.reason}: ${answer.message}`
+    if (key === this.#givebackRefused.get(side.name)) return
+    this.#givebackRefused.set(side.name, key)
+    this.#options.env.log(answer.accepted ? 'info' : 'warn', 'giveback', { side: side.name, ...answer })
   }
 
   #measure(side: Side): void {

@@ -29,6 +29,7 @@ export class StandbyLog {
   readonly #origin: number
   /** Last seq placed here; undefined: the log was emptied and takes any first batch. */
   #lastSeq: number | undefined
+  #covers: number | undefined
   #acknowledged = 0
 
   constructor(device: LogDevice, origin: number, lastSeq: number | undefined) {
@@ -37,14 +38,20 @@ export class StandbyLog {
     this.#lastSeq = lastSeq
   }
 
+  /** Of the last batch placed here, or what the own root covers when the log is empty. */
   get lastSeq(): number | undefined {
-    return this.#lastSeq
+    return this.#lastSeq ?? this.#covers
   }
   get acknowledged(): number {
     return this.#acknowledged
   }
   reset(lastSeq: number | undefined): void {
     this.#lastSeq = lastSeq
+    this.#covers = undefined
+  }
+  /** A resync ended with a root that covers everything up to here; the first batch may begin before, but not beyond. */
+  covered(covers: number): void {
+    this.#covers = covers
   }
 
   /** Resolves when the batch is durable. Frames come one at a time. */
@@ -55,7 +62,7 @@ export class StandbyLog {
     if (this.#lastSeq !== undefined) {
       if (last <= this.#lastSeq) return 'ALREADY_PLACED'
       if (header.firstSeq !== this.#lastSeq + 1) return 'GAP'
-    }
+    } else if (this.#covers !== undefined && header.firstSeq > this.#covers + 1) return 'GAP'
     await this.#device.write(offset / BLOCK_BYTES, chunks)
     this.#lastSeq = last
     this.#acknowledged = header.acknowledged

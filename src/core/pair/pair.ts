@@ -91,6 +91,8 @@ export class Pair {
       {
         message: (message) => this.#message(message),
         changed: () => {
+          // Who is there after a new connection is said by its first heartbeat.
+          if (!this.#link.connected) this.#partnerIncarnation = undefined
           for (const side of this.sides.values()) side.kick()
         },
       },

@@ -115,6 +115,7 @@ export async function answerResyncEnd(side: Side, message: Message): Promise<Mes
     const wanted = message['roots'] as readonly RootFacts[]
     if (!sameRoots(inspection.roots, wanted)) return refuse(side, 'roots differ')
     await context.mailbox.changeSide(side.name, { state: 'Complete' })
+    side.standbyLog.covered(Math.min(...wanted.map((root) => root.covers), Infinity))
     return { type: 'reply', ok: true }
   })
 }

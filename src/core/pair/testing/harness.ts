@@ -178,8 +178,8 @@ export class Harness {
     await this.world.until(() => this.isGood(side), limitMs, `side ${side} served and mirrored (H10)`)
   }
 
-  client(key: string, side = 'a'): Register {
-    const register = new Register(this, key, side)
+  client(key: string, at: FilerName = 'a', side = 'a'): Register {
+    const register = new Register(this, key, side, at)
     this.history.push(register)
     return register
   }
@@ -240,12 +240,13 @@ export class Register {
   #seen = 0
   #running = false
   #stopped = true
-  #at: FilerName = 'a'
+  #at: FilerName
   acknowledgedCount = 0
   longestGapMs = 0
   #lastAnswer = 0
 
-  constructor(harness: Harness, key: string, side: string) {
+  constructor(harness: Harness, key: string, side: string, at: FilerName) {
+    this.#at = at
     this.#harness = harness
     this.#key = key
     this.#side = side
