@@ -119,7 +119,10 @@ try {
     say('P5 CREATE and REMOVE')
   }
 } finally {
-  for (const side of sides) await side.stop()
+  for (const side of sides) {
+    const kept = await side.stop(outcomes.some((outcome) => outcome.failures[side.name] !== undefined))
+    if (kept !== undefined) say(`${side.name}: state and logs are kept in ${kept}`)
+  }
   rmSync(folder, { recursive: true, force: true })
 }
 

@@ -16,7 +16,8 @@ export interface Side {
   readonly reach:
     | { protocol: 'nfs'; prefix: string[]; address: string[] }
     | { protocol: 'posix'; prefix: string[]; folder: string }
-  stop(): Promise<void>
+  /** Ends it; its state and logs stay when asked for. */
+  stop(keepLogs: boolean): Promise<string | undefined>
 }
 
 const here = import.meta.dirname
@@ -59,7 +60,7 @@ async function inNamespaces(
   return { child, init }
 }
 
-async function endNamespaces(child: ChildProcess): Promise<void> {
+async function endNamespaces(child: ChildProcess): Promise<undefined> {
   child.kill('SIGKILL')
   await end(child, 0)
 }
@@ -134,7 +135,14 @@ export async function startTandem(): Promise<Side> {
     await pair.redundant()
     const mount = await pair.mountPoint()
     const address = ['-h', mount.host, '-p', String(mount.port), '-m', String(mount.port), '-e', mount.path]
-    return { name: 'tandem', reach: { protocol: 'nfs', prefix: [], address }, stop: () => pair.stop() }
+    return {
+      name: 'tandem',
+      reach: { protocol: 'nfs', prefix: [], address },
+      stop: async (keepLogs) => {
+        await pair.stop(keepLogs)
+        return keepLogs ? pair.folder : undefined
+      },
+    }
   } catch (error) {
     await pair.stop(true)
     throw error
