@@ -115,7 +115,7 @@ export async function answerResyncEnd(side: Side, message: Message): Promise<Mes
     const wanted = message['roots'] as readonly RootFacts[]
     if (!sameRoots(inspection.roots, wanted)) return refuse(side, 'roots differ')
     await context.mailbox.changeSide(side.name, { state: 'Complete' })
-    side.standbyLog.covered(Math.min(...wanted.map((root) => root.covers), Infinity))
+    side.standbyLog.covered(wanted.length === 0 ? 0 : Math.min(...wanted.map((root) => root.covers)))
     return { type: 'reply', ok: true }
   })
 }
