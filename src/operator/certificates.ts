@@ -7,7 +7,7 @@ import { SECRETS } from '../edge/kube/resources.ts'
 import { authorityIsDue, filerUri, issue, leafIsDue, newAuthority, operatorUri } from '../edge/pki.ts'
 import type { Authority, KeyPair } from '../edge/pki.ts'
 import { secret } from './filer-pair/objects.ts'
-import type { AcceptedPair } from './filer-pair/objects.ts'
+import type { AcceptedPair } from './filer-pair/accepted.ts'
 import type { Objects } from './filer-pair/observed.ts'
 import { LABEL_PAIR_ID, namesOf } from './names.ts'
 

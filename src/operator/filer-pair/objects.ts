@@ -3,7 +3,6 @@
  * once and then belongs to the filers (the Lease, the selector of the clients' Services) is apart, in `lease` and `serviceSelector`.
  */
 import { formatBytes, quantityBytes } from '../../api/quantity.ts'
-import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
 import type { KubeObject, Resource } from '../../edge/kube/api.ts'
 import {
   CLAIMS,
@@ -16,15 +15,9 @@ import {
   apiVersionOf,
 } from '../../edge/kube/resources.ts'
 import { LABEL_FILER, LABEL_PAIR, LABEL_PAIR_ID, LEASE_FINALIZER, PORTS, namesOf } from '../names.ts'
+import type { AcceptedPair } from './accepted.ts'
 import { podTemplate } from './pod.ts'
 
-/** A pair with an accepted spec. */
-export interface AcceptedPair {
-  readonly namespace: string
-  readonly name: string
-  readonly uid: string
-  readonly spec: FilerPairSpec
-}
 export interface Wanted {
   readonly resource: Resource
   readonly object: KubeObject

@@ -24,7 +24,7 @@ import { World } from '../testing/world.ts'
 import { desiredContent } from './desired.ts'
 import { filerConfig } from './pod.ts'
 import { objectsOf } from './objects.ts'
-import type { AcceptedPair } from './objects.ts'
+import type { AcceptedPair } from './accepted.ts'
 import { plan } from './plan.ts'
 import { viewOf } from './view.ts'
 

@@ -15,7 +15,7 @@ import {
   deviceName,
   namesOf,
 } from '../names.ts'
-import type { AcceptedPair } from './objects.ts'
+import type { AcceptedPair } from './accepted.ts'
 
 type Json = Record<string, unknown>
 
