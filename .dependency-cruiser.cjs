@@ -1,6 +1,6 @@
 /** Who may import whom. The centre is pure; the edge and the commands wire it to the machine. */
 const no = (name, from, to, comment) => ({ name, severity: 'error', comment, from, to })
-const test = '[.]test[.]ts$|/testing/'
+const test = '[.](test|api)[.]ts$|/testing/'
 module.exports = {
   forbidden: [
     no('no-cycles', {}, { circular: true }, 'A cycle hides which module is the lower one.'),

@@ -179,7 +179,7 @@ describe('plan', () => {
         w.settle()
         expect([...w.objects.keys()].sort()).toEqual([...settled.objects.keys()].sort())
       }),
-      { numRuns: 50 },
+      { numRuns: 15 },
     )
   })
 
