@@ -1,8 +1,10 @@
 /** `tandem apply`: server-side apply of manifests. */
-import { applyManifests } from '../embedded/cli/apply.ts'
+import { applyManifests, operatorRefusals } from '../embedded/cli/apply.ts'
 import { UsageError, withArguments } from '../embedded/cli/args.ts'
 import { NAMESPACE_FLAG, STATE_FLAG, openTarget } from '../embedded/cli/connection.ts'
 import { readManifests } from '../embedded/cli/manifests.ts'
+
+const VERDICT_WITHIN_MS = 5000
 
 export function run(args: readonly string[]): Promise<number> {
   return withArguments(
@@ -31,8 +33,9 @@ export function run(args: readonly string[]): Promise<number> {
       if (files.length === 0) throw new UsageError('what? Say -f FILE')
       const manifests = readManifests(files)
       const { api, namespace } = await openTarget(parsed)
-      const { lines, refusals } = await applyManifests(api, manifests, namespace)
+      const { lines, refusals: ofServer, applied } = await applyManifests(api, manifests, namespace)
       for (const line of lines) console.log(line)
+      const refusals = [...ofServer, ...(await operatorRefusals(api, applied, VERDICT_WITHIN_MS))]
       for (const refusal of refusals) console.error(`tandem apply: ${refusal}`)
       return refusals.length === 0 ? 0 : 1
     },
