@@ -20,39 +20,49 @@ export class WireError extends Error {
   }
 }
 
-export function encodeBatch(frames: readonly Frame[]): Buffer {
-  const parts: {
-    readonly head: Uint8Array
-    readonly payload: readonly Uint8Array[]
-    readonly bytes: number
-    length: number
-  }[] = []
-  let total = 0
-  for (const frame of frames) {
-    const head = Wire.encode({ body: toBody(frame), payload: EMPTY }).finish()
-    const payload = 'payload' in frame ? frame.payload : []
-    let bytes = 0
-    for (const chunk of payload) bytes += chunk.byteLength
-    const length = head.byteLength + (bytes > 0 ? PAYLOAD_TAG.length + varintBytes(bytes) + bytes : 0)
-    parts.push({ head, payload, bytes, length })
-    total += 1 + varintBytes(length) + length
+/** A batch measured, to be written into a buffer of its length. */
+export class EncodedBatch {
+  readonly length: number
+  readonly #parts: readonly Part[]
+
+  constructor(frames: readonly Frame[]) {
+    let total = 0
+    this.#parts = frames.map((frame) => {
+      const head = Wire.encode({ body: toBody(frame), payload: EMPTY }).finish()
+      const payload = 'payload' in frame ? frame.payload : []
+      let bytes = 0
+      for (const chunk of payload) bytes += chunk.byteLength
+      const length = head.byteLength + (bytes > 0 ? PAYLOAD_TAG.length + varintBytes(bytes) + bytes : 0)
+      total += 1 + varintBytes(length) + length
+      return { head, payload, bytes, length }
+    })
+    this.length = total
   }
-  const batch = Buffer.allocUnsafeSlow(total)
-  let at = 0
-  for (const { head, payload, bytes, length } of parts) {
-    batch[at++] = FRAME_TAG
-    at = putVarint(batch, at, length)
-    batch.set(head, at)
-    at += head.byteLength
-    if (bytes === 0) continue
-    for (const byte of PAYLOAD_TAG) batch[at++] = byte
-    at = putVarint(batch, at, bytes)
-    for (const chunk of payload) {
-      batch.set(chunk, at)
-      at += chunk.byteLength
+
+  writeTo(target: Uint8Array): void {
+    let at = 0
+    for (const { head, payload, bytes, length } of this.#parts) {
+      target[at++] = FRAME_TAG
+      at = putVarint(target, at, length)
+      target.set(head, at)
+      at += head.byteLength
+      if (bytes === 0) continue
+      for (const byte of PAYLOAD_TAG) target[at++] = byte
+      at = putVarint(target, at, bytes)
+      for (const chunk of payload) {
+        target.set(chunk, at)
+        at += chunk.byteLength
+      }
     }
   }
-  return batch
+}
+
+interface Part {
+  readonly head: Uint8Array
+  readonly payload: readonly Uint8Array[]
+  readonly bytes: number
+  /** Of head and payload with its tag. */
+  readonly length: number
 }
 
 /** Throws WireError (or what the generated decoder throws) for anything that is not a batch. Payload is a view of `bytes`. */

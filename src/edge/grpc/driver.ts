@@ -17,7 +17,7 @@ import type { Frame } from '../../core/connection/frames.ts'
 import type { Log } from '../../core/env/env.ts'
 import { InterconnectService } from '../../proto/gen/interconnect.ts'
 import { joinAddress, LOCAL_ADDRESS_OPTION, splitAddress, targetOf } from './address.ts'
-import { decodeBatch, encodeBatch } from './codec.ts'
+import { decodeBatch, EncodedBatch } from './codec.ts'
 import type { TlsSource } from './tls.ts'
 import { clientCredentials, RefreshedServerCredentials, uriNames } from './tls.ts'
 
@@ -38,6 +38,9 @@ export interface GrpcDriverOptions {
 const MAX_MESSAGE_BYTES = 16 << 20
 /** Taken by the stream and not yet by the connection. Half a heartbeat's delay on a slow network, enough to keep a fast one busy. */
 const QUEUE_BYTES = 1 << 20
+/** Holds a batch of the manager's usual size. */
+const SCRATCH_BYTES = 320 << 10
+const SCRATCH_KEPT = 8
 /** A caller that has made no valid call by then is cut off. */
 const GREETING_MS = 5000
 const MAX_CALLERS = 64
@@ -245,6 +248,8 @@ class WireStream implements Stream {
   handler: StreamHandler | undefined
   readonly #call: Call
   readonly #release: (reason: string) => void
+  /** Buffers whose batch grpc-js has copied and sent: most of the cost of a large batch was the garbage it left. */
+  #scratch: Buffer[] = []
   #queued = 0
   #full = false
   #over = false
@@ -273,10 +278,17 @@ class WireStream implements Stream {
 
   send(frames: readonly Frame[]): boolean {
     if (this.#over) return true
-    const bytes = encodeBatch(frames)
-    this.#queued += bytes.byteLength
+    const batch = new EncodedBatch(frames)
+    const scratch =
+      batch.length <= SCRATCH_BYTES
+        ? (this.#scratch.pop() ?? Buffer.allocUnsafeSlow(SCRATCH_BYTES))
+        : undefined
+    const bytes = scratch?.subarray(0, batch.length) ?? Buffer.allocUnsafeSlow(batch.length)
+    batch.writeTo(bytes)
+    this.#queued += batch.length
     this.#call.write(bytes, () => {
-      this.#queued -= bytes.byteLength
+      this.#queued -= batch.length
+      if (scratch !== undefined && this.#scratch.length < SCRATCH_KEPT) this.#scratch.push(scratch)
       if (!this.#full || this.#queued > QUEUE_BYTES / 2 || this.#over) return
       this.#full = false
       this.handler?.drained()
