@@ -1,6 +1,5 @@
 /** A connection without a socket, for tests that look at bytes: what goes in, what comes out, and who waits for whom. */
 import type { Vfs } from '../../core/vfs/vfs.ts'
-import { readAttributes } from '../client/decode.ts'
 import { AUTH_SYS, CALL, LAST_FRAGMENT, RPC_VERSION } from '../rpc/rpc.ts'
 import type { Connection, Transport } from '../server/connection.ts'
 import { NfsServer } from '../server/server.ts'
@@ -174,5 +173,3 @@ export class Wire implements Transport {
     return reply
   }
 }
-
-export { readAttributes }
