@@ -326,15 +326,15 @@ export class ChannelEnd implements Channel {
         link.fail('payload differs from the length announced')
         return
       }
-      if (this.#taken + lane.partialBytes > windowBytes(this.#client.memoryBytes)) {
-        link.fail(`partner exceeds the memory of ${this.clientId}`)
-        return
-      }
-      if (frame.more) return
     }
+    const bytes = frame.kind === 'read' ? frame.bytes : lane.partialBytes
+    if (this.#taken + bytes > windowBytes(this.#client.memoryBytes)) {
+      link.fail(`partner exceeds the memory of ${this.clientId}`)
+      return
+    }
+    if ((frame.kind === 'write' || frame.kind === 'message') && frame.more) return
     lane.expected++
     const chunks = lane.partial
-    const bytes = frame.kind === 'read' ? frame.bytes : lane.partialBytes
     lane.partial = []
     lane.partialBytes = 0
     this.#taken += bytes

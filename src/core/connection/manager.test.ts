@@ -1,6 +1,7 @@
 /** The acceptance tests of the connection manager (docs/SPEC-wire.md, A1-A9), by number, in the simulator. */
 import { describe, expect, test } from '@jest/globals'
 import type { Channel } from './client.ts'
+import type { Frame } from './frames.ts'
 import { Bench, CheckedClient, FENCE, codeOf } from './testing/filers.ts'
 import type { Shape, SimFiler } from './testing/filers.ts'
 
@@ -318,6 +319,41 @@ describe('failures', () => {
     expect(bench.frames.filter(({ link, frame }) => link === 'one' && frame.kind === 'message')).toEqual([])
     bench.network.heal('one')
     await world.until(() => a.manager.links()[0]!.state === 'Up', 10_000, 'promotion')
+  })
+
+  test('R2: frames that make no sense cost the driver, never the process', async () => {
+    for (let seed = 1; seed <= 40; seed++) {
+      const { bench, world, a, b, ca, cb } = await connected(seed)
+      bench.recording = true
+      for (let i = 0; i < 3; i++) await world.wait(ca.send(ca.channel!))
+      const writes = ca.channel!.write(0, 0, [new Uint8Array(9000)], FENCE)
+      await world.wait(writes)
+      const { random } = world
+      let left = 20
+      bench.onBatch = ({ frames }) => {
+        if (left === 0 || random.chance(0.5)) return frames
+        left--
+        const garbled: Record<string, unknown> = { ...random.pick(bench.frames).frame }
+        for (const key of Object.keys(garbled)) {
+          if (key === 'kind' || !random.chance(0.4)) continue
+          if (typeof garbled[key] === 'number')
+            garbled[key] = random.pick([0, 1, 2, 0xffffffff, Number.MAX_SAFE_INTEGER])
+          if (typeof garbled[key] === 'boolean') garbled[key] = !garbled[key]
+          if (typeof garbled[key] === 'string') garbled[key] = random.pick(['', 'one', 'log', 'x'])
+        }
+        return [...frames, garbled as unknown as Frame]
+      }
+      // What the clients are promised under faults of the partner is not promised under its lies: only progress counts here.
+      const until = async (condition: () => boolean, limitMs: number) => {
+        const end = world.now + limitMs
+        while (!condition() && world.now < end) await world.run(10).catch(() => undefined)
+        expect(condition()).toBe(true)
+      }
+      await until(() => left === 0, 60_000)
+      bench.onBatch = undefined
+      await until(() => readyLinks(a) === 2 && readyLinks(b) === 2, 30_000)
+      await until(() => ca.channel !== undefined && cb.channel !== undefined, 10_000)
+    }
   })
 
   test('a loop that stood still blames nobody', async () => {
