@@ -8,8 +8,8 @@ import { POST_OP_ATTR_BYTES, readHandle, refused, writePostOp, writeStatus } fro
 
 const BLOCK_BYTES = 4096
 const DIRECTORY_BYTES_PREFERRED = 64 * 1024
-/** What the on-disk link count can hold. */
-export const LINK_MAX = 65000
+/** Beyond what anybody makes; clients may read it as a signed number. */
+export const LINK_MAX = 2 ** 31 - 1
 
 function run(call: Call): MaybePromise<GetattrResult> {
   const object = readHandle(call.args)
