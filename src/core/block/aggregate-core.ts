@@ -9,7 +9,7 @@ import type { FrozenVolume, FlexibleVolume } from './flexible-volume.ts'
 import type { Layout } from './layout.ts'
 import type { MetaStore } from './meta-store.ts'
 import type { Plex } from './plex.ts'
-import type { Root } from './root.ts'
+import type { Root, RootName } from './root.ts'
 import type { SpaceMap } from './space-map.ts'
 import type { VolumeEntry } from './volume-table.ts'
 
@@ -47,6 +47,8 @@ export interface AggregateCore {
   readonly volumeTable: Tree
   readonly removed: RemovedVolume[]
   readonly properties: Json
+  /** Roots of the live image's history that the other plex may have had. */
+  readonly lineage: readonly RootName[]
   /** Blocks in use in the image being written. */
   usedBlocks: number
   /** Copies to a mirror that has just joined what it still lacks, before the consistency point's own writes. */

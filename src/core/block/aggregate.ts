@@ -30,8 +30,8 @@ import type { PlexInfo } from './plex-info.ts'
 import type { Pool } from './pool.ts'
 import { Resync } from './resync.ts'
 import type { ResyncOptions } from './resync.ts'
-import { encodeRoot } from './root.ts'
-import type { Root, RootInfo } from './root.ts'
+import { encodeRoot, isNamed, lineage } from './root.ts'
+import type { Root, RootInfo, RootName } from './root.ts'
 import { SpaceBudget } from './space-budget.ts'
 import { SpaceMap } from './space-map.ts'
 import { decodeEntry, VOLUME_INDEX_MAX } from './volume-table.ts'
@@ -94,6 +94,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   /** Of the live image. */
   root: RootInfo
   mirrorState: MirrorState = 'none'
+  lineage: readonly RootName[]
   private rootBytes: Uint8Array | undefined
   private readonly options: OpenOptions<C>
   private readonly byIndex = new Map<number, FlexibleVolume<C>>()
@@ -102,6 +103,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   private running: ConsistencyPoint | undefined
   private resyncing: Resync | undefined
   private copying: Promise<void> | undefined
+  /** The image of this number is on the stale plex, and in our history; 0 if there is none. */
+  private commonCp = 0
   private dirtyBlocks = 0
   private readonly budget: SpaceBudget
 
@@ -128,6 +131,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.volumeTable = new Tree(this.meta, this.volumesRoot, 'meta')
     this.properties = root.properties
     this.usedBlocks = root.used
+    this.lineage = lineage(root)
     this.root = { cp: root.cp, epoch: root.epoch, covers: root.covers, image: root.image }
   }
 
@@ -147,6 +151,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     const root = encodeRoot(env.crc32, {
       ...first,
       random: [env.random.u32(), env.random.u32()],
+      shared: plexes.length > 1,
+      ancestors: [],
       used: 0,
       aggregateId: spec.id,
       active: newTreeRoot(SINGLE),
@@ -309,6 +315,9 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     const partner = new Plex(this.env, info.devices, this.layout, [...info.labels], info.roots[0]?.slot)
     this.partner = partner
     this.mirrorState = state
+    const newest = info.roots[0]?.root
+    const ancestor = newest !== undefined && this.lineage.some((name) => isNamed(newest, name))
+    this.commonCp = ancestor && theirs.state === 'complete' ? newest.cp : 0
     if (state === 'mirrored') this.io.mirror = partner
   }
 
@@ -321,13 +330,15 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   }
 
   /**
-   * Copies everything in use to a stale plex. When it resolves the next consistency point goes to both plexes, and its two roots make them equal
+   * Copies to a stale plex what it lacks: all that is in use, but blocks of an image that both have had. When it resolves the next consistency point goes to both plexes, and its two roots make them equal
    * (`mirrorState` is 'mirrored' when that is complete). Rejects with ResyncCancelled, DeviceError.
    */
   async resync(options: ResyncOptions = {}): Promise<void> {
     const { partner } = this
     assert(partner !== undefined && this.mirrorState === 'stale', 'only a stale plex is resynced')
-    const resync = new Resync(this.env, this.own, partner, this.space)
+    const resync = new Resync(this.env, this.own, partner, this.space, this.commonCp)
+    // From here on the target changes: what it has in common is known to this resync only.
+    this.commonCp = 0
     this.resyncing = resync
     this.mirrorState = 'resyncing'
     const cancelled = (): boolean => this.resyncing !== resync || options.cancelled?.() === true
@@ -422,6 +433,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   committed(root: Root, bytes: Uint8Array): void {
     this.root = { cp: root.cp, epoch: root.epoch, covers: root.covers, image: root.image }
     this.rootBytes = bytes
+    this.lineage = lineage(root)
   }
 
   completed(mirrored: boolean): void {

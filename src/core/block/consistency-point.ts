@@ -309,6 +309,8 @@ export class ConsistencyPoint {
     return encodeRoot(core.env.crc32, {
       ...spec,
       random: [core.env.random.u32(), core.env.random.u32()],
+      shared: this.mirrored,
+      ancestors: core.lineage,
       used: core.usedBlocks,
       aggregateId: core.id,
       active: core.activeRoot,

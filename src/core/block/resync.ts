@@ -1,5 +1,8 @@
 /**
- * Filling the other plex: a full copy, in rounds, beside operations and consistency points.
+ * Filling the other plex, in rounds, beside operations and consistency points.
+ *
+ * A group is copied unless all its blocks in use have the same contexts on both plexes and are of the image that both have had (`commonCp`) or older: that image was
+ * flushed on the target, and since none of these blocks was free in between, nothing wrote over them there. Without a common image all is copied.
  *
  * `changed` has every group whose content on the own plex may differ from the copy: at first all that are in use, later those that a consistency
  * point wrote. A group is taken out *before* it is read and put in *after* it was written, so what changes while it is copied is copied again.
@@ -10,7 +13,7 @@
  */
 import type { Env } from '../env/env.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
-import { getContext } from './context.ts'
+import { CONTEXT_BYTES, getContext } from './context.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import type { Layout } from './layout.ts'
 import type { Plex } from './plex.ts'
@@ -43,12 +46,14 @@ export class Resync {
   private readonly space: SpaceMap
   private readonly layout: Layout
   private readonly changed: Uint8Array
+  private readonly commonCp: number
   private left = 0
   private copied = 0
   /** The next consistency point goes to both. */
   ready = false
 
-  constructor(env: Env, source: Plex, target: Plex, space: SpaceMap) {
+  constructor(env: Env, source: Plex, target: Plex, space: SpaceMap, commonCp: number) {
+    this.commonCp = commonCp
     this.env = env
     this.source = source
     this.target = target
@@ -106,12 +111,29 @@ export class Resync {
   }
 
   private async copy(group: number): Promise<void> {
+    if (this.commonCp > 0 && (await this.isEqual(group))) return
     const bytes = await this.source.readGroup(group)
     this.verify(group, bytes)
     const { device, block } = this.layout.locateChecksums(group)
     const used = bytes.subarray(0, (1 + this.lastUsed(group) + 1) * BLOCK_BYTES)
     await this.target.write(device, block, [used])
     this.copied += used.length / BLOCK_BYTES
+  }
+
+  private async isEqual(group: number): Promise<boolean> {
+    const [ours, theirs] = await Promise.all([
+      this.source.readChecksums(group),
+      this.target.readChecksums(group),
+    ])
+    for (let slot = 0; slot < this.layout.groupSize(group); slot++) {
+      if (!this.space.isBusy(group * GROUP_BLOCKS + slot)) continue
+      const context = getContext(this.env.crc32, ours, slot)
+      if (context === undefined || context.generation > this.commonCp) return false
+      for (let at = slot * CONTEXT_BYTES; at < (slot + 1) * CONTEXT_BYTES; at++) {
+        if (ours[at] !== theirs[at]) return false
+      }
+    }
+    return true
   }
 
   private lastUsed(group: number): number {

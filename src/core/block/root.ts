@@ -16,6 +16,10 @@ const AT_ACTIVE = 128
 const AT_OWNERS = 256
 const AT_VOLUMES = 384
 const AT_DEVICES = 528
+const AT_SHARED = 1552
+const AT_ANCESTORS = 1560
+const ANCESTOR_BYTES = 24
+const ANCESTORS_MAX = 2
 const AT_PROPERTIES = 2048
 
 /** What the pair wants to know of a root. */
@@ -28,7 +32,19 @@ export interface RootInfo {
   readonly image: string
 }
 
+/** Names a root without its checksum. */
+export interface RootName {
+  readonly cp: number
+  readonly epoch: number
+  readonly random: readonly [number, number]
+}
+
 export interface Root extends RootInfo {
+  readonly random: readonly [number, number]
+  /** The consistency point went to both plexes: this root may be on the other one too. */
+  readonly shared: boolean
+  /** The latest ancestors of which that is true. */
+  readonly ancestors: readonly RootName[]
   readonly aggregateId: string
   readonly used: number
   /** Tree roots, TREE_ROOT_BYTES each. */
@@ -41,7 +57,6 @@ export interface Root extends RootInfo {
 }
 
 export interface RootFields extends Omit<Root, 'image' | 'sizes'> {
-  readonly random: readonly [number, number]
   readonly devices: readonly { readonly first: number; readonly blocks: number }[]
 }
 
@@ -63,6 +78,16 @@ export function encodeRoot(crc32: Crc32, root: RootFields): Uint8Array {
     putU48(bytes, AT_DEVICES + 16 * i, device.first)
     putU48(bytes, AT_DEVICES + 16 * i + 6, device.blocks)
   })
+  bytes[AT_SHARED] = root.shared ? 1 : 0
+  const ancestors = root.ancestors.slice(0, ANCESTORS_MAX)
+  bytes[AT_SHARED + 1] = ancestors.length
+  ancestors.forEach((ancestor, i) => {
+    const at = AT_ANCESTORS + ANCESTOR_BYTES * i
+    putU64(bytes, at, ancestor.cp)
+    putU64(bytes, at + 8, ancestor.epoch)
+    putU32(bytes, at + 16, ancestor.random[0])
+    putU32(bytes, at + 20, ancestor.random[1])
+  })
   putJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES, root.properties)
   seal(crc32, bytes, MAGIC)
   return bytes
@@ -76,6 +101,14 @@ export function decodeRoot(crc32: Crc32, bytes: Uint8Array): Root | undefined {
   const properties = getJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES)
   if (count === 0 || count > DEVICES_MAX || properties === undefined) return undefined
   for (const at of [AT_ACTIVE, AT_OWNERS, AT_VOLUMES]) if (!isTreeRoot(SINGLE, bytes, at)) return undefined
+  const ancestors = Array.from({ length: Math.min(bytes[AT_SHARED + 1]!, ANCESTORS_MAX) }, (_, i) => {
+    const at = AT_ANCESTORS + ANCESTOR_BYTES * i
+    return {
+      cp: getU64(bytes, at),
+      epoch: getU64(bytes, at + 8),
+      random: [getU32(bytes, at + 16), getU32(bytes, at + 20)] as const,
+    }
+  })
   const cp = getU64(bytes, 16)
   const epoch = getU64(bytes, 24)
   return {
@@ -83,6 +116,9 @@ export function decodeRoot(crc32: Crc32, bytes: Uint8Array): Root | undefined {
     epoch,
     covers: getU64(bytes, 32),
     image: `${cp}-${epoch}-${hex(getU32(bytes, 40))}${hex(getU32(bytes, 44))}${hex(getU32(bytes, 8))}`,
+    random: [getU32(bytes, 40), getU32(bytes, 44)],
+    shared: bytes[AT_SHARED] === 1,
+    ancestors,
     aggregateId: getString(bytes, 64, 64),
     used: getU64(bytes, 48),
     active: bytes.slice(AT_ACTIVE, AT_ACTIVE + TREE_ROOT_BYTES),
@@ -91,6 +127,23 @@ export function decodeRoot(crc32: Crc32, bytes: Uint8Array): Root | undefined {
     sizes: Array.from({ length: count }, (_, i) => getU48(bytes, AT_DEVICES + 16 * i + 6)),
     properties,
   }
+}
+
+/** Roots that the other plex may have had, newest first: this one if it is shared, and ancestors. */
+export function lineage(
+  root: Pick<Root, 'cp' | 'epoch' | 'random' | 'shared' | 'ancestors'>,
+): readonly RootName[] {
+  const { cp, epoch, random, shared, ancestors } = root
+  return shared ? [{ cp, epoch, random }, ...ancestors] : ancestors
+}
+
+export function isNamed(root: RootName, name: RootName): boolean {
+  return (
+    root.cp === name.cp &&
+    root.epoch === name.epoch &&
+    root.random[0] === name.random[0] &&
+    root.random[1] === name.random[1]
+  )
 }
 
 export interface SlotRoot {
