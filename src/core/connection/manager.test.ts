@@ -389,6 +389,26 @@ describe('channels', () => {
     }
   })
 
+  test('A6: without the barrier the same history does show metadata before its data', async () => {
+    let early = 0
+    for (let seed = 1; seed <= 5; seed++) {
+      const { bench, world, ca, cb } = await connected(seed, {
+        policy: 'striped',
+        regionBytes: [1 << 16, 4096],
+      })
+      await world.until(() => readyOn(ca.channel) === 2, 5000, 'both drivers')
+      bench.network.delay('two', 10, 5)
+      const channel = ca.channel!
+      const all = Array.from({ length: 17 }, (_, i) =>
+        channel.write(i < 16 ? 0 : 1, i < 16 ? i * 4096 : 0, [new Uint8Array(4096).fill(i + 1)], FENCE),
+      )
+      await world.until(() => cb.regions[1]!.content[0] === 17, 1000)
+      for (let i = 0; i < 16; i++) if (cb.regions[0]!.content[i * 4096] !== i + 1) early++
+      await world.wait(Promise.all(all))
+    }
+    expect(early).toBeGreaterThan(0)
+  })
+
   test('10, A8: closed during 1,000 writes in flight: nothing lands in memory that was given back', async () => {
     for (let seed = 1; seed <= 10; seed++) {
       const { world, b, ca, cb } = await connected(seed, { memoryBytes: 1 << 18, regionBytes: [1 << 16] })
