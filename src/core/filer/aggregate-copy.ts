@@ -284,7 +284,8 @@ export class AggregateStore implements SideStore {
     if (this.#started) this.#options.closed(this)
     await Promise.all(this.#gates.map((gate) => gate.shut()))
     for (const aggregate of this.aggregates.values()) {
-      await aggregate.close().catch((error: unknown) => {
+      // Not waited for: what it still wants to read never comes.
+      aggregate.close().catch((error: unknown) => {
         this.#options.env.log('warn', 'aggregate closed with an error', { cause: String(error) })
       })
     }

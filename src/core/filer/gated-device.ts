@@ -1,6 +1,7 @@
 /**
  * An own device as an opened side uses it: once shut, nothing reaches it any more. A side that was lost may have a consistency point under
- * way; the new owner's frames must not meet its writes (H5).
+ * way; the new owner's frames must not meet its writes (H5). Reads do not fail then, they never end: a read that failed would look like a damaged block, and
+ * somebody could be told so.
  */
 import type { Device } from '../env/device.ts'
 import { DeviceError } from '../env/device.ts'
@@ -20,6 +21,7 @@ export class GatedDevice implements Device {
   }
 
   read(block: number, into: Uint8Array): Promise<void> {
+    if (this.#shut) return new Promise(() => undefined)
     return this.#pass(() => this.#device.read(block, into))
   }
   write(block: number, chunks: readonly Uint8Array[]): Promise<void> {

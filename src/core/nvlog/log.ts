@@ -140,7 +140,7 @@ export class OperationLog {
     return seq
   }
 
-  /** Resolves when everything up to `seq` is durable in every copy it must be in. */
+  /** Resolves when everything up to `seq` is durable in every copy it must be in, or the log was stopped. */
   flushed(seq: number): Promise<void> {
     if (seq <= this.#durable) return Promise.resolve()
     return new Promise((resolve) => this.#flushed.push({ seq, resolve }))
@@ -189,6 +189,7 @@ export class OperationLog {
   async stop(): Promise<void> {
     this.#stopped = true
     await this.#flight
+    for (const waiter of this.#flushed.splice(0)) waiter.resolve()
   }
 
   #pendingBlocks(): number {

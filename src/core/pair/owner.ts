@@ -175,6 +175,7 @@ export class Owner {
     this.#cpTimer?.cancel()
     this.partnership?.dissolve()
     this.#join?.done(false)
+    for (const resolve of this.#cpEnded.splice(0)) resolve()
   }
 
   async close(): Promise<void> {
@@ -209,7 +210,8 @@ export class Owner {
   }
   /** Resolves when no consistency point is under way; new operations are held. */
   async cpIdle(): Promise<void> {
-    await this.#cpRunning
+    while (this.#cpRunning && !this.#stopped)
+      await new Promise<void>((resolve) => this.#cpEnded.push(resolve))
   }
 
   #runCps(): void {
@@ -221,6 +223,7 @@ export class Owner {
         this.#cpRunning = undefined
         if (!this.#stopped) this.#hooks.afterCp()
         if (this.#cpWanted && !this.#stopped) this.#runCps()
+        for (const resolve of this.#cpEnded.splice(0)) resolve()
       })
   }
 

@@ -119,6 +119,7 @@ export class Pair {
       const { owner } = side
       if (!owner || owner.stopped) continue
       const moved = await side.handOver()
+      if (moved.accepted) await this.#servedByPartner(side)
       if (moved.accepted || side.owner !== owner || owner.stopped) continue
       owner.hold()
       await owner.cpNow()
@@ -127,6 +128,17 @@ export class Pair {
     for (const side of this.sides.values()) {
       side.lose('this filer stops')
       await side.exclusive(() => side.stopServing())
+    }
+  }
+
+  /** The new owner needs this filer for its hello; after that it can do without. */
+  async #servedByPartner(side: Side): Promise<void> {
+    const { clock } = this.#options.env
+    const end = clock.now() + this.#times.helloMs
+    while (clock.now() < end && this.#link.connected) {
+      const word = side.partnerWord
+      if (word?.serving === true && word.epoch === side.record?.epoch) return
+      await new Promise<void>((resolve) => clock.after(10, resolve))
     }
   }
 

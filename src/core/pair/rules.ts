@@ -127,7 +127,9 @@ function decideOwner(facts: SideFacts, record: SideRecord): Decision {
   if (facts.helloRefused || partner.fit === false)
     return act('ALONE', 'PartnerDown', 'the partner has no usable copy')
   if (partner.connected) return act('HELLO', 'Starting', 'comparing copies with the partner')
-  if (partner.silentMs >= facts.startGraceMs) return act('ALONE', 'PartnerDown', 'the partner is silent')
+  // A partner that was here and left is as good as dead; one that was not heard of yet may be starting, as we are.
+  const patienceMs = partner.heard ? ALONE_AFTER_MS : facts.startGraceMs
+  if (partner.silentMs >= patienceMs) return act('ALONE', 'PartnerDown', 'the partner is silent')
   return none('Starting', 'waiting for the partner')
 }
 

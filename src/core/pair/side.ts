@@ -334,7 +334,7 @@ export class Side {
       epoch: record?.epoch ?? 0,
       record,
       copy: mail.state,
-      serving: this.serving,
+      serving: this.opened,
       lease:
         !this.#handingOver &&
         this.serving &&
