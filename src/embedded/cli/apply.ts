@@ -98,11 +98,13 @@ export async function operatorRefusals(
       (now) => verdictOf(now, generation) !== undefined,
       Math.max(1, deadline - performance.now()),
     )
+    const title = `${resource.kind.toLowerCase()}/${name}`
     const verdict = verdictOf(last, generation)
     if (verdict?.status === 'False')
-      refusals.push(
-        `${resource.kind.toLowerCase()}/${name} is there, but not in force: ${verdict.message ?? ''}`,
-      )
+      refusals.push(`${title} is there, but not in force: ${verdict.message ?? ''}`)
+    const ready = conditionsOf(last).find((condition) => condition.type === 'Ready')
+    if (verdict?.status === 'True' && ready?.status === 'False' && LASTING.includes(ready.reason ?? ''))
+      refusals.push(`${title} is in force, but cannot become ready: ${ready.message ?? ''}`)
   }
   return refusals
 }

@@ -205,8 +205,9 @@ export class Kubelet {
   async #reconcileClaim(claim: KubeObject): Promise<void> {
     const { api, dir, collections } = this.#options
     const { name, namespace = '', deletionTimestamp, finalizers = [] } = claim.metadata
-    const inUse = [...collections.pods.all()].some(
-      (pod) => pod.metadata.namespace === namespace && claimsOf(pod).includes(name),
+    // As in a cluster, a pod that does not run yet does not hold a claim: it waits for the claim that comes after this one.
+    const inUse = [...this.#running.values()].some(
+      ({ pod }) => pod.metadata.namespace === namespace && claimsOf(pod).includes(name),
     )
     if (deletionTimestamp !== undefined) {
       if (inUse || !finalizers.includes(CLAIM_FINALIZER)) return
@@ -276,6 +277,8 @@ export class Kubelet {
     for (const name of claimsOf(pod)) {
       const claim = claims.get(namespace, name)
       if (claim === undefined) return `persistentvolumeclaim "${name}" not found`
+      if (claim.metadata.deletionTimestamp !== undefined)
+        return `persistentvolumeclaim "${name}" is being deleted`
       if ((claim['status'] as { phase?: string } | undefined)?.phase !== 'Bound')
         return `persistentvolumeclaim "${name}" is not bound`
     }
