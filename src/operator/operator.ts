@@ -46,6 +46,7 @@ export interface OperatorOptions {
   ) => void
 }
 
+const LEASE_KEPT_MS = 300_000
 const CLASSES_KEPT_MS = 5000
 const CLASSES_AGAIN_MS = 10_000
 
@@ -56,6 +57,7 @@ export class Operator {
   readonly #certificates = new Certificates()
   readonly #foreign = new Map<string, readonly string[]>()
   readonly #statusWrittenMs = new Map<string, number>()
+  readonly #leases = new Map<string, { readonly atMs: number; readonly lease: KubeObject }>()
   #cache: Cache | undefined
   #budgets: Resource | undefined
   #classes: { readonly atMs: number; readonly names: Promise<ReadonlySet<string> | undefined> } | undefined
@@ -128,6 +130,7 @@ export class Operator {
       this.#links.keep(key, new Map())
       this.#certificates.forget(key)
       this.#foreign.delete(key)
+      this.#leases.delete(key)
       return 0
     }
     const accepted = pair === undefined ? undefined : inForce(namespace, pair)
@@ -143,7 +146,7 @@ export class Operator {
       pair,
       volumes,
       objects,
-      lease: pair === undefined ? undefined : await this.#find(LEASES, namespace, namesOf(name).lease),
+      lease: pair === undefined ? undefined : await this.#lease(key, namespace, name, leaving),
       foreign: this.#foreign.get(key) ?? [],
       reports: this.#links.reports(key),
       certificatesDue:
@@ -203,6 +206,22 @@ export class Operator {
         })
       }
     this.#links.keep(key, targets)
+  }
+
+  /** Filers report every few seconds: a Lease that was there is not asked for again each time. */
+  async #lease(
+    key: string,
+    namespace: string,
+    name: string,
+    leaving: boolean,
+  ): Promise<KubeObject | undefined> {
+    const nowMs = performance.now()
+    const known = this.#leases.get(key)
+    if (known !== undefined && !leaving && nowMs - known.atMs < LEASE_KEPT_MS) return known.lease
+    const lease = await this.#find(LEASES, namespace, namesOf(name).lease)
+    if (lease === undefined) this.#leases.delete(key)
+    else this.#leases.set(key, { atMs: nowMs, lease })
+    return lease
   }
 
   async #find(resource: Resource, namespace: string, name: string): Promise<KubeObject | undefined> {
