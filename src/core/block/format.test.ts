@@ -1,0 +1,190 @@
+/** The on-disk records: what goes in comes out, and bytes from nowhere are refused without harm. */
+import { describe, expect, test } from '@jest/globals'
+import fc from 'fast-check'
+import { crc32 } from 'node:zlib'
+import { BLOCK_BYTES } from '../env/device.ts'
+import { SINGLE } from '../fs/block-store.ts'
+import { newTreeRoot } from '../fs/tree.ts'
+import { seededRandom } from '../../sim/device.ts'
+import { seal } from './codec.ts'
+import { getContext, isEntryWhole, isGood, putContext } from './context.ts'
+import { decodeLabel, encodeLabel } from './label.ts'
+import { GROUP_BLOCKS, Layout } from './layout.ts'
+import { NumberMap } from './number-map.ts'
+import { decodeRoot, encodeRoot } from './root.ts'
+import { SpaceMap } from './space-map.ts'
+import { decodeEntry, encodeEntry } from './volume-table.ts'
+
+const u48 = fc.integer({ min: 0, max: 2 ** 48 - 1 })
+const name = fc.stringMatching(/^[a-z0-9-]{1,60}$/)
+const properties = fc.dictionary(
+  name,
+  fc.oneof(fc.string({ unit: 'grapheme', maxLength: 20 }), fc.integer()),
+  {
+    maxKeys: 5,
+  },
+)
+const block = fc.uint8Array({ minLength: 600, maxLength: 600 }).map((bytes) => {
+  const whole = new Uint8Array(BLOCK_BYTES)
+  for (let at = 0; at < BLOCK_BYTES; at += bytes.length) whole.set(bytes.subarray(0, BLOCK_BYTES - at), at)
+  return whole
+})
+
+describe('records on disk', () => {
+  test('labels', () => {
+    const label = fc.record({
+      plex: fc.integer({ min: 0, max: 1 }),
+      state: fc.constantFrom('complete' as const, 'resyncing' as const),
+      generation: u48,
+      position: fc.integer({ min: 0, max: 63 }),
+      devices: fc.integer({ min: 1, max: 64 }),
+      blocks: u48,
+      firstPvbn: u48,
+      dataBlocks: u48,
+      incarnation: u48,
+      pairUid: name,
+      aggregateId: name,
+      aggregateName: name,
+      side: name,
+    })
+    fc.assert(
+      fc.property(label, (value) => expect(decodeLabel(crc32, encodeLabel(crc32, value))).toEqual(value)),
+    )
+  })
+
+  test('roots, with properties in any language', () => {
+    const rootName = { cp: u48, epoch: u48, random: fc.tuple(fc.nat(), fc.nat()) }
+    const root = fc.record({
+      ...rootName,
+      covers: u48,
+      aggregateId: name,
+      used: u48,
+      shared: fc.boolean(),
+      ancestors: fc.array(fc.record(rootName), { maxLength: 2 }),
+      properties,
+    })
+    fc.assert(
+      fc.property(root, (value) => {
+        const tree = newTreeRoot(SINGLE)
+        const { devices } = new Layout([500, 700])
+        const bytes = encodeRoot(crc32, { ...value, active: tree, owners: tree, volumes: tree, devices })
+        expect(decodeRoot(crc32, bytes)).toMatchObject({ ...value, sizes: [500, 700] })
+      }),
+    )
+  })
+
+  test('entries of the volume table', () => {
+    const entry = fc.record({
+      state: fc.constantFrom('ordinary' as const, 'removing' as const),
+      index: fc.integer({ min: 1, max: 65535 }),
+      id: name,
+      name,
+      fsid: u48,
+      properties,
+      quotaBlocks: u48,
+      used: u48,
+      nextNumber: u48,
+      reclaimed: u48,
+      contentRoot: fc.uint8Array({ maxLength: 1024 }),
+    })
+    fc.assert(
+      fc.property(entry, (value) => {
+        const bytes = new Uint8Array(BLOCK_BYTES)
+        const whole = { ...value, active: newTreeRoot(SINGLE), container: newTreeRoot(SINGLE) }
+        encodeEntry(whole, bytes)
+        expect(decodeEntry(bytes)).toEqual(whole)
+      }),
+    )
+  })
+
+  test('contexts: any changed bit of context or content shows', () => {
+    fc.assert(
+      fc.property(block, u48, u48, fc.nat({ max: 127 }), fc.nat(), (content, number, pvbn, slot, flip) => {
+        const sums = new Uint8Array(BLOCK_BYTES)
+        const identity = { volume: 9, number, kind: 'inode' as const }
+        putContext(crc32, sums, slot, 9, number, 'inode', 5, pvbn, content)
+        expect(getContext(crc32, sums, slot)).toMatchObject({ ...identity, generation: 5, pvbn })
+        expect(isGood(crc32, sums, slot, identity, pvbn, content)).toBe(true)
+        expect(isGood(crc32, sums, slot, { ...identity, kind: 'data' }, pvbn, content)).toBe(false)
+        expect(isGood(crc32, sums, slot, { ...identity, number: number + 1 }, pvbn, content)).toBe(false)
+        expect(isGood(crc32, sums, slot, identity, pvbn + 1, content)).toBe(false)
+        const changed = content.slice()
+        changed[flip % BLOCK_BYTES]! ^= 1 << (flip % 8)
+        expect(isGood(crc32, sums, slot, identity, pvbn, changed)).toBe(false)
+        sums[slot * 32 + (flip % 32)]! ^= 1 << (flip % 8)
+        expect(isEntryWhole(crc32, sums, slot)).toBe(false)
+      }),
+    )
+  })
+
+  test('bytes from nowhere, even with a right checksum, are refused or make sense', () => {
+    fc.assert(
+      fc.property(block, (bytes) => {
+        expect(decodeLabel(crc32, bytes)).toBeUndefined()
+        expect(decodeRoot(crc32, bytes)).toBeUndefined()
+        decodeEntry(bytes)
+        for (let slot = 0; slot < 128; slot++) getContext(crc32, bytes, slot)
+        bytes[12] = 1
+        bytes[13] = 0
+        seal(crc32, bytes, 'TANDEMDV')
+        decodeLabel(crc32, bytes)
+        seal(crc32, bytes, 'TANDEMRT')
+        decodeRoot(crc32, bytes)
+      }),
+      { numRuns: 500 },
+    )
+  })
+})
+
+describe('places', () => {
+  test('every PVBN has a place of its own, apart from labels, roots and checksum blocks', () => {
+    for (const sizes of [[138], [139, 140, 141], [400, 267, 268, 1000], [5000]]) {
+      const layout = new Layout(sizes)
+      const taken = new Set<string>()
+      for (let group = 0; group < layout.groups; group++) {
+        const { device, block } = layout.locateChecksums(group)
+        taken.add(`${device}:${block}`)
+      }
+      let data = 1
+      for (let pvbn = 1; pvbn < layout.end; pvbn++) {
+        if (!layout.exists(pvbn)) continue
+        const { device, block } = layout.locate(pvbn)
+        expect(block).toBeGreaterThan(8)
+        expect(block).toBeLessThan(sizes[device]! - 1)
+        expect(taken.has(`${device}:${block}`)).toBe(false)
+        taken.add(`${device}:${block}`)
+        data += 1
+      }
+      expect(data).toBe(layout.data)
+    }
+  })
+
+  test('the space map hands out each free block once, the numbers too', () => {
+    const layout = new Layout([400, 300])
+    const space = new SpaceMap(layout)
+    const numbers = new NumberMap(10, 1)
+    const random = seededRandom(5)
+    const held: { pvbn: number; number: number }[] = []
+    const pvbns = new Set<number>()
+    for (let step = 0; step < 5000; step++) {
+      if (space.free > 0 && random.u32() % 5 < 3) {
+        const pvbn = space.take()
+        const number = numbers.take()
+        expect(layout.exists(pvbn) && !pvbns.has(pvbn) && number > 0).toBe(true)
+        pvbns.add(pvbn)
+        held.push({ pvbn, number })
+      } else if (held.length > 0) {
+        const [{ pvbn, number }] = held.splice(random.u32() % held.length, 1) as [(typeof held)[0]]
+        pvbns.delete(pvbn)
+        space.release(pvbn)
+        numbers.release(number)
+        expect(numbers.isTaken(number)).toBe(false)
+      }
+      expect(space.free).toBe(layout.data - 1 - pvbns.size)
+    }
+    let busy = 0
+    for (let group = 0; group < layout.groups; group++) busy += space.busyIn(group)
+    expect(busy).toBe(pvbns.size)
+    expect(layout.groups * GROUP_BLOCKS).toBeGreaterThan(busy)
+  })
+})
