@@ -40,6 +40,8 @@ export class ServedVolumes implements VolumeTable {
   readonly #sides: readonly string[]
   readonly #stores: ReadonlyMap<string, AggregateStore>
   #byFsid = new Map<number, Served>()
+  /** Stores whose volumes are all in `#byFsid`: a side is opened in several steps, and until the last an unknown id may be its. */
+  readonly #complete = new Map<string, AggregateStore>()
   #desired: Desired | undefined
   readonly #running = new Map<string, Promise<void>>()
   /** Why a volume is not as desired, by id. */
@@ -54,7 +56,11 @@ export class ServedVolumes implements VolumeTable {
   byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | undefined {
     const served = this.#byFsid.get(fsid)
     if (served) return served
-    return this.#stores.size < this.#sides.length ? 'ELSEWHERE' : undefined
+    const all = this.#sides.every((side) => {
+      const store = this.#stores.get(side)
+      return store !== undefined && this.#complete.get(side) === store
+    })
+    return all ? undefined : 'ELSEWHERE'
   }
   served(): Iterable<ServedVolume> {
     return this.#byFsid.values()
@@ -76,9 +82,18 @@ export class ServedVolumes implements VolumeTable {
 
   /** A side was opened: its volumes are served as their properties say. */
   async opened(side: string): Promise<void> {
-    for (const aggregate of this.#stores.get(side)?.aggregates.values() ?? []) {
-      for (const volume of aggregate.volumes()) await this.#publish(volume)
+    const store = this.#stores.get(side)
+    if (!store) return
+    for (const aggregate of store.aggregates.values()) {
+      for (const volume of aggregate.volumes()) {
+        await this.#publish(volume)
+        if (this.#stores.get(side) !== store) {
+          this.changed()
+          return
+        }
+      }
     }
+    this.#complete.set(side, store)
   }
 
   async #publish(volume: FilerVolume): Promise<void> {
