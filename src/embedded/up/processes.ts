@@ -4,9 +4,10 @@
  */
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { processStart } from './state-dir.ts'
 
 export const MAIN = fileURLToPath(new URL('../../main.ts', import.meta.url))
 
@@ -33,6 +34,43 @@ export function launcher(logs: string, main: string = MAIN): Launch {
     } finally {
       closeSync(log)
     }
+  }
+}
+
+/**
+ * Remembers every child that `launch` starts in a file, so that the next `up` can end one that did not see its parent die: a process
+ * that is stopped sees nothing.
+ */
+export function remembering(file: string, launch: Launch): Launch {
+  const known = new Map<number, string>()
+  return (name, args, env) => {
+    const child = launch(name, args, env)
+    const { pid } = child
+    if (pid === undefined) return child
+    const save = (): void => writeFileSync(file, JSON.stringify([...known]))
+    known.set(pid, processStart(pid))
+    save()
+    child.once('exit', () => {
+      known.delete(pid)
+      save()
+    })
+    return child
+  }
+}
+
+/** Ends what an `up` before this one left behind. */
+export function endLeftovers(file: string, log: (message: string) => void): void {
+  let left: [number, string][]
+  try {
+    left = JSON.parse(readFileSync(file, 'utf8')) as [number, string][]
+  } catch {
+    return
+  }
+  for (const [pid, started] of left) {
+    // The same pid with another start time is somebody else's process.
+    if (started === '' || processStart(pid) !== started) continue
+    log(`process ${String(pid)} was left behind by an earlier run; killed`)
+    process.kill(pid, 'SIGKILL')
   }
 }
 

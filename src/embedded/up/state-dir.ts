@@ -5,6 +5,7 @@
  *   lock            pid and start time of the `up` that runs here
  *   objects.log     the store's objects          store.sock, control.sock   where the store and `up` listen
  *   network.json    addresses and ports given out, so that they stay the same after a restart
+ *   processes.json  what runs, for the next `up` to end what a crash left behind
  *   pods/<namespace>/<pod>/        root of a filer: its certificates, links to its volumes
  *   volumes/<namespace>/<claim>/   what a PersistentVolumeClaim holds
  *   logs/<process>.log
@@ -32,6 +33,7 @@ export interface StateDir {
   readonly storeSocket: string
   readonly controlSocket: string
   readonly network: string
+  readonly processes: string
   readonly logs: string
   readonly pods: string
   readonly volumes: string
@@ -44,6 +46,7 @@ export function stateDir(path: string): StateDir {
     storeSocket: join(at, 'store.sock'),
     controlSocket: join(at, 'control.sock'),
     network: join(at, 'network.json'),
+    processes: join(at, 'processes.json'),
     logs: join(at, 'logs'),
     pods: join(at, 'pods'),
     volumes: join(at, 'volumes'),

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import type { KubeObject, Resource } from '../../edge/kube/api.ts'
 import { CLAIMS, PODS, SECRETS, SERVICES, STATEFUL_SETS } from '../../edge/kube/resources.ts'
 import { ADDRESS_ANNOTATION } from './services.ts'
 import { control } from './control.ts'
-import { MAIN, launcher } from './processes.ts'
+import { MAIN, endLeftovers, exited, launcher, remembering } from './processes.ts'
 import { lock, prepare, processStart, stateDir } from './state-dir.ts'
 import { matchPod, up } from './up.ts'
 import type { Up } from './up.ts'
@@ -316,6 +316,30 @@ describe('the folder', () => {
           }
         })
   })
+})
+
+test('a process that an earlier `up` left behind, because it was stopped, is ended by the next', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tandem-left-'))
+  const file = join(folder, 'processes.json')
+  const launch = remembering(file, () => spawn('sleep', ['1000'], { stdio: 'ignore' }))
+  const [left, other] = [launch('left', [], {}), launch('other', [], {})]
+  try {
+    left.kill('SIGSTOP')
+    // As if the second pid were somebody else's by now.
+    const known = JSON.parse(readFileSync(file, 'utf8')) as [number, string][]
+    writeFileSync(
+      file,
+      JSON.stringify(known.map(([pid, started]) => [pid, pid === other.pid ? '1' : started])),
+    )
+    const ended = exited(left)
+    endLeftovers(file, () => undefined)
+    expect(await ended).toBe('signal SIGKILL')
+    expect(other.exitCode ?? other.signalCode).toBeNull()
+  } finally {
+    other.kill('SIGKILL')
+    await exited(other)
+    rmSync(folder, { recursive: true })
+  }
 })
 
 test('a filer may be named in several ways, and an ambiguous name is not guessed', () => {

@@ -17,7 +17,7 @@ import type { Collections } from './kubelet.ts'
 import { Links } from './links.ts'
 import { Network } from './network.ts'
 import { NODE_NAME } from './pod-spec.ts'
-import { end, exited, launcher } from './processes.ts'
+import { end, endLeftovers, exited, launcher, remembering } from './processes.ts'
 import type { Launch } from './processes.ts'
 import { Services } from './services.ts'
 import { lock, prepare } from './state-dir.ts'
@@ -103,7 +103,8 @@ async function assemble(
   unwind: () => Promise<void>,
 ): Promise<Up> {
   const { log } = options
-  const launch = options.launch?.(dir) ?? launcher(dir.logs)
+  endLeftovers(dir.processes, log)
+  const launch = remembering(dir.processes, options.launch?.(dir) ?? launcher(dir.logs))
   rmSync(dir.controlSocket, { force: true })
   const network = await Network.open(dir.network)
   undo.push(() => network.close())
