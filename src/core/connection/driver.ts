@@ -28,7 +28,7 @@ export interface Stream {
 export interface Driver {
   /** The network's name, equal on both filers. */
   readonly name: string
-  /** Where the partner reaches this end. */
+  /** Where the partner reaches this end; empty if that is not known here. */
   readonly address: string
   /** Starts to take calls. Rejects when the address cannot be bound; the manager tries again. */
   start(accept: (stream: Stream) => StreamHandler): Promise<void>

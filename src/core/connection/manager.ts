@@ -170,7 +170,9 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
 
   greeting(): readonly ControlFrame[] {
     const { systemId, version = WIRE_VERSION, incarnation, logBytes } = this.#options
-    const addresses = this.drivenLinks.map((link) => ({ link: link.name, address: link.driver.address }))
+    const addresses = this.drivenLinks
+      .map((link) => ({ link: link.name, address: link.driver.address }))
+      .filter(({ address }) => address !== '')
     return [{ kind: 'hello', systemId, version, incarnation, logBytes, addresses }, this.#list()]
   }
 

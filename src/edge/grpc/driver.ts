@@ -91,11 +91,13 @@ export class GrpcDriver implements Driver {
     this.#options = options
     this.#address = options.advertise ?? options.listen
     const { host } = splitAddress(options.listen)
-    this.#localAddress = host === '0.0.0.0' || host === '::' ? undefined : host
+    this.#localAddress = isWildcard(host) ? undefined : host
   }
 
+  /** Empty where the own address is not known: a wildcard would lead the partner to itself. */
   get address(): string {
-    return this.#address
+    const { host } = splitAddress(this.#address)
+    return isWildcard(host) ? '' : this.#address
   }
 
   async start(accept: (stream: Stream) => StreamHandler): Promise<void> {
@@ -312,6 +314,10 @@ class WireStream implements Stream {
     this.close(reason)
     handler?.closed(reason)
   }
+}
+
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
 }
 
 function describe(error: unknown): string {
