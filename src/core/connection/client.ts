@@ -55,7 +55,10 @@ export interface Channel {
   readonly remoteRegions: readonly RegionDescriptor[]
   /** Resolves when the far client has taken the message (its `message` returned). In order per channel. Waits for credit. */
   send(message: Uint8Array): Promise<void>
-  /** Resolves "placed" (durable region: flushed). In order per channel as to placing. */
+  /**
+   * Resolves "placed" (durable region: flushed). In order per channel as to placing: `place` is called in that order, and
+   * may be called again before it has resolved. The chunks must not change until the promise settles, and may afterwards.
+   */
   write(region: number, offset: number, chunks: readonly Uint8Array[], fence: Fence): Promise<void>
   read(region: number, offset: number, bytes: number, fence: Fence): Promise<Uint8Array>
   flush(region: number, fence: Fence): Promise<void>
@@ -63,7 +66,10 @@ export interface Channel {
   barrier(): Promise<void>
 }
 
-/** `up` fires once per generation and ends in exactly one `error` (recovery under way) or `down` (no path, partner gone, closed). */
+/**
+ * `up` fires once per generation and ends in exactly one `error` (recovery under way) or `down` (no path, partner gone, closed).
+ * If recovery then finds no path after all, nothing more is called: `Connection.onPeer` tells that the partner is lost.
+ */
 export interface ChannelClient {
   /** Equal on both filers. */
   readonly id: string
