@@ -104,4 +104,21 @@ describe('an aggregate', () => {
     aggregate.changeVolume('v1', { sizeBytes: 200 * 4096 })
     expect(await volume.content.put(fbn, fbn)).toBe(true)
   })
+
+  test('refuses properties that it cannot keep, and changes nothing', async () => {
+    const bed = new Bed(6, [1500], 1)
+    await bed.format()
+    const aggregate = await bed.open()
+    const properties = {
+      rules: Array.from({ length: 64 }, (_, i) => `10.0.${i}.0/24, fe80:0000:0000:0000:0202:b3ff:fe1e:8329`),
+    }
+    const spec = { id: 'v1', name: 'vol', sizeBytes: MIB, fsid: 7 }
+    expect(() => aggregate.createVolume({ ...spec, properties })).toThrow(/take \d+ bytes/)
+    expect(aggregate.volume('v1')).toBeUndefined()
+    aggregate.createVolume(spec)
+    expect(() => aggregate.changeVolume('v1', { sizeBytes: 2 * MIB, properties })).toThrow(/take \d+ bytes/)
+    expect(aggregate.volume('v1')!.sizeBytes).toBe(MIB)
+    await consistencyPoint(aggregate)
+    expect(await bed.check()).toEqual([])
+  })
 })

@@ -34,7 +34,7 @@ import { encodeRoot, isNamed, lineage } from './root.ts'
 import type { Root, RootInfo, RootName } from './root.ts'
 import { SpaceBudget } from './space-budget.ts'
 import { SpaceMap } from './space-map.ts'
-import { decodeEntry, VOLUME_INDEX_MAX } from './volume-table.ts'
+import { decodeEntry, propertiesProblem, VOLUME_INDEX_MAX } from './volume-table.ts'
 
 export interface AggregateSpec extends LabelSpec {
   readonly properties?: Json
@@ -203,8 +203,12 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     return this.byIndex.get(index)
   }
 
-  /** A new, empty volume, in memory at once. The caller has asked `fits`, and logs it with the index chosen. */
+  /**
+   * A new, empty volume, in memory at once. The caller has asked `fits`, and logs it with the index chosen. Throws AggregateError, with nothing
+   * changed, if the properties are too large; `changeVolume` too.
+   */
   createVolume(spec: VolumeSpec): FlexibleVolume<C> {
+    assertProperties(spec.properties)
     assert(!this.byId.has(spec.id), 'a volume with this id exists')
     const volume = new FlexibleVolume<C>(
       this,
@@ -233,6 +237,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   }
 
   changeVolume(id: string, change: VolumeChange): void {
+    assertProperties(change.properties)
     const volume = this.byId.get(id)
     assert(volume !== undefined, 'no such volume')
     if (change.name !== undefined) volume.name = change.name
@@ -505,6 +510,11 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       volume.content = this.options.content(volume, volume.contentRoot)
     this.reckonReserve()
   }
+}
+
+function assertProperties(properties: Json | undefined): void {
+  const problem = properties === undefined ? undefined : propertiesProblem(properties)
+  if (problem !== undefined) throw new AggregateError('PROPERTIES', problem)
 }
 
 async function eachLeaf(tree: Tree, visit: (index: number, leaf: Uint8Array) => void): Promise<void> {

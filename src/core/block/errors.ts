@@ -1,4 +1,4 @@
-/** Why an aggregate cannot be opened, or a plex not be attached. */
+/** Why an aggregate cannot be opened, a plex not be attached, a volume not be as wanted. */
 export type AggregateErrorCode =
   /** The devices have no labels: format them. */
   | 'BLANK'
@@ -12,6 +12,8 @@ export type AggregateErrorCode =
   | 'NO_ROOT'
   /** The devices are not as large as those of the other plex. */
   | 'SIZE'
+  /** Properties of a volume that are too large to be kept. */
+  | 'PROPERTIES'
   /** A metafile is damaged on every plex. */
   | 'DAMAGED'
 

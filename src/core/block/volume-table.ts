@@ -6,7 +6,7 @@ import { SINGLE } from '../fs/block-store.ts'
 import { getU16, getU64, putU16, putU64 } from '../fs/bytes.ts'
 import { isTreeRoot, TREE_ROOT_BYTES } from '../fs/tree.ts'
 import { assert } from '../std/assert.ts'
-import { getJson, getString, putJson, putString } from './codec.ts'
+import { asciiJson, getJson, getString, putJson, putString } from './codec.ts'
 import type { Json } from './codec.ts'
 
 export const VOLUME_INDEX_MAX = 65535
@@ -16,6 +16,16 @@ const AT_ACTIVE = 384
 const AT_CONTAINER = 512
 const AT_CONTENT = 640
 const AT_PROPERTIES = 1664
+
+/** Bytes of a volume's properties as JSON. */
+export const PROPERTIES_BYTES_MAX = BLOCK_BYTES - AT_PROPERTIES - 2
+
+/** Why the properties cannot be kept; undefined if they can. They come from people, so this is asked before anything changes. */
+export function propertiesProblem(properties: Json): string | undefined {
+  const { length } = asciiJson(properties)
+  if (length <= PROPERTIES_BYTES_MAX) return undefined
+  return `export rules and other properties of the volume take ${length} bytes, ${PROPERTIES_BYTES_MAX} fit`
+}
 
 export interface VolumeEntry {
   readonly state: 'ordinary' | 'removing'
