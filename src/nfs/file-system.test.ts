@@ -21,6 +21,7 @@ async function served(): Promise<{ volume: Volume; vfs: FilerVfs; root: Uint8Arr
   const entry = { files: volume.fs, export: exported }
   const vfs = new FilerVfs({
     byFsid: (fsid) => (fsid === 0xabcdef012345 ? entry : undefined),
+    opening: () => false,
     served: () => [entry],
   })
   return { volume, vfs, root }

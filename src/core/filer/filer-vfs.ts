@@ -47,6 +47,8 @@ export interface VolumeTable {
   /** 'ELSEWHERE': known to this pair, but not served here now. Undefined: no such volume. */
   byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | undefined
   served(): Iterable<ServedVolume>
+  /** Nothing is served yet, or a side is being opened: what is not in the table may come. */
+  opening(): boolean
 }
 
 type Bad = Failed<{ wcc: Wcc; from: Wcc; to: Wcc; attributes?: Attributes }>
@@ -63,6 +65,7 @@ export class FilerVfs implements Vfs {
   }
 
   exports(): readonly Export[] {
+    if (this.#table.opening()) throw new NotServedError()
     return [...this.#table.served()].map((volume) => volume.export)
   }
 

@@ -18,6 +18,7 @@ test('H1: while a side is being opened, what may be its volume is never called S
   const stores = new Map<string, AggregateStore>()
   const volumes = new ServedVolumes(nodeEnv(), ['a', 'b'], stores)
   expect(volumes.byFsid(1)).toBe('ELSEWHERE')
+  expect(volumes.opening()).toBe(true)
 
   stores.set('b', storeOf([2], Promise.resolve()))
   await volumes.opened('b')
@@ -28,10 +29,12 @@ test('H1: while a side is being opened, what may be its volume is never called S
   stores.set('a', storeOf([1], new Promise((resolve) => (ready = resolve))))
   const opening = volumes.opened('a')
   expect(volumes.byFsid(1)).toBe('ELSEWHERE')
+  expect(volumes.opening()).toBe(true)
   ready()
   await opening
   expect(volumes.byFsid(1)).toHaveProperty('export.path', '/v1')
   expect(volumes.byFsid(3)).toBeUndefined()
+  expect(volumes.opening()).toBe(false)
 
   stores.delete('a')
   volumes.changed()

@@ -56,14 +56,16 @@ export class ServedVolumes implements VolumeTable {
   byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | undefined {
     const served = this.#byFsid.get(fsid)
     if (served) return served
-    const all = this.#sides.every((side) => {
-      const store = this.#stores.get(side)
-      return store !== undefined && this.#complete.get(side) === store
-    })
-    return all ? undefined : 'ELSEWHERE'
+    return this.#stores.size < this.#sides.length || this.opening() ? 'ELSEWHERE' : undefined
   }
   served(): Iterable<ServedVolume> {
     return this.#byFsid.values()
+  }
+
+  opening(): boolean {
+    if (this.#stores.size === 0) return true
+    for (const [side, store] of this.#stores) if (this.#complete.get(side) !== store) return true
+    return false
   }
 
   desire(desired: Desired): void {

@@ -196,7 +196,7 @@ export class NotServedError extends Error {
 }
 
 export interface Vfs {
-  /** All exports that this filer serves now. */
+  /** All exports that this filer serves now. Throws NotServedError while it serves nothing yet, or has not opened all that it will. */
   exports(): readonly Export[]
   /** The export to which a handle belongs. Throws NotServedError; 'STALE' or 'BADHANDLE' for what is gone or no handle of ours. */
   exportOf(handle: Uint8Array): Export | 'STALE' | 'BADHANDLE'
