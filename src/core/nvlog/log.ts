@@ -199,12 +199,12 @@ export class OperationLog {
   }
 
   /**
-   * With the other half free, the present one may fill up. Else a quarter stays back for operations that were admitted
-   * earlier and have not appended yet, so that their records fit whatever the padding to blocks takes.
+   * A quarter of a half stays back for operations that were admitted earlier and have not appended yet, so that their records fit
+   * whatever the padding to blocks takes. A free other half is used when this one is full.
    */
   #hasRoom(bytes: number): boolean {
     const blocks = this.#usedBlocks + this.#pendingBlocks() + blocksOf(bytes) + 2
-    const limit = this.#otherLastSeq === 0 ? this.#geometry.halfBlocks : this.#geometry.halfBlocks * 0.75
+    const limit = this.#geometry.halfBlocks * (this.#otherLastSeq === 0 ? 1.75 : 0.75)
     return blocks <= limit
   }
 

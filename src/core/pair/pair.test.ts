@@ -354,7 +354,10 @@ async function ghosts(h: Harness): Promise<void> {
   h.wire.ghostChance = 1
   h.vote.silentFor.add('a')
   h.wire.cut()
+  for (const client of h.history) client.stop()
   await h.world.until(() => h.serving().includes('b'), 5000, 'takeover')
+  // Written once, so that nothing later hides a loss.
+  for (let n = 0; n < 20; n++) await h.world.wait(h.client(`once${n}`, 'b').writeOnce())
   await h.world.run(2500)
   h.crash('b')
   await h.world.run(10)
@@ -401,6 +404,8 @@ describe('known-bad builds are caught, the right one is not', () => {
   const plays: readonly [string, BrokenBuild, (h: Harness) => Promise<void>, Partial<HarnessOptions>?][] = [
     ['no lease wait, no lease', { noLeaseWait: true, noLease: true }, islandOwner],
     ['answer before ALONE is recorded', { ackBeforeAlone: true }, lonelyOwner],
+    ['no fence', { noFence: true }, ghosts, { logBlocks: 40_001 }],
+    ['half freed early', { freeEarly: true }, slowRoots, { plexFlushMs: 200 }],
     ['JOIN not binding', { joinLoose: true }, lateJoinSurvivor],
     ['restart alone without ALONE', { restartWithoutAlone: true }, lateJoinRestart],
     ['unlogged change shown', { showUnlogged: true }, (h) => lonelyOwner(h)],
