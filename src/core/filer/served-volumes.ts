@@ -4,6 +4,7 @@
  * While any side is served elsewhere, an unknown id is taken to be there (the connection is closed, the client comes back at the right
  * place); STALE is only said by a filer that serves everything.
  */
+import { AggregateError } from '../block/errors.ts'
 import type { Env } from '../env/env.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
 import type { Export } from '../vfs/vfs.ts'
@@ -130,8 +131,10 @@ export class ServedVolumes implements VolumeTable {
         await this.#reconcileVolume(store, aggregate, wanted)
         this.failures.delete(wanted.id)
       } catch (error) {
-        this.failures.set(wanted.id, error instanceof Error ? error.message : String(error))
-        throw error
+        // What this volume's spec asks for does not fit: its status says so, the others go on.
+        if (!(error instanceof AggregateError)) throw error
+        this.failures.set(wanted.id, error.message)
+        this.#env.log('warn', 'volume not as desired', { volume: wanted.name, cause: error.message })
       }
     }
   }
