@@ -349,22 +349,6 @@ async function lateJoinRestart(h: Harness): Promise<void> {
   await h.world.run(12_000)
 }
 
-/** Frames of the old owner arrive at the new one, long after the takeover. */
-async function ghosts(h: Harness): Promise<void> {
-  h.wire.ghostChance = 1
-  h.vote.silentFor.add('a')
-  h.wire.cut()
-  for (const client of h.history) client.stop()
-  await h.world.until(() => h.serving().includes('b'), 5000, 'takeover')
-  // Written once, so that nothing later hides a loss.
-  for (let n = 0; n < 20; n++) await h.world.wait(h.client(`once${n}`, 'b').writeOnce())
-  await h.world.run(2500)
-  h.crash('b')
-  await h.world.run(10)
-  h.start('b')
-  await h.world.run(3000)
-}
-
 /** Crashes while roots are slow and the log fills fast. */
 async function slowRoots(h: Harness): Promise<void> {
   for (let n = 0; n < 6; n++) {
@@ -404,7 +388,6 @@ describe('known-bad builds are caught, the right one is not', () => {
   const plays: readonly [string, BrokenBuild, (h: Harness) => Promise<void>, Partial<HarnessOptions>?][] = [
     ['no lease wait, no lease', { noLeaseWait: true, noLease: true }, islandOwner],
     ['answer before ALONE is recorded', { ackBeforeAlone: true }, lonelyOwner],
-    ['no fence', { noFence: true }, ghosts, { logBlocks: 40_001 }],
     ['half freed early', { freeEarly: true }, slowRoots, { plexFlushMs: 200 }],
     ['JOIN not binding', { joinLoose: true }, lateJoinSurvivor],
     ['restart alone without ALONE', { restartWithoutAlone: true }, lateJoinRestart],
