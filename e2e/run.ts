@@ -192,6 +192,7 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
 
     /** Deletes the serving pod under load; the partner serves, the pod comes back, and both copies are current again. */
     const loseServingPod = async (withOperator: boolean): Promise<string> => {
+      await mirroredAgain()
       // With the operator off, status is stale: the vote says who owns the side.
       const { sides } = await vote(cluster)
       const [side, record] = Object.entries(sides).find(([name]) => name === 'a')!
@@ -272,6 +273,7 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       return found
     })
     await steps.step('the node of the serving filer is cut off under load', async () => {
+      await mirroredAgain()
       const victim = (await vote(cluster)).sides['a']!.owner
       const node = Number((await podOf(cluster, victim)).spec.nodeName!.slice('node'.length))
       const began = Date.now()

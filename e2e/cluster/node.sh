@@ -49,6 +49,7 @@ cgroups() {
   if [ -f "$root/cgroup.controllers" ]; then # version 2
     sed 's/\([a-z]\+\)/+\1/g' "$root/cgroup.controllers" >"$root/cgroup.subtree_control" || true
     mkdir -p "$root/$cgroup"
+    echo 2000 >"$root/$cgroup/cpu.weight"
     return
   fi
   for controller in cpu cpuacct cpuset memory devices freezer blkio pids systemd; do
@@ -56,6 +57,8 @@ cgroups() {
   done
   local file
   for file in cpuset.cpus cpuset.mems; do cat "$root/cpuset/$file" >"$root/cpuset/$cgroup/$file"; done
+  # A node is a machine of its own: its pods do not compete as equals with whatever else runs here.
+  echo 16384 >"$root/cpu/$cgroup/cpu.shares"
 }
 
 cni() {
