@@ -8,6 +8,9 @@ import { Aggregate } from '../block/aggregate.ts'
 import type { BufferCache } from '../block/buffer-cache.ts'
 import { AggregateError } from '../block/errors.ts'
 import type { FlexibleVolume } from '../block/flexible-volume.ts'
+import type { Label } from '../block/label.ts'
+import { readLabel } from '../block/label.ts'
+import { LABEL_BLOCK } from '../block/layout.ts'
 import { readPlex } from '../block/plex-info.ts'
 import type { Device } from '../env/device.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
@@ -119,11 +122,39 @@ export class AggregateCopy implements SideCopy {
     }
   }
 
+  async prepareTarget(): Promise<string | undefined> {
+    const { env, aggregates, pairUid } = this.#options
+    for (const { name, devices } of aggregates) {
+      const labels: (Label | 'version' | undefined)[] = []
+      for (const { device } of devices) labels.push(await readLabel(env, device))
+      for (const label of labels) {
+        if (label === 'version') return `aggregate ${name}: a device has a later format`
+        if (label && label.pairUid !== pairUid) return `aggregate ${name}: a device belongs to another pair`
+      }
+      const whole = await readPlex(
+        env,
+        devices.map((one) => one.device),
+      ).catch((error: unknown) => (error instanceof AggregateError ? error : Promise.reject(error as Error)))
+      if (!(whole instanceof AggregateError)) continue
+      env.log('warn', 'devices are made new, to be filled', { aggregate: name, cause: whole.message })
+      for (const { device } of devices) await eraseLabels(device)
+    }
+    return undefined
+  }
+
   async open(): Promise<SideStore> {
     const store = new AggregateStore(this.#options)
     await store.load()
     return store
   }
+}
+
+/** Labels stand at both ends (docs/SPEC.md). */
+async function eraseLabels(device: Device): Promise<void> {
+  const empty = new Uint8Array(BLOCK_BYTES)
+  await device.write(LABEL_BLOCK, [empty])
+  await device.write(device.blocks - 1, [empty])
+  await device.flush()
 }
 
 export class AggregateStore implements SideStore {

@@ -99,14 +99,16 @@ export class Pair {
     )
   }
 
-  /** Checks that the logs are the ones that the mailbox promises, then begins. */
+  /** Checks that logs and devices are what the mailbox promises, then begins. */
   async start(): Promise<void> {
     const { env, mailbox } = this.#options
     for (const side of this.sides.values()) {
       if (side.mail.state !== 'Complete') continue
       const id = await readLogId(side.logDevice, side.origin, env.crc32)
-      if (id === side.mail.logId) continue
-      env.log('error', 'log was lost', { side: side.name })
+      const inspection = await side.copy.inspect()
+      if (id === side.mail.logId && inspection.state === 'Complete') continue
+      const cause = inspection.state === 'Complete' ? 'its log was lost' : inspection.message
+      env.log('error', 'own copy is not complete', { side: side.name, cause })
       await mailbox.changeSide(side.name, { state: 'Damaged' })
     }
     this.#tick()

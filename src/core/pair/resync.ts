@@ -86,8 +86,6 @@ export async function answerResyncStart(side: Side, message: Message): Promise<M
   return side.exclusive(async () => {
     await side.stopServing()
     if (!record || side.record?.epoch !== record.epoch || !fromOwner(side)) return refuse(side, 'OLD_EPOCH')
-    const inspection = await side.copy.inspect()
-    if (inspection.state === 'Foreign') return refuse(side, inspection.message)
     const incarnation = message['incarnation'] as number
     side.greeted = false
     await context.mailbox.changeSide(side.name, {
@@ -95,6 +93,8 @@ export async function answerResyncStart(side: Side, message: Message): Promise<M
       fence: { epoch: record.epoch, incarnation },
     })
     await side.drain()
+    const problem = await side.copy.prepareTarget()
+    if (problem !== undefined) return refuse(side, problem)
     const logId = await formatLog(side.logDevice, side.origin, context.env)
     await context.mailbox.changeSide(side.name, { logId })
     side.standbyLog.reset(undefined)

@@ -36,6 +36,11 @@ export interface SideCopy {
   inspect(): Promise<Inspection>
   /** Makes empty aggregates on blank devices (the first copy of a new side). May be repeated after a crash. */
   format(): Promise<void>
+  /**
+   * Before it is filled: what stands on the devices is worth nothing. Makes devices that are partly new (one was lost) all new; gives the
+   * reason when they are another's and must not be touched.
+   */
+  prepareTarget(): Promise<string | undefined>
   /** Opens the newest root of each own plex. */
   open(): Promise<SideStore>
 }

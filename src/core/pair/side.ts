@@ -340,7 +340,8 @@ export class Side {
         this.serving &&
         this.owner?.partnership !== undefined &&
         (record?.mirrored === true || this.resync === 'DONE'),
-      asksTake: this.asksTake,
+      // An owner whose copy was lost cannot serve; the other one can.
+      asksTake: this.asksTake || (this.ownsRecord && mail.state !== 'Complete'),
     }
   }
 

@@ -107,6 +107,10 @@ export class ToyCopy implements SideCopy {
     await this.#device.flush()
   }
 
+  prepareTarget(): Promise<undefined> {
+    return Promise.resolve(undefined)
+  }
+
   async open(): Promise<SideStore> {
     const { roots } = await readRoots(this.#device, this.#crc32)
     const newest = roots[0]
