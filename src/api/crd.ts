@@ -1,5 +1,6 @@
 /** A kind as CustomResourceDefinition (apiextensions.k8s.io/v1). Rules become CEL, which servers older than 1.29 drop. */
 import type { Kind, Rule, Schema } from './schema.ts'
+import { applyDefaults } from './validate.ts'
 
 type Json = Record<string, unknown>
 
@@ -63,7 +64,8 @@ function validations(rules: readonly Rule[], path: string): Json {
 function openApi(schema: Schema, path: string, rules: readonly Rule[]): Json {
   const common: Json = {
     description: schema.description,
-    ...(schema.default === undefined ? {} : { default: schema.default }),
+    // Complete, for a server evaluates the rules inside of a default before it fills that in.
+    ...(schema.default === undefined ? {} : { default: applyDefaults(schema, schema.default) }),
     ...validations(rules, path),
   }
   switch (schema.kind) {
