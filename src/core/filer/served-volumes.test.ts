@@ -1,17 +1,44 @@
 import { expect, test } from '@jest/globals'
 import { nodeEnv } from '../../edge/node/env.ts'
 import type { AggregateStore } from './aggregate-copy.ts'
+import type { Desired } from './served-volumes.ts'
 import { ServedVolumes } from './served-volumes.ts'
+import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
 
 /** A store of one aggregate with volumes of these file-system ids, whose roots are known only when `ready` resolves. */
 function storeOf(fsids: readonly number[], ready: Promise<void>): AggregateStore {
   const volumes = fsids.map((fsid) => ({
     fsid,
+    id: `id-${fsid}`,
     name: `v${fsid}`,
+    sizeBytes: 4096,
     content: { rootHandle: () => ready.then(() => new Uint8Array(32)) },
-    properties: { export: { path: `/v${fsid}`, rules: [] } },
+    properties: { seed: 1, seconds: 2, export: { path: `/v${fsid}`, rules: [] } },
   }))
-  return { aggregates: new Map([['aggr1', { volumes: () => volumes }]]) } as unknown as AggregateStore
+  const volume = (id: string): (typeof volumes)[number] | undefined => volumes.find((one) => one.id === id)
+  return {
+    aggregates: new Map([['aggr1', { volumes: () => volumes, volume }]]),
+    change(_aggregate: string, decide: () => VolumeOperation | undefined) {
+      const operation = decide()
+      if (operation?.op === 'change') volume(operation.id)!.properties = operation.properties
+      return Promise.resolve()
+    },
+  } as unknown as AggregateStore
+}
+
+function desiredOf(fsids: readonly number[]): Desired {
+  return {
+    generation: 1,
+    volumes: fsids.map((fsid) => ({
+      id: `id-${fsid}`,
+      name: `v${fsid}`,
+      aggregate: 'aggr1',
+      sizeBytes: 4096,
+      export: { path: `/v${fsid}`, rules: [] },
+      state: 'Present' as const,
+    })),
+    takeover: { mode: 'Automatic', giveback: 'Manual', givebackDelayMs: 0, givebackEpoch: 0 },
+  }
 }
 
 test('H1: while a side is being opened, what may be its volume is never called STALE', async () => {
@@ -53,4 +80,22 @@ test('a side that is lost while it is opened leaves nothing behind', async () =>
   await opening
   expect(volumes.byFsid(1)).toBe('ELSEWHERE')
   expect([...volumes.served()]).toEqual([])
+})
+
+test('a volume that nobody asks for any more keeps its data but is not served; asked for again, it is', async () => {
+  const stores = new Map([['a', storeOf([1, 2], Promise.resolve())]])
+  const volumes = new ServedVolumes(nodeEnv(), ['a', 'b'], stores)
+  await volumes.opened('a')
+  volumes.desire(desiredOf([1]))
+  await volumes.reconcile('a')
+  expect(volumes.byFsid(1)).toHaveProperty('export.path', '/v1')
+  expect(volumes.byFsid(2)).toBeUndefined()
+  expect([...volumes.served()].map((one) => one.export.path)).toEqual(['/v1'])
+
+  const restarted = new ServedVolumes(nodeEnv(), ['a', 'b'], stores)
+  await restarted.opened('a')
+  expect(restarted.byFsid(2)).toBeUndefined()
+  restarted.desire(desiredOf([1, 2]))
+  await restarted.reconcile('a')
+  expect(restarted.byFsid(2)).toHaveProperty('export.path', '/v2')
 })

@@ -41,6 +41,8 @@ export class ServedVolumes implements VolumeTable {
   readonly #sides: readonly string[]
   readonly #stores: ReadonlyMap<string, AggregateStore>
   #byFsid = new Map<number, Served>()
+  /** Volumes that are here but not served: their handles are STALE, not somebody else's. */
+  readonly #retained = new Set<number>()
   /** Stores whose volumes are all in `#byFsid`: a side is opened in several steps, and until the last an unknown id may be its. */
   readonly #complete = new Map<string, AggregateStore>()
   #desired: Desired | undefined
@@ -57,6 +59,7 @@ export class ServedVolumes implements VolumeTable {
   byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | undefined {
     const served = this.#byFsid.get(fsid)
     if (served) return served
+    if (this.#retained.has(fsid)) return undefined
     return this.#stores.size < this.#sides.length || this.opening() ? 'ELSEWHERE' : undefined
   }
   served(): Iterable<ServedVolume> {
@@ -81,6 +84,8 @@ export class ServedVolumes implements VolumeTable {
       ),
     )
     for (const [fsid, { volume }] of this.#byFsid) if (!open.has(volume)) this.#byFsid.delete(fsid)
+    const here = new Set([...open].map((volume) => volume.fsid))
+    for (const fsid of this.#retained) if (!here.has(fsid)) this.#retained.delete(fsid)
   }
 
   /** A side was opened: its volumes are served as their properties say. */
@@ -100,9 +105,15 @@ export class ServedVolumes implements VolumeTable {
   }
 
   async #publish(volume: FilerVolume): Promise<void> {
+    const properties = propertiesOf(volume)
+    if (properties.retained === true) {
+      this.#byFsid.delete(volume.fsid)
+      this.#retained.add(volume.fsid)
+      return
+    }
     const root = await volume.content.rootHandle()
-    const properties = volume.properties as unknown as VolumeProperties
     const { path, rules } = properties.export
+    this.#retained.delete(volume.fsid)
     const exported: Export = { path, volume: volume.name, rules, root }
     this.#byFsid.set(volume.fsid, { files: volume.content, export: exported, volume })
   }
@@ -124,6 +135,7 @@ export class ServedVolumes implements VolumeTable {
   async #reconcile(side: string): Promise<void> {
     const store = this.#stores.get(side)
     if (!store || !this.#desired) return
+    await this.#retainTheRest(store, this.#desired)
     for (const wanted of this.#desired.volumes) {
       const aggregate = store.aggregates.get(wanted.aggregate)
       if (!aggregate || this.#stores.get(side) !== store) continue
@@ -135,6 +147,25 @@ export class ServedVolumes implements VolumeTable {
         if (!(error instanceof AggregateError)) throw error
         this.failures.set(wanted.id, error.message)
         this.#env.log('warn', 'volume not as desired', { volume: wanted.name, cause: error.message })
+      }
+    }
+  }
+
+  /** What nobody asks for any more stays in the aggregate, unserved, until it is adopted. */
+  async #retainTheRest(store: AggregateStore, desired: Desired): Promise<void> {
+    const wanted = new Set(desired.volumes.map(({ id }) => id))
+    for (const [name, aggregate] of store.aggregates) {
+      for (const volume of [...aggregate.volumes()]) {
+        const { id, sizeBytes } = volume
+        if (wanted.has(id) || propertiesOf(volume).retained === true) continue
+        await store.change(name, () => {
+          const current = aggregate.volume(id)
+          if (!current) return undefined
+          const properties = { ...propertiesOf(current), retained: true }
+          return { op: 'change', id, name: current.name, sizeBytes, properties }
+        })
+        const retained = aggregate.volume(id)
+        if (retained) await this.#publish(retained)
       }
     }
   }
@@ -164,7 +195,8 @@ export class ServedVolumes implements VolumeTable {
     const { id, name, sizeBytes } = wanted
     const volume = aggregate.volume(id)
     if (volume) {
-      const properties = { ...(volume.properties as unknown as VolumeProperties), export: wanted.export }
+      const { seed, seconds } = propertiesOf(volume)
+      const properties = { seed, seconds, export: wanted.export }
       return { op: 'change', id, name, sizeBytes, properties }
     }
     const properties = {
@@ -182,9 +214,13 @@ export class ServedVolumes implements VolumeTable {
     const high = this.#env.crc32(bytes)
     const low = this.#env.crc32(asciiBytes('fsid'), high) & 0xffff
     let fsid = high * 0x10000 + low || 1
-    while (this.#byFsid.has(fsid)) fsid = (fsid + 1) % 2 ** 48 || 1
+    while (this.#byFsid.has(fsid) || this.#retained.has(fsid)) fsid = (fsid + 1) % 2 ** 48 || 1
     return fsid
   }
+}
+
+function propertiesOf(volume: FilerVolume): VolumeProperties {
+  return volume.properties as unknown as VolumeProperties
 }
 
 function freeIndex(aggregate: FilerAggregate): number {
@@ -194,8 +230,9 @@ function freeIndex(aggregate: FilerAggregate): number {
 }
 
 function isAsWanted(volume: FilerVolume, wanted: DesiredVolume): boolean {
-  const properties = volume.properties as unknown as VolumeProperties
+  const properties = propertiesOf(volume)
   return (
+    properties.retained !== true &&
     volume.name === wanted.name &&
     volume.sizeBytes === Math.floor(wanted.sizeBytes / 4096) * 4096 &&
     JSON.stringify(properties.export) === JSON.stringify(wanted.export)

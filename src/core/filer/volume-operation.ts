@@ -13,6 +13,8 @@ export interface VolumeProperties {
   /** Chance and time of the creation: replay makes the same volume. */
   readonly seed: number
   readonly seconds: number
+  /** No FilerVolume asks for it any more, but its data stays: it is not served. */
+  readonly retained?: boolean
 }
 
 export type VolumeOperation =
