@@ -7,14 +7,17 @@ import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
 
 /** A store of one aggregate with volumes of these file-system ids, whose roots are known only when `ready` resolves. */
 function storeOf(fsids: readonly number[], ready: Promise<void>): AggregateStore {
-  const volumes = fsids.map((fsid) => ({
-    fsid,
-    id: `id-${fsid}`,
-    name: `v${fsid}`,
-    sizeBytes: 4096,
-    content: { rootHandle: () => ready.then(() => new Uint8Array(32)) },
-    properties: { seed: 1, seconds: 2, export: { path: `/v${fsid}`, rules: [] } },
-  }))
+  const volumes = fsids.map((fsid) => {
+    const properties: VolumeProperties = { seed: 1, seconds: 2, export: { path: `/v${fsid}`, rules: [] } }
+    return {
+      fsid,
+      id: `id-${fsid}`,
+      name: `v${fsid}`,
+      sizeBytes: 4096,
+      content: { rootHandle: () => ready.then(() => new Uint8Array(32)) },
+      properties,
+    }
+  })
   const volume = (id: string): (typeof volumes)[number] | undefined => volumes.find((one) => one.id === id)
   return {
     aggregates: new Map([['aggr1', { volumes: () => volumes, volume }]]),
