@@ -3,7 +3,7 @@
  *
  *   run.ts [short|long] [--only P1,P2]
  *
- * short: 3 rounds of 1 s, prints the table (about two minutes). long: 7 rounds of 5 s, and writes docs/benchmarks.md.
+ * short: 3 rounds of 1 s, prints the table (about two minutes). long: 5 rounds of 3 s (about six minutes), and writes docs/benchmarks.md.
  * Rounds are interleaved (every side in turn, the order rotating), so that a slow minute of a shared machine meets all of them.
  * Exit status non-zero when a side failed or answered wrongly; a goal that is missed is a figure, not a failure.
  */
@@ -23,7 +23,7 @@ import type { Side, SideName } from './sides.ts'
 const checkout = join(import.meta.dirname, '..')
 const { positionals, values } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' } } })
 const long = positionals[0] === 'long'
-const rounds = long ? 7 : 3
+const rounds = long ? 5 : 3
 const chosen = measures.filter(
   (measure) => values.only === undefined || values.only.split(',').includes(measure.id),
 )
@@ -107,7 +107,7 @@ try {
     }
   }
   const options: RunOptions = long
-    ? { nfsbench, seconds: 5, fileMebibytes: 256, names: 20_000 }
+    ? { nfsbench, seconds: 3, fileMebibytes: 256, names: 20_000 }
     : { nfsbench, seconds: 1, fileMebibytes: 64, names: 2000 }
   const names = chosen.filter((measure) => measure.id.startsWith('P5'))
   for (const measure of chosen.filter((candidate) => !names.includes(candidate))) {
@@ -136,7 +136,7 @@ if (long && values.only === undefined) {
   const conditions = {
     command: 'make bench BENCH=long',
     rounds,
-    seconds: 5,
+    seconds: 3,
     machine: `${cpus().length} processors (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux`,
     date: new Date().toISOString().slice(0, 10),
     versions: [

@@ -8,7 +8,7 @@
  *
  * What is shown, step by step, is the list of `steps.step(…)` below; each prints what it found. While the kernel client's programs run
  * (git, sqlite, fio with checksums, a detector of pauses) the serving filer's pod is deleted by force, a storage network is cut, and
- * the filer's pod is deleted once more with the operator switched off. No error may reach a program. About six minutes; root.
+ * the filer's pod is deleted once more with the operator switched off. No error may reach a program. Five to seven minutes; root.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -8,12 +8,12 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, readdirSync, rmSync, rmdirSync } from 'node:fs'
+import { mkdirSync, readFileSync, readdirSync, rmdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
 import { attempt, end, ended, keep, run, until } from '../lib/process.ts'
 import type { Finished, RunOptions } from '../lib/process.ts'
-import { stateFolder, sweep } from '../lib/state.ts'
+import { endFolder, stateFolder, sweep } from '../lib/state.ts'
 
 export type Network = 'nodes' | 'storage1' | 'storage2'
 
@@ -286,7 +286,7 @@ spec:
   /** Ends every process of the cluster and removes its state, or keeps the logs for a look. */
   async stop(keepState = false): Promise<void> {
     await this.#end()
-    if (!keepState) rmSync(this.state, { recursive: true, force: true })
+    endFolder(this.state, keepState)
   }
 
   async #end(): Promise<void> {

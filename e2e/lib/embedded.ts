@@ -3,11 +3,11 @@
  * What tests need beyond that is here: the filers' process numbers, and what is where in the state folder.
  */
 import type { ChildProcess } from 'node:child_process'
-import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { attempt, end, ended, keep, until } from './process.ts'
 import type { Finished } from './process.ts'
-import { stateFolder, sweep } from './state.ts'
+import { endFolder, stateFolder, sweep } from './state.ts'
 
 const checkout = join(import.meta.dirname, '../..')
 const main = join(checkout, 'src/main.ts')
@@ -177,6 +177,6 @@ export class Embedded {
 
   async stop(keepState = false): Promise<void> {
     await this.down()
-    if (!keepState) rmSync(this.folder, { recursive: true, force: true })
+    endFolder(this.folder, keepState)
   }
 }

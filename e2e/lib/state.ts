@@ -42,3 +42,8 @@ export function stateFolder(kind: string): string {
   writeFileSync(join(folder, 'owner'), `${process.pid} ${startTime(process.pid)}`)
   return folder
 }
+
+/** At the end of a run: removes the folder, or leaves it for a person to look at, and then for good. */
+export function endFolder(folder: string, keep: boolean): void {
+  rmSync(keep ? join(folder, 'owner') : folder, { recursive: true, force: true })
+}
