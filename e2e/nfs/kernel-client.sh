@@ -14,8 +14,11 @@ shift 3
 rm -f "$shared/status"
 cp "$script" "$shared/script" # the guest's /tmp is its own: a script of a checkout in /tmp would be hidden
 printf '%q ' "$shared/script" "$@" >"$shared/command"
+# A process namespace of its own, which the kernel ends with this script: the guest's programs are processes of this machine.
 # Memory of the guest is a file: in /dev/shm, or a slow disk slows it down.
-nsenter -t "$init" -n env TMPDIR=/dev/shm /usr/bin/linux.uml mem=768M \
+nsenter -t "$init" -n \
+  setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL --mount-proc \
+  env TMPDIR=/dev/shm /usr/bin/linux.uml mem=768M \
   root=none rootfstype=hostfs hostfs=/ rootflags=/ ro init="$here/guest-init.sh" SHARED="$shared" \
-  vec0:transport=tap,ifname=tap0,depth=128,gro=1 con=null con0=null,fd:1 quiet </dev/null
+  vec0:transport=tap,ifname=tap0,depth=128,gro=1 con=null con0=null,fd:1 quiet </dev/null || true
 exit "$(cat "$shared/status" 2>/dev/null || echo 125)"
