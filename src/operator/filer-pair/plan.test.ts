@@ -75,7 +75,7 @@ function runPods(w: World): void {
 
 describe('objects', () => {
   test('of the sample with two networks are as written down', () => {
-    const text = objectsOf(acceptedSample('filer-pair-two-networks.yaml'), 'tandem:test', BUDGETS_V1)
+    const text = objectsOf(acceptedSample('two-networks/filer-pair.yaml'), 'tandem:test', BUDGETS_V1)
       .map(({ object }) =>
         stringify(object, { lineWidth: 0, aliasDuplicateObjects: false, singleQuote: true }),
       )
@@ -88,7 +88,7 @@ describe('objects', () => {
   test('pods meet Pod Security `restricted`, whatever the spec adds', () => {
     const variants = [
       acceptedSample('filer-pair.yaml'),
-      acceptedSample('filer-pair-two-networks.yaml'),
+      acceptedSample('two-networks/filer-pair.yaml'),
       acceptedSample('filer-pair.yaml', {
         aggregates: [
           { name: 'x', filer: 'b', deviceSets: [{ name: 'd', size: '1Gi', volumeMode: 'Block' }] },
@@ -136,7 +136,7 @@ describe('objects', () => {
   })
 
   test('a filer’s configuration names every device of both sides', () => {
-    const config = filerConfig(acceptedSample('filer-pair-two-networks.yaml'), 'b')
+    const config = filerConfig(acceptedSample('two-networks/filer-pair.yaml'), 'b')
     expect(config).toMatchObject({
       filer: 'b',
       partner: 'a',
