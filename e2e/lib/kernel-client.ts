@@ -32,6 +32,9 @@ export class KernelClient {
     repository: string,
   ): Promise<KernelClient> {
     mkdirSync(folder, { recursive: true })
+    // The guest has a /tmp of its own: of this machine it sees for certain only what is in the shared folder.
+    const copy = join(folder, 'repository.git')
+    await run(['git', 'clone', '-q', '--bare', repository, copy])
     await run(['gcc', '-O2', '-static', '-o', join(folder, 'pauses-program'), join(nfs, 'pauses.c')])
     const child = keep(
       [
@@ -42,7 +45,7 @@ export class KernelClient {
         mount.server,
         mount.path,
         mount.options,
-        repository,
+        copy,
       ],
       join(folder, 'console.log'),
     )
