@@ -9,6 +9,8 @@ import { assert, AssertionError } from '../std/assert.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
 
 const WORDS = MAP_LEAF_BITS / 32
+/** Number 0 is a hole: in memory it counts as taken, so that it is never handed out. */
+const HOLE_BIT = 1
 const SPACE_MIN = 2 ** 17
 const SPACE_FACTOR = 4
 
@@ -37,6 +39,7 @@ export class NumberMap {
   load(index: number, leaf: Uint8Array): void {
     const words = new Uint32Array(WORDS)
     new Uint8Array(words.buffer).set(leaf)
+    if (index === 0) words[0]! |= HOLE_BIT
     let taken = 0
     for (const word of words) for (let w = word; w !== 0; w &= w - 1) taken += 1
     this.chunks.set(index, { words, taken })
@@ -88,12 +91,11 @@ export class NumberMap {
     let chunk = this.chunks.get(index)
     if (chunk === undefined) {
       chunk = { words: new Uint32Array(WORDS), taken: 0 }
+      if (index === 0) {
+        chunk.words[0]! |= HOLE_BIT
+        chunk.taken = 1
+      }
       this.chunks.set(index, chunk)
-    }
-    if (index === 0 && (chunk.words[0]! & 1) === 0) {
-      // Number 0 is a hole: never handed out.
-      chunk.words[0]! |= 1
-      chunk.taken += 1
     }
     return chunk
   }
