@@ -494,6 +494,7 @@ export class Side {
         void this.#procedures.runResync(this)
         return
       case 'DROP_RESYNC':
+        context.env.log('warn', 'resync given up', { side: this.name, cause: this.decision.message })
         this.dropResync()
     }
   }
