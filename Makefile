@@ -4,8 +4,10 @@ NODE  := bin/node24
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 PARTS  ?= check api crash demo e2e bench
 ROUNDS ?= 10
+OPS    ?= 100000
+SEED   ?= 1
 
-.PHONY: help deps gen check drift format types lint imports unit test api crash demo e2e bench
+.PHONY: help deps gen check drift format types lint imports unit test sim api crash demo e2e bench
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -43,6 +45,8 @@ api: deps ## the operator against a real kube-apiserver
 	@$(NODE) e2e/api.ts
 crash: deps ## kill -9 of filers under load, ROUNDS=10 (ROUNDS=200 by hand)
 	@$(NODE) e2e/crash.ts --rounds $(ROUNDS)
+sim: deps ## whole pairs simulated with faults; OPS=1000000 SEED=1 SCENARIO=name
+	@$(NODE) src/main.ts sim --ops $(OPS) --seed $(SEED) $(if $(SCENARIO),--scenario $(SCENARIO))
 demo: deps ## a pair on this machine, a cut link, a killed filer, the data still there; KEEP=1 leaves it running
 	@$(NODE) src/main.ts demo $(if $(KEEP),--keep)
 e2e: deps ## a two-node Kubernetes cluster with real pods and the Linux kernel's NFS client (root)

@@ -37,6 +37,10 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'prove the devices of an aggregate consistent (offline)',
     load: () => import('./cmd/check.ts'),
   },
+  sim: {
+    summary: 'simulate pairs of filers with faults, and check what every client is told',
+    load: () => import('./cmd/sim.ts'),
+  },
   filer: { summary: 'one filer (what a pod runs)', load: () => import('./cmd/filer.ts') },
   operator: { summary: 'the operator', load: () => import('./cmd/operator.ts') },
   gen: {

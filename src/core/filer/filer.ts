@@ -10,7 +10,7 @@ import type { Connection } from '../connection/client.ts'
 import type { Env } from '../env/env.ts'
 import type { LogDevice } from '../nvlog/log-device.ts'
 import type { Mailbox } from '../pair/mailbox.ts'
-import type { PairTimes } from '../pair/options.ts'
+import type { BrokenBuild, PairTimes } from '../pair/options.ts'
 import { Pair } from '../pair/pair.ts'
 import type { MoveAnswer, Side } from '../pair/side.ts'
 import type { Vote } from '../pair/vote.ts'
@@ -46,6 +46,8 @@ export interface FilerOptions {
   readonly sides: Readonly<Record<string, FilerSideOptions>>
   readonly hooks: FilerHooks
   readonly times?: Partial<PairTimes>
+  /** Only in tests. */
+  readonly broken?: BrokenBuild
 }
 
 export interface Takeover {
@@ -126,6 +128,7 @@ export class Filer {
       },
       automatic: () => (this.#desired?.takeover.mode ?? 'Automatic') === 'Automatic',
       ...(options.times === undefined ? {} : { times: options.times }),
+      ...(options.broken === undefined ? {} : { broken: options.broken }),
     })
   }
 

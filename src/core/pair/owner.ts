@@ -109,7 +109,8 @@ export class Owner {
   journal(aggregate: number): Journal {
     return {
       admit: (bytes) => this.#admit(bytes),
-      append: (volume, record) => this.log.append(aggregate, volume, record),
+      // An operation that was admitted before the side was lost ends in memory that is thrown away, and is never answered.
+      append: (volume, record) => (this.#stopped ? Infinity : this.log.append(aggregate, volume, record)),
       answer: (seq) => this.answer(seq),
     }
   }

@@ -24,6 +24,11 @@ export class InProgress {
     return this.#calls.get(key.xid)?.find((entry) => same(entry.key, key))?.reply
   }
 
+  /** What waits now may wait for ever (its side was lost): a retransmission asks the file system anew. */
+  clear(): void {
+    this.#calls.clear()
+  }
+
   /** Keeps the call until its reply is there or has failed. */
   keep(key: DuplicateKey, reply: Promise<Uint8Array>): void {
     const entry = { key, reply }

@@ -77,6 +77,7 @@ export class NfsServer {
   /** Ends all connections; clients come back by themselves, perhaps to another filer. */
   closeAll(): void {
     for (const connection of [...this.#connections]) connection.close()
+    this.#host.inProgress.clear()
     this.#sweep?.cancel()
     this.#sweep = undefined
   }

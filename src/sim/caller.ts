@@ -1,0 +1,162 @@
+/**
+ * How an NFS client reaches a side: by its Service, over a connection that may be reset, and again until there is an answer, with the same key
+ * for what must not happen twice.
+ *
+ * What it checks of each answer: none of an older configuration comes to a call that was sent after an answer of a newer one (H1, H6), and what
+ * exists is never STALE (its callers say what exists).
+ */
+import type { Duplicate, DuplicateKey, Vfs } from '../core/vfs/vfs.ts'
+import { NotServedError } from '../core/vfs/vfs.ts'
+import type { FilerName, FilerPair, RunningFiler, SideName } from './filer-pair.ts'
+import { other } from './filer-pair.ts'
+
+export class Violation extends Error {}
+
+/** Of a reply, what is kept and compared: at most 400 bytes. */
+export interface Kept {
+  readonly status: string
+  readonly handle?: string
+}
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
+const REFUSED_MS = 5
+const TIMEOUT_MS = 3000
+
+/** What the callers of one side share: which configuration has answered already. */
+export class SideAnswers {
+  newestEpoch = 0
+}
+
+export class Caller {
+  readonly pair: FilerPair
+  readonly side: SideName
+  readonly machine: string
+  readonly #answers: SideAnswers
+  /** Attempts that were given up and may still be executed. */
+  readonly #strays = new Set<Promise<unknown>>()
+  #xid = 1
+  operations = 0
+  repeated = 0
+
+  constructor(pair: FilerPair, side: SideName, machine: string, answers: SideAnswers) {
+    this.pair = pair
+    this.side = side
+    this.machine = machine
+    this.#answers = answers
+  }
+
+  get #world() {
+    return this.pair.world
+  }
+
+  sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#world.after(ms, resolve))
+  }
+
+  violated(what: string): never {
+    throw new Violation(`${this.machine} at ${this.#world.now.toFixed(2)} ms: ${what}`)
+  }
+
+  /** A call that may be executed twice. */
+  async call<R>(send: (vfs: Vfs) => R | Promise<R>): Promise<R> {
+    const answer = await this.#until(send)
+    // A stray write that is executed after a later one would undo it: NFS clients over TCP accept that, a model cannot.
+    if (this.#strays.size > 0) await this.#strayEnds()
+    return answer
+  }
+
+  /** A call that must happen once: every attempt has the same key. Gives the first answer. */
+  async once<R extends { readonly ok: boolean }>(
+    procedure: number,
+    handle: Uint8Array,
+    send: (vfs: Vfs, dup: Duplicate<R>) => R | Promise<R>,
+    keep: (result: R) => Kept,
+  ): Promise<Kept> {
+    const key: DuplicateKey = { machine: this.machine, xid: this.#xid++, procedure, checksum: this.#xid }
+    const encode = (result: R): Uint8Array => Buffer.from(JSON.stringify(keep(result)))
+    return this.call(async (vfs) => {
+      const known = await vfs.duplicate(handle, key)
+      if (known !== undefined) return JSON.parse(Buffer.from(known).toString()) as Kept
+      let kept: Uint8Array | undefined
+      const result = await send(vfs, { key, encode: (first) => (kept = encode(first)) })
+      return JSON.parse(Buffer.from(kept ?? encode(result)).toString()) as Kept
+    })
+  }
+
+  async #strayEnds(): Promise<void> {
+    const strays = Promise.allSettled([...this.#strays])
+    await Promise.race([strays, this.sleep(TIMEOUT_MS)])
+    this.#strays.clear()
+  }
+
+  async #until<R>(send: (vfs: Vfs) => R | Promise<R>): Promise<R> {
+    let name = this.pair.service[this.side]
+    for (let tries = 0; ; tries++) {
+      const answer = await this.attempt(name, send)
+      if (answer !== undefined) {
+        this.operations += 1
+        this.repeated += tries
+        return answer.value
+      }
+      await this.sleep(this.#world.random.between(0, REFUSED_MS))
+      // A name that the client's resolver or its connection tracking remembers leads to the old place now and then.
+      name = this.#world.random.chance(0.8) ? this.pair.service[this.side] : other(name)
+    }
+  }
+
+  /** One try at one filer; undefined: no answer. */
+  async attempt<R>(
+    name: FilerName,
+    send: (vfs: Vfs) => R | Promise<R>,
+  ): Promise<{ readonly value: R } | undefined> {
+    const running = this.pair.running[name]
+    const filer = running?.filer
+    if (!running || !filer) return undefined
+    const sentAfter = this.#answers.newestEpoch
+    const answer = await this.#send(running, send)
+    if (answer === undefined) return undefined
+    // The answer and what the filer knows of its epoch belong together: both are of the same turn of its loop.
+    const epoch = filer.pair.sides.get(this.side)?.record?.epoch ?? 0
+    if (epoch < sentAfter) {
+      this.violated(
+        `${name} answers in epoch ${epoch} what was sent after an answer of epoch ${sentAfter} (H1)`,
+      )
+    }
+    this.#answers.newestEpoch = Math.max(this.#answers.newestEpoch, epoch)
+    return answer
+  }
+
+  #send<R>(
+    running: RunningFiler,
+    send: (vfs: Vfs) => R | Promise<R>,
+  ): Promise<{ readonly value: R } | undefined> {
+    return new Promise((resolve) => {
+      const end = (answer: { readonly value: R } | undefined): void => {
+        running.waiting.delete(reset)
+        timer.cancel()
+        resolve(answer)
+      }
+      const attempt = (async () => send(running.filer!.vfs))()
+      const reset = (): void => {
+        if (running.process.alive) {
+          this.#strays.add(attempt)
+          const forget = (): void => void this.#strays.delete(attempt)
+          attempt.then(forget, forget)
+        }
+        end(undefined)
+      }
+      const timer = this.#world.after(TIMEOUT_MS, reset)
+      running.waiting.add(reset)
+      attempt.then(
+        (value) => end(running.process.alive ? { value } : undefined),
+        (error: unknown) => {
+          if (running.process.alive && !(error instanceof NotServedError)) this.#world.fail(error)
+          end(undefined)
+        },
+      )
+    })
+  }
+}
+
+export const handleOf = (text: string | undefined): Uint8Array => Buffer.from(text ?? '', 'hex')
+export const textOf = hex

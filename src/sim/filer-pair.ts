@@ -1,0 +1,332 @@
+/**
+ * A pair of production filers (file layer, block layer, log, pair protocol, connection manager) in one simulated world: their media, two
+ * networks, the vote, the Service of each side, and what may befall them.
+ *
+ * Invariants: a crash takes effect between two awaits of the filer; nothing of a killed filer reaches media, network or clients later. What
+ * a filer dies of (an assertion, `fatal`) is a violation, never silently a restart.
+ *
+ * It does not know clients (sim/client.ts), nor which faults come when (sim/scenario.ts).
+ */
+import type { Connection } from '../core/connection/client.ts'
+import { ConnectionManager } from '../core/connection/manager.ts'
+import { Filer } from '../core/filer/filer.ts'
+import type { Desired } from '../core/filer/served-volumes.ts'
+import type { LogDevice } from '../core/nvlog/log-device.ts'
+import { Mailbox } from '../core/pair/mailbox.ts'
+import type { BrokenBuild } from '../core/pair/options.ts'
+import { SimVoteServer } from '../core/pair/testing/sim-vote.ts'
+import type { SimFaults } from './device.ts'
+import { SimDevice, SimMedium } from './device.ts'
+import { SimNetwork } from './network.ts'
+import type { SimProcess } from './world.ts'
+import { World } from './world.ts'
+
+export const FILERS = ['a', 'b'] as const
+export type FilerName = (typeof FILERS)[number]
+/** Each filer is the home of one side, which has its name. */
+export type SideName = FilerName
+export const LINKS = ['one', 'two'] as const
+export const other = (name: FilerName): FilerName => (name === 'a' ? 'b' : 'a')
+
+const PAIR_UID = 'simulated'
+const BLOCK_BYTES = 4096
+
+export interface PairOptions {
+  readonly seed: number
+  /** Devices of each aggregate, in blocks. */
+  readonly deviceBlocks: readonly number[]
+  readonly volumeBytes: number
+  readonly logBlocks: number
+  readonly cacheBytes: number
+  readonly givebackDelayMs: number
+  readonly broken?: BrokenBuild
+}
+
+interface Media {
+  readonly mailbox: SimMedium
+  readonly logs: Record<SideName, SimMedium>
+  readonly plexes: Record<SideName, readonly SimMedium[]>
+}
+
+export interface RunningFiler {
+  readonly name: FilerName
+  readonly process: SimProcess
+  readonly connection: Connection
+  filer: Filer | undefined
+  /** Calls of clients that wait for an answer of this filer. */
+  readonly waiting: Set<(cause: string) => void>
+}
+
+/** How the devices of one filer behave. */
+interface DiskMood {
+  slowness: number
+  /** Crash after so many more writes. */
+  crashAfterWrites: number
+}
+
+export class FilerPair {
+  readonly world: World
+  readonly network: SimNetwork
+  readonly vote: SimVoteServer
+  readonly options: PairOptions
+  readonly media: Record<FilerName, Media>
+  readonly running: Partial<Record<FilerName, RunningFiler>> = {}
+  /** Where the Service of each side points. */
+  readonly service: Record<SideName, FilerName> = { a: 'a', b: 'b' }
+  readonly rates: Record<FilerName, number> = { a: 1, b: 1 }
+  readonly disks: Record<FilerName, DiskMood> = {
+    a: { slowness: 1, crashAfterWrites: Infinity },
+    b: { slowness: 1, crashAfterWrites: Infinity },
+  }
+  crashes = 0
+
+  constructor(options: PairOptions) {
+    this.options = options
+    this.world = new World(options.seed)
+    this.network = new SimNetwork(this.world)
+    this.vote = new SimVoteServer(this.world)
+    const plex = (filer: FilerName, side: SideName): readonly SimMedium[] =>
+      options.deviceBlocks.map((blocks, n) => new SimMedium(`${filer}/aggr-${side}-main-${n}`, blocks))
+    const make = (filer: FilerName): Media => ({
+      mailbox: new SimMedium(`${filer}/mailbox`, 2),
+      logs: {
+        a: new SimMedium(`${filer}/log-a`, options.logBlocks),
+        b: new SimMedium(`${filer}/log-b`, options.logBlocks),
+      },
+      plexes: { a: plex(filer, 'a'), b: plex(filer, 'b') },
+    })
+    this.media = { a: make('a'), b: make('b') }
+  }
+
+  get #desired(): Desired {
+    return {
+      generation: 1,
+      volumes: FILERS.map((side) => ({
+        id: `volume-${side}`,
+        name: side,
+        aggregate: `aggr-${side}`,
+        sizeBytes: this.options.volumeBytes,
+        export: {
+          path: `/${side}`,
+          rules: [{ clients: ['*'], access: 'ReadWrite' as const, squash: 'None' as const }],
+        },
+        state: 'Present' as const,
+      })),
+      takeover: {
+        mode: 'Automatic',
+        giveback: 'Automatic',
+        givebackDelayMs: this.options.givebackDelayMs,
+        givebackEpoch: 0,
+      },
+    }
+  }
+
+  #device(name: FilerName, process: SimProcess, medium: SimMedium): SimDevice {
+    const random = process.random.fork()
+    const mood = this.disks[name]
+    const faults: SimFaults = {
+      latencyMs: (what, blocks) =>
+        mood.slowness * (what === 'flush' ? random.between(0.2, 0.8) : 0.01 + 0.002 * blocks),
+      onWrite: () => {
+        mood.crashAfterWrites -= 1
+        if (mood.crashAfterWrites !== 0) return
+        this.world.after(0, () => this.crash(name))
+      },
+    }
+    return new SimDevice(medium, faults, process.env.clock)
+  }
+
+  #log(name: FilerName, process: SimProcess, medium: SimMedium): LogDevice {
+    const device = this.#device(name, process, medium)
+    return {
+      blocks: device.blocks,
+      read: (block, into) => device.read(block, into),
+      write: async (block, chunks) => {
+        await device.write(block, chunks)
+        await device.flush()
+      },
+    }
+  }
+
+  start(name: FilerName): void {
+    if (this.running[name]) return
+    const process = this.world.process(name, { rate: this.rates[name] })
+    this.disks[name].crashAfterWrites = Infinity
+    this.#open(name, process).catch((error: unknown) => {
+      if (process.alive) this.world.fail(error)
+    })
+  }
+
+  async #open(name: FilerName, process: SimProcess): Promise<void> {
+    const { env } = process
+    const media = this.media[name]
+    const partner = other(name)
+    const waiting = new Set<(cause: string) => void>()
+    // Until the mailbox is read there is no connection; a crash in between must find the process all the same.
+    const running: RunningFiler = {
+      name,
+      process,
+      connection: undefined as unknown as Connection,
+      filer: undefined,
+      waiting,
+    }
+    this.running[name] = running
+    const mailbox = await Mailbox.open(env, this.#log(name, process, media.mailbox), PAIR_UID)
+    const connection = new ConnectionManager({
+      env,
+      systemId: name,
+      partnerId: partner,
+      incarnation: mailbox.incarnation,
+      logBytes: this.options.logBlocks * BLOCK_BYTES,
+      drivers: LINKS.map((link) => this.network.driver(process, link)),
+      peerAddresses: Object.fromEntries(LINKS.map((link) => [link, `${partner}/${link}`])),
+    })
+    Object.assign(running, { connection })
+    const side = (home: SideName) => ({
+      log: this.#log(name, process, media.logs[home]),
+      aggregates: [
+        {
+          name: `aggr-${home}`,
+          devices: media.plexes[home].map((medium, n) => ({
+            name: `aggr-${home}-main-${n}`,
+            device: this.#device(name, process, medium),
+          })),
+        },
+      ],
+    })
+    const filer = new Filer({
+      env,
+      me: name,
+      partner,
+      pairUid: PAIR_UID,
+      cacheBytes: this.options.cacheBytes,
+      mailbox,
+      vote: this.vote.client(process),
+      connection,
+      sides: { a: side('a'), b: side('b') },
+      hooks: {
+        moveService: (moved) => this.#moveService(process, name, moved as SideName),
+        resetClients: () => {
+          for (const reset of [...waiting]) reset('connection reset')
+        },
+        fatal: (cause, error) => {
+          if (!process.alive) return
+          const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+          this.world.fail(new Error(`filer ${name} ended: ${cause}: ${text}`))
+          this.crash(name)
+        },
+      },
+      times: { startGraceMs: 2000, resyncPauseMs: 200, resyncPauseMaxMs: 2000 },
+      ...(this.options.broken === undefined ? {} : { broken: this.options.broken }),
+    })
+    running.filer = filer
+    connection.start()
+    await filer.apply(this.#desired)
+    await filer.start()
+  }
+
+  #moveService(process: SimProcess, name: FilerName, side: SideName): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.world.after(this.world.random.between(1, 20), () => {
+        if (!process.alive) return
+        if (this.vote.silent) {
+          process.post(() => reject(new Error('API is silent')))
+          return
+        }
+        this.service[side] = name
+        process.post(resolve)
+      })
+    })
+  }
+
+  /** kill -9 together with a power failure: of what was not flushed, each write is kept, lost or torn. */
+  crash(name: FilerName, silent = false): void {
+    const running = this.running[name]
+    if (!running) return
+    delete this.running[name]
+    this.crashes += 1
+    this.world.note(`crash ${name}`)
+    running.process.kill(silent)
+    for (const reset of [...running.waiting]) reset('connection reset')
+    const { mailbox, logs, plexes } = this.media[name]
+    for (const medium of [mailbox, logs.a, logs.b, ...plexes.a, ...plexes.b]) medium.crash(this.world.random)
+  }
+
+  /** The filers that serve a side; more than one only while an old owner cannot answer any more. */
+  serving(side: SideName): FilerName[] {
+    return FILERS.filter((name) => this.running[name]?.filer?.pair.sides.get(side)?.serving)
+  }
+
+  ownerOf(side: SideName): FilerName {
+    return (this.vote.record?.sides[side]?.owner as FilerName | undefined) ?? side
+  }
+
+  /** Served by the owner of the record, mirrored, and the standby knows it. */
+  isGood(side: SideName): boolean {
+    const record = this.vote.record?.sides[side]
+    if (!record?.mirrored) return false
+    return FILERS.every((name) => {
+      const filer = this.running[name]?.filer
+      const one = filer?.pair.sides.get(side)
+      if (!filer || one?.record?.epoch !== record.epoch) return false
+      const serves = record.owner === name
+      return one.serving === serves && (!serves || !filer.volumes.opening())
+    })
+  }
+
+  /** Ends every fault but those of the past. */
+  peace(): void {
+    this.vote.silent = false
+    this.vote.silentFor.clear()
+    this.vote.late = 0
+    this.vote.loseAnswer = 0
+    for (const name of FILERS) {
+      this.disks[name].slowness = 1
+      this.disks[name].crashAfterWrites = Infinity
+      this.running[name]?.process.resume()
+    }
+    for (const link of LINKS) {
+      this.network.bandwidth(link, 0)
+      this.network.heal(link)
+    }
+    for (const name of FILERS) this.start(name)
+  }
+
+  /** H10. */
+  async untilGood(limitMs: number): Promise<void> {
+    await this.world.until(
+      () => FILERS.every((side) => this.isGood(side)),
+      limitMs,
+      'both sides served and mirrored (H10)',
+    )
+  }
+
+  /** How everything stands: for a failed run. */
+  describe(lines = 40): string {
+    const log = this.world.lines
+      .slice(-lines)
+      .map(
+        (line) => `${line.at.toFixed(1)} ${line.process} ${line.event} ${JSON.stringify(line.fields ?? {})}`,
+      )
+    const sides = FILERS.flatMap((name) =>
+      FILERS.map((side) => {
+        const one = this.running[name]?.filer?.pair.sides.get(side)
+        if (!one) return `${name}: down`
+        const { owner, record, decision, mail, resync } = one
+        const facts = {
+          record,
+          state: mail.state,
+          serving: one.serving,
+          decision,
+          resync,
+          waiting: owner?.waiting,
+          cp: owner?.cpRunning,
+          last: owner?.log.lastSeq,
+          durable: owner?.log.durable,
+        }
+        return `${name} side ${side}: ${JSON.stringify(facts)}`
+      }),
+    )
+    return [...log, ...sides, `vote ${JSON.stringify(this.vote.record)}`].join('\n')
+  }
+}

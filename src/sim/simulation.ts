@@ -1,0 +1,89 @@
+/**
+ * One run: a pair and its clients under one scenario and one seed, then peace, and everything that must hold after it.
+ * The same seed and scenario give the same run, event by event.
+ */
+import { Caller, SideAnswers, Violation } from './caller.ts'
+import { Client } from './client.ts'
+import type { BrokenBuild } from '../core/pair/options.ts'
+import { FilerPair, FILERS } from './filer-pair.ts'
+import { checkMemory, problemsOf, untilEqual } from './pair-check.ts'
+import type { Scenario } from './scenario.ts'
+import { Player, SETTLE_MS } from './scenario.ts'
+
+export interface RunResult {
+  readonly operations: number
+  readonly repeated: number
+  readonly refused: number
+  readonly crashes: number
+  readonly takeovers: number
+  readonly virtualMs: number
+  readonly traceHash: number
+  readonly failure: { readonly message: string; readonly story: string } | undefined
+}
+
+const FIRST_SETTLE_MS = 20_000
+
+export async function simulate(scenario: Scenario, seed: number, broken?: BrokenBuild): Promise<RunResult> {
+  const option = (name: string, otherwise: number): number => {
+    const value = Number(scenario.options.get(name) ?? otherwise)
+    if (Number.isNaN(value)) throw new Error(`scenario ${scenario.name}: option ${name} is no number`)
+    return value
+  }
+  const blocks = option('device-blocks', 6000)
+  const pair = new FilerPair({
+    seed,
+    deviceBlocks: [blocks, Math.ceil(blocks * 0.7)],
+    volumeBytes: option('volume-mib', 32) * 2 ** 20,
+    logBlocks: 1 + 2 * option('log-half-blocks', 128),
+    cacheBytes: option('cache-mib', 8) * 2 ** 20,
+    givebackDelayMs: option('giveback-ms', 2000),
+    ...(broken === undefined ? {} : { broken }),
+  })
+  const clients = FILERS.flatMap((side) => {
+    const answers = new SideAnswers()
+    const peers: Client[] = []
+    for (let n = 0; n < option('clients', 6); n++) {
+      const client = new Client(new Caller(pair, side, `${side}${n}`, answers), peers)
+      client.pauseMs = option('pause-ms', 1)
+      peers.push(client)
+    }
+    return peers
+  })
+  let failure: RunResult['failure']
+  try {
+    await run(pair, clients, scenario)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    const stack = error instanceof Error && !(error instanceof Violation) ? (error.stack ?? '') : ''
+    failure = { message, story: [pair.describe(), stack].join('\n') }
+  }
+  const sum = (of: (client: Client) => number): number => clients.reduce((all, client) => all + of(client), 0)
+  return {
+    operations: sum((client) => client.caller.operations),
+    repeated: sum((client) => client.caller.repeated),
+    refused: sum((client) => client.refused),
+    crashes: pair.crashes,
+    takeovers: pair.vote.history.length,
+    virtualMs: pair.world.now,
+    traceHash: pair.world.traceHash,
+    failure,
+  }
+}
+
+async function run(pair: FilerPair, clients: readonly Client[], scenario: Scenario): Promise<void> {
+  const { world } = pair
+  for (const name of FILERS) pair.start(name)
+  await pair.untilGood(FIRST_SETTLE_MS)
+  for (const client of clients) client.run()
+  await new Player(pair).play(scenario.steps)
+  pair.peace()
+  await pair.untilGood(SETTLE_MS)
+  await world.run(200)
+  checkMemory(pair)
+  for (const client of clients) client.stop()
+  await world.until(() => clients.every((client) => client.idle), SETTLE_MS, 'clients answered (H10)')
+  for (const client of clients) await world.wait(client.verify(), SETTLE_MS, 'last reads')
+  await untilEqual(pair, SETTLE_MS)
+  const problems = await problemsOf(pair)
+  if (problems.length > 0) throw new Violation(`at rest: ${problems.slice(0, 10).join('; ')}`)
+}
