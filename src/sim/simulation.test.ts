@@ -1,0 +1,67 @@
+/** A short run of the simulator for every check; `make sim` is the long one. */
+import { describe, expect, test } from '@jest/globals'
+import { readFileSync } from 'node:fs'
+import { parseScenario } from './scenario.ts'
+import { simulate } from './simulation.ts'
+
+const SHORT = parseScenario(
+  'short',
+  `
+option clients 2
+option pause-ms 4
+repeat 2
+  run 50..200
+  pick
+    crash owner a
+  or
+    crash-in 1..40 any
+    run 0..200
+  or
+    crash all
+  or
+    silence all
+    run 0..900
+  or
+    giveback a
+    run 0..40
+  or
+    vote late 0.5 1500
+    run 0..300
+    crash any
+  end
+  run 0..300
+  peace
+  run 0..500
+end
+`,
+)
+
+describe('whole pairs under faults', () => {
+  test('H1 H2 H3 H6 H8 H10 hold, both copies are consistent and equal at the end', async () => {
+    let operations = 0
+    for (let seed = 1; seed <= 4; seed++) {
+      const result = await simulate(SHORT, seed)
+      if (result.failure) throw new Error(`seed ${seed}: ${result.failure.message}\n${result.failure.story}`)
+      operations += result.operations
+    }
+    expect(operations).toBeGreaterThan(2000)
+  }, 120_000)
+
+  test('a seed repeats its run, event by event', async () => {
+    const runs = [await simulate(SHORT, 11), await simulate(SHORT, 11), await simulate(SHORT, 12)]
+    expect(runs[1]!.traceHash).toBe(runs[0]!.traceHash)
+    expect(runs[2]!.traceHash).not.toBe(runs[0]!.traceHash)
+  }, 60_000)
+
+  test('a build that shows what is not logged yet is caught', async () => {
+    const text = readFileSync(new URL('./scenarios/kill-owner.txt', import.meta.url), 'utf8')
+    const result = await simulate(parseScenario('kill-owner', text), 1, { showUnlogged: true })
+    expect(result.failure?.message).toMatch(/expected|acknowledged/)
+  }, 60_000)
+})
+
+test('a scenario that is written wrongly says where', () => {
+  expect(() => parseScenario('x', 'run 5\nrepat 3\nend')).toThrow('scenario x, line 2: no step repat')
+  expect(() => parseScenario('x', 'repeat 3\nrun 5')).toThrow('line 1: has no end')
+  expect(() => parseScenario('x', 'run')).toThrow('line 1: run: wrong words')
+})
