@@ -8,7 +8,7 @@ const SHORT = parseScenario(
   'short',
   `
 option clients 2
-option pause-ms 4
+option pause-ms 8
 repeat 2
   run 50..200
   pick
@@ -45,19 +45,19 @@ describe('whole pairs under faults', () => {
       operations += result.operations
     }
     expect(operations).toBeGreaterThan(2000)
-  }, 120_000)
+  }, 300_000)
 
   test('a seed repeats its run, event by event', async () => {
     const runs = [await simulate(SHORT, 11), await simulate(SHORT, 11), await simulate(SHORT, 12)]
     expect(runs[1]!.traceHash).toBe(runs[0]!.traceHash)
     expect(runs[2]!.traceHash).not.toBe(runs[0]!.traceHash)
-  }, 60_000)
+  }, 120_000)
 
   test('a build that shows what is not logged yet is caught', async () => {
     const text = readFileSync(new URL('./scenarios/kill-owner.txt', import.meta.url), 'utf8')
     const result = await simulate(parseScenario('kill-owner', text), 1, { showUnlogged: true })
     expect(result.failure?.message).toMatch(/expected|acknowledged/)
-  }, 60_000)
+  }, 120_000)
 })
 
 test('a scenario that is written wrongly says where', () => {
