@@ -73,7 +73,7 @@ export async function startGanesha(folder: string, nfsbench: string): Promise<Si
   const address = ['-h', '127.0.0.1', '-p', '2049', '-m', '20048', '-e', join(folder, 'ganesha/data')]
   try {
     await until('NFS-Ganesha answers', 60_000, async () => {
-      if (ended(child)) throw new Error(`it ended; see ${log}`)
+      if (ended(child)) throw new Error(`it ended: ${readFileSync(log, 'utf8').slice(-500)}`)
       return (await attempt([...prefix, nfsbench, ...address, '-o', 'null', '-t', '0.05'])).status === 0
     })
   } catch (error) {
@@ -89,7 +89,7 @@ export async function startGluster(folder: string): Promise<Side> {
   const { child, init } = await inNamespaces(join(here, 'peers/gluster.sh'), join(folder, 'gluster'), log)
   try {
     await until('GlusterFS is mounted', 90_000, () => {
-      if (ended(child)) throw new Error(`it ended; see ${log}`)
+      if (ended(child)) throw new Error(`it ended: ${readFileSync(log, 'utf8').slice(-500)}`)
       return readFileSync(log, 'utf8').includes('mounted')
     })
   } catch (error) {

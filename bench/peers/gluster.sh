@@ -22,7 +22,7 @@ if [ "${2:-}" = server ]; then
 fi
 
 ip link set lo up
-mkdir -p "$folder/mount" "$folder/1/log"
+mkdir -p "$folder/mount" "$folder"/1/{lib,log,run} # bound below, perhaps before the first server is up
 unshare --net --mount --propagation private "$0" "$folder" server >"$folder/server2.log" 2>&1 </dev/null &
 second=$!
 until [ "$(readlink /proc/$second/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done
