@@ -104,6 +104,7 @@ export class FilerPair {
       volumes: FILERS.map((side) => ({
         id: `volume-${side}`,
         name: side,
+        type: 'Flexible' as const,
         aggregate: `aggr-${side}`,
         sizeBytes: this.options.volumeBytes,
         export: {

@@ -18,9 +18,13 @@ export interface DeviceSetConfig {
 }
 
 export interface AggregateConfig {
+  /** Of the devices of a traditional volume: `vol-<name of the volume>`, which no aggregate of a pair can be called. */
   name: string
   /** Home filer: the side to which the aggregate belongs. */
   filer: string
+  /** Traditional: the devices belong to one traditional volume alone. */
+  type?: 'Traditional'
+  /** May grow: counts are raised, sets appended. What the image does not know yet joins it when both filers have it. */
   deviceSets: DeviceSetConfig[]
 }
 
@@ -50,15 +54,46 @@ export interface VolumeDesired {
   id: string
   /** Name of the FilerVolume. */
   name: string
-  type: 'Flexible'
+  type: 'Flexible' | 'Traditional'
+  /** Of a traditional volume `vol-<name>`; its size is then that of its devices, and `sizeBytes` 0. */
   aggregate: string
   sizeBytes: number
   export: {
     path: string
     rules: { clients: string[]; access: 'ReadWrite' | 'ReadOnly'; squash: 'None' | 'Root' | 'All' }[]
   }
+  /** Snapshots that the serving filer makes and deletes by itself; absent: none. */
+  snapshotSchedules?: SnapshotSchedule[]
   /** Remove: free the volume's data. */
   state: 'Present' | 'Removed'
+}
+
+export interface SnapshotSchedule {
+  /** Its snapshots are called `<name>.<UTC time, yyyy-mm-ddThhmmZ>`. */
+  name: string
+  /** Minute, hour, day of the month, month, day of the week, in UTC. */
+  cron: string
+  /** How many of the schedule's snapshots stay; older ones are deleted. */
+  keep: number
+}
+
+/** One order about a snapshot (administration service, Snapshot); `request_json`. Repeating one changes nothing more. */
+export interface SnapshotRequest {
+  volumeId: string
+  /** Restore: the volume's files become what they are in the snapshot; later snapshots stay. */
+  op: 'Create' | 'Delete' | 'Restore'
+  /** ^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$ */
+  snapshot: string
+  /** Names the order, so that a repeated Create or Restore is known. */
+  requestId: string
+}
+
+export interface SnapshotStatus {
+  name: string
+  /** RFC 3339. */
+  created: string
+  /** What only this snapshot holds, and its deletion would give back. */
+  usedBytes: number
 }
 
 export interface DesiredState {
@@ -106,15 +141,24 @@ export interface FilerStatus {
     sizeBytes: number
     usedBytes: number
     plexes: { filer: string; state: PlexState }[]
+    /** Devices of the image, `<aggregate>-<set>-<n>`. */
+    devices: string[]
+    /** Devices that are configured and do not belong to the image yet, and why; empty when there are none. */
+    waitingDevices: { name: string; reason: string }[]
   }[]
   volumes: {
     id: string
     name: string
     aggregate: string
     side: string
+    type: 'Flexible' | 'Traditional'
     sizeBytes: number
+    /** Of its files; without what only snapshots hold. */
     usedBytes: number
-    state: 'Ready' | 'Creating' | 'Failed' | 'Removed'
+    snapshotUsedBytes: number
+    snapshots: SnapshotStatus[]
+    /** Retained: no FilerVolume asks for it; its data stays and can be adopted. */
+    state: 'Ready' | 'Creating' | 'Failed' | 'Removed' | 'Retained'
     reason: string
     message: string
   }[]

@@ -18,7 +18,7 @@ import type { Vfs } from '../vfs/vfs.ts'
 import type { AggregateDevices, AggregateStore } from './aggregate-copy.ts'
 import { AggregateCopy } from './aggregate-copy.ts'
 import { FilerVfs } from './filer-vfs.ts'
-import type { Desired } from './served-volumes.ts'
+import type { Desired, SnapshotAnswer, SnapshotOrder } from './served-volumes.ts'
 import { ServedVolumes } from './served-volumes.ts'
 
 export interface FilerSideOptions {
@@ -171,6 +171,11 @@ export class Filer {
     const side = this.pair.sides.get(name)
     if (side?.record?.owner === name) return { accepted: true, reason: '', message: 'already at home' }
     return this.move(name, epoch)
+  }
+
+  /** Carries out an order about a snapshot of a volume that is served here. */
+  snapshot(order: SnapshotOrder): Promise<SnapshotAnswer> {
+    return this.volumes.snapshot(order)
   }
 
   /** If the other filer goes now, this one carries on with everything. */

@@ -35,6 +35,7 @@ function desiredOf(fsids: readonly number[]): Desired {
     volumes: fsids.map((fsid) => ({
       id: `id-${fsid}`,
       name: `v${fsid}`,
+      type: 'Flexible' as const,
       aggregate: 'aggr1',
       sizeBytes: 4096,
       export: { path: `/v${fsid}`, rules: [] },

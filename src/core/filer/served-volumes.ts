@@ -26,10 +26,24 @@ export interface Desired {
 export interface DesiredVolume {
   readonly id: string
   readonly name: string
+  readonly type: 'Flexible' | 'Traditional'
   readonly aggregate: string
   readonly sizeBytes: number
   readonly export: VolumeProperties['export']
   readonly state: 'Present' | 'Removed'
+}
+
+/** As in api/v1alpha1/filer-config.ts, SnapshotRequest. */
+export interface SnapshotOrder {
+  readonly volumeId: string
+  readonly op: 'Create' | 'Delete' | 'Restore'
+  readonly snapshot: string
+  readonly requestId: string
+}
+export interface SnapshotAnswer {
+  readonly accepted: boolean
+  readonly reason: string
+  readonly message: string
 }
 
 interface Served extends ServedVolume {
@@ -116,6 +130,11 @@ export class ServedVolumes implements VolumeTable {
     this.#retained.delete(volume.fsid)
     const exported: Export = { path, volume: volume.name, rules, root }
     this.#byFsid.set(volume.fsid, { files: volume.content, export: exported, volume })
+  }
+
+  snapshot(order: SnapshotOrder): Promise<SnapshotAnswer> {
+    const message = `volume ${order.volumeId} has no snapshots`
+    return Promise.resolve({ accepted: false, reason: 'Failed', message })
   }
 
   /** Makes the volumes of a side as desired; one run at a time, the last desired state wins. */

@@ -5,13 +5,19 @@ import { createServer } from 'node:net'
 import type { Server as TcpServer } from 'node:net'
 import { Server, status } from '@grpc/grpc-js'
 import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
-import type { DesiredState, FilerStatus } from '../../api/v1alpha1/filer-config.ts'
+import type {
+  DesiredState,
+  FilerStatus,
+  SnapshotRequest as SnapshotOrder,
+} from '../../api/v1alpha1/filer-config.ts'
 import type { Log } from '../../core/env/env.ts'
 import { AdministrationService } from '../../proto/gen/admin.ts'
 import type {
   AdministrationServer,
   ApplyReply,
   ApplyRequest,
+  SnapshotReply,
+  SnapshotRequest,
   StatusReply,
   StatusRequest,
   TakeoverReply,
@@ -25,6 +31,7 @@ export interface Administered {
   status(): FilerStatus
   takeover(side: string, epoch: number): Promise<TakeoverReply>
   giveback(side: string, epoch: number): Promise<TakeoverReply>
+  snapshot(order: SnapshotOrder): Promise<SnapshotReply>
 }
 
 const WATCH_MS = 500
@@ -90,6 +97,9 @@ export class AdminServer {
       ),
       giveback: this.#unary<TakeoverRequest, TakeoverReply>(({ side, epoch }) =>
         administered.giveback(side, epoch),
+      ),
+      snapshot: this.#unary<SnapshotRequest, SnapshotReply>(({ requestJson }) =>
+        administered.snapshot(JSON.parse(requestJson) as SnapshotOrder),
       ),
     }
   }

@@ -99,6 +99,7 @@ export class FilerProcess {
         status: () => statusOf(config, this.filer, parts.connection),
         takeover: (side, epoch) => this.filer.move(side, epoch),
         giveback: (side, epoch) => this.filer.giveback(side, epoch),
+        snapshot: (order) => this.filer.snapshot(order),
       },
       parts.tls,
       [`tandem://${config.namespace}/operator`, ...names],

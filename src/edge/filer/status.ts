@@ -68,6 +68,8 @@ function aggregates(config: FilerPodConfig, filer: Filer): FilerStatus['aggregat
       sizeBytes: sizes?.totalBytes ?? 0,
       usedBytes: sizes?.usedBytes ?? 0,
       plexes,
+      devices: [],
+      waitingDevices: [],
     }
   })
 }
@@ -100,8 +102,11 @@ function volumes(filer: Filer): FilerStatus['volumes'] {
           name: volume.name,
           aggregate,
           side,
+          type: 'Flexible',
           sizeBytes: volume.sizeBytes,
           usedBytes: volume.used * 4096,
+          snapshotUsedBytes: 0,
+          snapshots: [],
           state: failure !== undefined ? 'Failed' : serving ? 'Ready' : 'Creating',
           reason: failure !== undefined ? 'Failed' : '',
           message: failure ?? '',
@@ -114,8 +119,11 @@ function volumes(filer: Filer): FilerStatus['volumes'] {
           name: wanted.name,
           aggregate,
           side,
+          type: wanted.type,
           sizeBytes: wanted.sizeBytes,
           usedBytes: 0,
+          snapshotUsedBytes: 0,
+          snapshots: [],
           state: wanted.state === 'Removed' ? 'Removed' : 'Creating',
           reason: '',
           message: filer.volumes.failures.get(wanted.id) ?? '',

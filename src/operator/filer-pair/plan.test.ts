@@ -283,8 +283,11 @@ describe('plan', () => {
       name: 'home',
       aggregate: 'aggr1',
       side: 'a',
+      type: 'Flexible' as const,
       sizeBytes: 1,
       usedBytes: 1,
+      snapshotUsedBytes: 0,
+      snapshots: [],
       reason: '',
       message: '',
     }

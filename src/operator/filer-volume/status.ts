@@ -56,6 +56,7 @@ function ready(input: VolumeInput): Verdict {
     case undefined:
     case 'Creating':
     case 'Removed':
+    case 'Retained':
       return fails(
         'Creating',
         `filer ${side} is making the volume${report?.message ? `: ${report.message}` : '; nothing to do'}`,

@@ -51,6 +51,18 @@ export interface TakeoverReply {
   message: string;
 }
 
+export interface SnapshotRequest {
+  /** SnapshotRequest of src/api/v1alpha1/filer-config.ts as JSON. */
+  requestJson: string;
+}
+
+export interface SnapshotReply {
+  accepted: boolean;
+  /** One word: NoSuchVolume, NotServedHere, NoSuchSnapshot, SnapshotExists, InvalidName, TooMany, NoSpace, Failed; empty if accepted. */
+  reason: string;
+  message: string;
+}
+
 function createBaseApplyRequest(): ApplyRequest {
   return { desiredJson: "" };
 }
@@ -349,6 +361,120 @@ export const TakeoverReply: MessageFns<TakeoverReply> = {
   },
 };
 
+function createBaseSnapshotRequest(): SnapshotRequest {
+  return { requestJson: "" };
+}
+
+export const SnapshotRequest: MessageFns<SnapshotRequest> = {
+  encode(message: SnapshotRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestJson !== "") {
+      writer.uint32(10).string(message.requestJson);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestJson = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSnapshotReply(): SnapshotReply {
+  return { accepted: false, reason: "", message: "" };
+}
+
+export const SnapshotReply: MessageFns<SnapshotReply> = {
+  encode(message: SnapshotReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.accepted !== false) {
+      writer.uint32(8).bool(message.accepted);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.accepted = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 export type AdministrationService = typeof AdministrationService;
 export const AdministrationService = {
   /** Hands over the desired state; answers when it is stored (owner) or noted (standby). */
@@ -399,6 +525,16 @@ export const AdministrationService = {
     responseSerialize: (value: TakeoverReply): Buffer => Buffer.from(TakeoverReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): TakeoverReply => TakeoverReply.decode(value),
   },
+  /** Makes, deletes or restores a snapshot of a volume; answers when it is durable on both filers. Asked of the filer that serves the volume. */
+  snapshot: {
+    path: "/tandem.admin.v1.Administration/Snapshot" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SnapshotRequest): Buffer => Buffer.from(SnapshotRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SnapshotRequest => SnapshotRequest.decode(value),
+    responseSerialize: (value: SnapshotReply): Buffer => Buffer.from(SnapshotReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SnapshotReply => SnapshotReply.decode(value),
+  },
 } as const;
 
 export interface AdministrationServer extends UntypedServiceImplementation {
@@ -410,6 +546,8 @@ export interface AdministrationServer extends UntypedServiceImplementation {
   /** Moves a side to its other filer (planned: mirrored sides only), or back home. */
   takeover: handleUnaryCall<TakeoverRequest, TakeoverReply>;
   giveback: handleUnaryCall<TakeoverRequest, TakeoverReply>;
+  /** Makes, deletes or restores a snapshot of a volume; answers when it is durable on both filers. Asked of the filer that serves the volume. */
+  snapshot: handleUnaryCall<SnapshotRequest, SnapshotReply>;
 }
 
 export interface AdministrationClient extends Client {
@@ -474,6 +612,22 @@ export interface AdministrationClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: TakeoverReply) => void,
+  ): ClientUnaryCall;
+  /** Makes, deletes or restores a snapshot of a volume; answers when it is durable on both filers. Asked of the filer that serves the volume. */
+  snapshot(
+    request: SnapshotRequest,
+    callback: (error: ServiceError | null, response: SnapshotReply) => void,
+  ): ClientUnaryCall;
+  snapshot(
+    request: SnapshotRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SnapshotReply) => void,
+  ): ClientUnaryCall;
+  snapshot(
+    request: SnapshotRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SnapshotReply) => void,
   ): ClientUnaryCall;
 }
 
