@@ -89,9 +89,44 @@ const cells = (row: Row): string[] => [
 ]
 const heads = ['', 'What', 'Figure', 'Peer', 'Peer', 'Tandem', 'Ratio', 'Goal', 'Reached']
 
-export function textTable(rows: Row[]): string {
-  const table = [heads, ...rows.map(cells)]
-  const widths = heads.map((_, column) => Math.max(...table.map((line) => line[column]!.length)))
+/** A table of its own, about Tandem alone. */
+export interface Section {
+  readonly title: string
+  /** What was done, and how to read the figures: Markdown, one line for each paragraph. */
+  readonly notes: readonly string[]
+  readonly heads: readonly string[]
+  readonly rows: readonly (readonly string[])[]
+  /** What came of it, a line each. */
+  readonly verdicts: readonly string[]
+  /** What must not be: the run fails. */
+  readonly failures: readonly string[]
+}
+
+export type Say = (text: string) => void
+
+export const whole = (value: number): string => Math.round(value).toLocaleString('en-US')
+
+const line = (values: readonly string[]): string => `| ${values.join(' | ')} |`
+
+export const sectionText = ({ title, heads: own, rows, verdicts }: Section): string =>
+  [`${title}`, aligned([own, ...rows]), ...verdicts].join('\n')
+
+const sectionMarkdown = ({ title, notes, heads: own, rows, verdicts }: Section): string =>
+  `## ${title}
+
+${notes.join('\n')}
+
+${line(own)}
+${line(own.map(() => '---'))}
+${rows.map(line).join('\n')}
+
+${verdicts.map((text) => `- ${text}`).join('\n')}
+`
+
+export const textTable = (rows: Row[]): string => aligned([heads, ...rows.map(cells)])
+
+function aligned(table: readonly (readonly string[])[]): string {
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)))
   return table
     .map((line) =>
       line
@@ -111,8 +146,12 @@ export interface Conditions {
   versions: string[]
 }
 
-export function markdown(rows: Row[], failures: string[], conditions: Conditions): string {
-  const line = (values: string[]): string => `| ${values.join(' | ')} |`
+export function markdown(
+  rows: Row[],
+  sections: readonly Section[],
+  failures: string[],
+  conditions: Conditions,
+): string {
   return `# Measured beside NFS-Ganesha and GlusterFS
 
 Written by \`${conditions.command}\` on ${conditions.date}: ${conditions.machine}; medians of ${conditions.rounds} rounds of ${conditions.seconds} s
@@ -131,5 +170,6 @@ ${failures.length === 0 ? '' : `\nFailed, so no ratio was made:\n\n${failures.ma
 - The NFS servers are loaded by [\`bench/nfsbench.c\`](../bench/nfsbench.c): raw NFSv3 calls in a closed loop, no client cache. Every read is checked
   for the right content, a sample of what was written is read back; a side that fails or answers wrongly gets no ratio.
 - \`make bench\` is the short form (it shows that the comparison runs); \`make bench BENCH=long\` writes this file.
-`
+
+${sections.map(sectionMarkdown).join('\n')}`
 }

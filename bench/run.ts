@@ -1,9 +1,9 @@
 /**
- * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine.
+ * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine, and beside itself when it holds more (P11).
  *
- *   run.ts [short|long] [--only P1,P2]
+ *   run.ts [short|long] [--only P1,P2,P11]
  *
- * short: 3 rounds of 1 s, prints the table (about two minutes). long: 5 rounds of 3 s (about six minutes), and writes docs/benchmarks.md
+ * short: 3 rounds of 1 s, prints the tables (about two minutes). long: 5 rounds of 3 s (about eight minutes), and writes docs/benchmarks.md
  * unless something failed.
  * Rounds are interleaved (every side in turn, the order rotating), so that a slow minute of a shared machine meets all of them.
  * Exit status non-zero when a side failed or answered wrongly; a goal that is missed is a figure, not a failure.
@@ -16,8 +16,9 @@ import { run } from '../e2e/lib/process.ts'
 import { stateFolder, sweep } from '../e2e/lib/state.ts'
 import { measures, runOnce } from './measures.ts'
 import type { Measure, RunOptions, Sample } from './measures.ts'
-import { markdown, medianSample, rowsOf, textTable } from './report.ts'
-import type { Outcome } from './report.ts'
+import { growthSection } from './growth.ts'
+import { markdown, medianSample, rowsOf, sectionText, textTable } from './report.ts'
+import type { Outcome, Say, Section } from './report.ts'
 import { startGanesha, startGluster, startTandem } from './sides.ts'
 import type { Side, SideName } from './sides.ts'
 
@@ -25,9 +26,12 @@ const checkout = join(import.meta.dirname, '..')
 const { positionals, values } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' } } })
 const long = positionals[0] === 'long'
 const rounds = long ? 5 : 3
-const chosen = measures.filter(
-  (measure) => values.only === undefined || values.only.split(',').includes(measure.id),
-)
+const isChosen = (id: string): boolean => values.only === undefined || values.only.split(',').includes(id)
+const chosen = measures.filter((measure) => isChosen(measure.id))
+/** What is measured of Tandem alone, in the order in which it is run and shown. */
+const alone: { readonly id: string; readonly run: (long: boolean, say: Say) => Promise<Section> }[] = [
+  { id: 'P11', run: growthSection },
+]
 
 /** All rounds of one measure, the first of each side thrown away. */
 async function measureAll(measure: Measure, sides: Side[], options: RunOptions): Promise<Outcome> {
@@ -84,7 +88,7 @@ await run([join(checkout, 'e2e/setup.sh'), 'bench'], { timeoutMs: 600_000 })
 await sweep('bench')
 const folder = stateFolder('bench')
 const began = performance.now()
-const say = (text: string): void =>
+const say: Say = (text) =>
   console.log(`${((performance.now() - began) / 1000).toFixed(0).padStart(4)} s  ${text}`)
 const nfsbench = join(folder, 'nfsbench')
 await run(['cc', '-O2', '-Wall', '-o', nfsbench, join(import.meta.dirname, 'nfsbench.c'), '-lnfs'])
@@ -94,11 +98,13 @@ const outcomes: Outcome[] = []
 const troubles: string[] = []
 try {
   mkdirSync(folder, { recursive: true })
-  for (const [name, start] of [
-    ['Tandem', () => startTandem()],
-    ['NFS-Ganesha', () => startGanesha(folder, nfsbench)],
-    ['GlusterFS', () => startGluster(folder)],
-  ] as const) {
+  for (const [name, start] of chosen.length === 0
+    ? []
+    : ([
+        ['Tandem', () => startTandem()],
+        ['NFS-Ganesha', () => startGanesha(folder, nfsbench)],
+        ['GlusterFS', () => startGluster(folder)],
+      ] as const)) {
     try {
       sides.push(await start())
       say(`${name} is ready`)
@@ -127,11 +133,23 @@ try {
   rmSync(folder, { recursive: true, force: true })
 }
 
+const sections: Section[] = []
+for (const { id, run: runAlone } of alone.filter(({ id }) => isChosen(id))) {
+  try {
+    const section = await runAlone(long, say)
+    sections.push(section)
+    troubles.push(...section.failures)
+  } catch (error) {
+    troubles.push(`${id}: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
 const rows = rowsOf(outcomes)
 for (const outcome of outcomes)
   for (const [side, why] of Object.entries(outcome.failures))
     troubles.push(`${outcome.measure.id}, ${side}: ${why}`)
-console.log(`\n${textTable(rows)}\n`)
+if (rows.length > 0) console.log(`\n${textTable(rows)}\n`)
+for (const section of sections) console.log(`${sectionText(section)}\n`)
 for (const trouble of troubles) console.log(`FAILED ${trouble}`)
 if (long && values.only === undefined && troubles.length > 0) {
   console.log('docs/benchmarks.md stays as it was: something failed')
@@ -148,7 +166,7 @@ if (long && values.only === undefined && troubles.length > 0) {
       `GlusterFS ${await version('dpkg-query', '-W', '-f=${Version}', 'glusterfs-server')}`,
     ],
   }
-  writeFileSync(join(checkout, 'docs/benchmarks.md'), markdown(rows, troubles, conditions))
+  writeFileSync(join(checkout, 'docs/benchmarks.md'), markdown(rows, sections, troubles, conditions))
   console.log('written: docs/benchmarks.md')
 }
 const reached = rows.filter((row) => row.reached === true).length
