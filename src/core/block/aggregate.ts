@@ -19,18 +19,22 @@ import type { Json } from './codec.ts'
 import { ConsistencyPoint } from './consistency-point.ts'
 import type { CpSpec } from './consistency-point.ts'
 import { AggregateError } from './errors.ts'
+import { prepareGrowth } from './growth.ts'
+import type { Growth } from './growth.ts'
 import { FlexibleVolume } from './flexible-volume.ts'
 import type { VolumeContent } from './flexible-volume.ts'
+import { readLabel } from './label.ts'
+import type { Label } from './label.ts'
 import { DEVICE_BLOCKS_MIN, DEVICES_MAX, Layout } from './layout.ts'
 import { MetaStore } from './meta-store.ts'
 import { formatPlex, newLabels, Plex } from './plex.ts'
 import type { LabelSpec } from './plex.ts'
 import { readPlex } from './plex-info.ts'
-import type { PlexInfo } from './plex-info.ts'
+import type { PlexInfo, WaitingDevice } from './plex-info.ts'
 import type { Pool } from './pool.ts'
 import { Resync } from './resync.ts'
 import type { ResyncOptions } from './resync.ts'
-import { encodeRoot, isNamed, lineage } from './root.ts'
+import { encodeRoot, isNamed, lineage, readRoots } from './root.ts'
 import type { Root, RootInfo, RootName } from './root.ts'
 import { SpaceBudget } from './space-budget.ts'
 import { SpaceMap } from './space-map.ts'
@@ -95,6 +99,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   root: RootInfo
   mirrorState: MirrorState = 'none'
   lineage: readonly RootName[]
+  /** Configured devices that the image does not have. */
+  waiting: readonly WaitingDevice[]
+  /** Prepared; the next freeze takes it, if the other plex still takes part. */
+  private growth: Growth | undefined
   private rootBytes: Uint8Array | undefined
   private readonly options: OpenOptions<C>
   private readonly byIndex = new Map<number, FlexibleVolume<C>>()
@@ -116,6 +124,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.side = label.side
     this.options = options
     this.layout = new Layout(root.sizes)
+    this.waiting = info.waiting
     this.own = new Plex(env, info.devices, this.layout, [...info.labels], slot)
     this.cache = options.cache
     this.io = new BlockIo(env, options.cache, this.layout, this.own)
@@ -281,7 +290,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.changedVolumes.clear()
     if (this.resyncing?.ready === true) this.mirrorState = 'joining'
     const mirrored = this.mirrorState === 'mirrored' || this.mirrorState === 'joining'
-    const cp = new ConsistencyPoint(this, spec, parts, mirrored && this.partner?.failure === undefined)
+    const reaches = mirrored && this.partner?.failure === undefined
+    const growth = reaches && this.mirrorState === 'mirrored' ? this.growth : undefined
+    this.growth = undefined
+    const cp = new ConsistencyPoint(this, spec, parts, reaches, growth)
     this.dirtyBlocks -= cp.unplaced
     this.running = cp
     return cp
@@ -293,27 +305,22 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
    */
   async attachPlex(devices: readonly Device[], state: 'mirrored' | 'stale'): Promise<void> {
     assert(this.partner === undefined, 'the other plex is attached')
+    if (this.running?.growth !== undefined) {
+      throw new AggregateError('GROWING', 'devices are joining the aggregate')
+    }
     // Copies of a resync that was given up must not land behind those of the next one.
     await this.copying
     assertSizes(this.layout, devices)
-    let info = await readPlex(this.env, devices)
+    const { label } = this.own
+    const spec = { id: this.id, name: this.name, side: this.side, pairUid: label.pairUid }
+    let info = await readOther(this.env, devices, this.own)
     if (info === undefined) {
       if (state === 'mirrored') throw new AggregateError('BLANK', 'the other plex has no labels')
-      const { label } = this.own
-      const spec = { id: this.id, name: this.name, side: this.side, pairUid: label.pairUid }
-      await formatPlex(
-        this.env,
-        devices,
-        this.layout,
-        newLabels(spec, 1 - label.plex, 'resyncing', this.layout),
-      )
-      info = (await readPlex(this.env, devices))!
+      const labels = newLabels(spec, 1 - label.plex, 'resyncing', this.layout)
+      await formatPlex(this.env, devices, this.layout, labels)
+      info = (await readOther(this.env, devices, this.own))!
     }
-    const { label } = this.own
     const theirs = info.labels[0]!
-    if (theirs.aggregateId !== this.id || theirs.pairUid !== label.pairUid || theirs.plex === label.plex) {
-      throw new AggregateError('LABELS', `${devices[0]!.name} is not the other plex of ${this.id}`)
-    }
     if (state === 'mirrored' && theirs.state !== 'complete') {
       throw new AggregateError('RESYNCING', 'the other plex was never completed')
     }
@@ -329,6 +336,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   /** The other plex takes no part from now on; a consistency point under way goes on without it. Its devices are not closed. */
   detachPlex(): void {
     this.partner = undefined
+    this.growth = undefined
     this.resyncing = undefined
     this.io.mirror = undefined
     this.mirrorState = 'none'
@@ -358,6 +366,22 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       }
       throw error
     }
+  }
+
+  /**
+   * Labels waiting devices and their twins at the other plex for the end of the image; the next consistency point takes them in, unless the other plex is
+   * lost before. Throws AggregateError: GROWING while it is not possible, else see `prepareGrowth`.
+   */
+  async prepareGrowth(own: readonly Device[], theirs: readonly Device[]): Promise<void> {
+    const { partner } = this
+    if (this.mirrorState !== 'mirrored' || partner === undefined || partner.failure !== undefined) {
+      throw new AggregateError('GROWING', 'an aggregate grows while both plexes are current')
+    }
+    if (this.running?.growth !== undefined) throw new AggregateError('GROWING', 'devices are joining already')
+    const growth = await prepareGrowth(this.env, this.layout, [this.own, partner], own, theirs)
+    // What was prepared for an image that grew meanwhile, or for a plex that left, is prepared again another time.
+    const current = this.partner === partner && growth.places[0]!.first >= this.layout.end
+    if (current && this.running?.growth === undefined) this.growth = growth
   }
 
   /** Writes the live root to the other plex again, when it is not sure whether it got there. */
@@ -442,13 +466,26 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   }
 
   completed(mirrored: boolean): void {
+    const growth = this.running?.growth
     this.running = undefined
+    if (growth !== undefined) this.grow(growth)
     if (mirrored && this.mirrorState === 'joining' && this.partner?.failure === undefined) {
       this.mirrorState = 'mirrored'
       this.resyncing = undefined
       this.io.mirror = this.partner
     }
     this.reckonReserve()
+  }
+
+  /** The live root lists the prepared devices: their space is there. */
+  private grow(growth: Growth): void {
+    this.layout.append(growth.places.map(({ blocks }) => blocks))
+    this.own.extend(growth.own)
+    if (this.partner === growth.partner) this.partner.extend(growth.theirs)
+    this.space.grow()
+    this.budget.grow()
+    this.waiting = this.waiting.filter(({ device }) => !growth.own.some((one) => one.device === device))
+    this.env.log('info', 'aggregate grew', { aggregate: this.name, devices: this.layout.devices.length })
   }
 
   /** Forgets everything in memory. The devices stay open: they belong to whoever opened them. */
@@ -525,6 +562,28 @@ async function eachLeaf(tree: Tree, visit: (index: number, leaf: Uint8Array) => 
     visit(index, (await loaded(() => tree.get(index)))!)
     from = index + 1
   }
+}
+
+/**
+ * What stands on the devices of the other plex, which come in the order of the image; undefined if it is nothing that could be used: blank or partly so, or not in
+ * this order. Throws AggregateError LABELS if a device is another's, or belongs to the own plex.
+ */
+async function readOther(env: Env, devices: readonly Device[], own: Plex): Promise<PlexInfo | undefined> {
+  const labels: Label[] = []
+  for (const [position, device] of devices.entries()) {
+    const label = await readLabel(env, device)
+    if (label === 'version') throw new AggregateError('VERSION', `${device.name} has a later format`)
+    if (label === undefined) continue
+    const { aggregateId, pairUid, plex } = own.label
+    if (label.aggregateId !== aggregateId || label.pairUid !== pairUid || label.plex === plex) {
+      throw new AggregateError('LABELS', `${device.name} is not of the other plex of ${aggregateId}`)
+    }
+    const place = own.layout.devices[position]!
+    const fits = label.position === position && label.blocks === place.blocks
+    if (fits && label.firstPvbn === place.first) labels.push(label)
+  }
+  if (labels.length < devices.length) return undefined
+  return { devices, labels, roots: await readRoots(env, devices[0]!), waiting: [] }
 }
 
 function assertSizes(layout: Layout, devices: readonly Device[]): void {

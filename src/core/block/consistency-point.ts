@@ -26,6 +26,7 @@ import type { BlockBuffer } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './flexible-volume.ts'
 import type { FlexibleVolume } from './flexible-volume.ts'
+import type { Growth } from './growth.ts'
 import { GroupWriter } from './group-writer.ts'
 import type { WriteTargets } from './group-writer.ts'
 import { LeafEditor, OWNER_ENTRY_BYTES, OWNER_FANOUT, setBit } from './leaf-editor.ts'
@@ -52,6 +53,8 @@ export class ConsistencyPoint {
   readonly spec: CpSpec
   /** Of the copy on the other plex, if this consistency point goes to it too. */
   readonly mirrored: boolean
+  /** Prepared devices that the root lists for the first time. */
+  readonly growth: Growth | undefined
   private readonly core: AggregateCore
   private readonly parts: readonly FrozenPart[]
   private readonly removed: readonly RemovedVolume[]
@@ -72,7 +75,14 @@ export class ConsistencyPoint {
   readonly returning: number
   blocksWritten = 0
 
-  constructor(core: AggregateCore, spec: CpSpec, parts: readonly FrozenPart[], mirrored: boolean) {
+  constructor(
+    core: AggregateCore,
+    spec: CpSpec,
+    parts: readonly FrozenPart[],
+    mirrored: boolean,
+    growth?: Growth,
+  ) {
+    this.growth = growth
     this.core = core
     this.spec = spec
     this.parts = parts
@@ -148,6 +158,7 @@ export class ConsistencyPoint {
     if (index === 0) {
       await this.core.own.writeRoot(this.rootBytes)
       this.core.committed(decodeRoot(this.core.env.crc32, this.rootBytes)!, this.rootBytes)
+      if (this.growth !== undefined) await this.core.own.relabel(this.devicesInPlex())
       this.stage = 'committed'
       return
     }
@@ -160,6 +171,7 @@ export class ConsistencyPoint {
     try {
       await mirror.writeRoot(this.rootBytes)
       if (mirror.state !== 'complete') await mirror.relabel({ state: 'complete' })
+      if (this.growth !== undefined) await mirror.relabel(this.devicesInPlex())
     } catch (error) {
       this.core.mirrorFailed(error)
       throw error
@@ -304,6 +316,10 @@ export class ConsistencyPoint {
     await copy
   }
 
+  private devicesInPlex(): { devices: number } {
+    return { devices: this.core.layout.devices.length + this.growth!.places.length }
+  }
+
   private encode(): Uint8Array {
     const { core, spec } = this
     return encodeRoot(core.env.crc32, {
@@ -316,7 +332,7 @@ export class ConsistencyPoint {
       active: core.activeRoot,
       owners: core.ownerRoot,
       volumes: core.volumesRoot,
-      devices: core.layout.devices,
+      devices: [...core.layout.devices, ...(this.growth?.places ?? [])],
       properties: this.properties,
     })
   }

@@ -12,6 +12,10 @@ export type AggregateErrorCode =
   | 'NO_ROOT'
   /** The devices are not as large as those of the other plex. */
   | 'SIZE'
+  /** Devices are joining the image just now: ask again when that consistency point is complete. */
+  | 'GROWING'
+  /** More devices than an aggregate can have. */
+  | 'TOO_MANY'
   /** Properties of a volume that are too large to be kept. */
   | 'PROPERTIES'
   /** A metafile is damaged on every plex. */

@@ -1,6 +1,6 @@
 /**
  * Where a PVBN lies: groups of one checksum block and 128 data blocks, behind a label area, on the devices of a plex in order.
- * Pure arithmetic (docs/SPEC.md, 1); equal on every plex of an aggregate.
+ * Pure arithmetic (docs/SPEC.md, 1); equal on every plex of an aggregate. It grows at its end only: a PVBN that exists never moves.
  */
 import { assert } from '../std/assert.ts'
 
@@ -41,35 +41,58 @@ export interface Location {
 }
 
 export class Layout {
-  readonly devices: readonly DevicePlace[]
-  /** One more than the largest PVBN. */
-  readonly end: number
-  /** Data blocks on all devices; PVBN 0 is counted though it is never used. */
-  readonly data: number
+  private readonly places: DevicePlace[] = []
+  private count = 0
+  private last = 0
 
   constructor(sizes: readonly number[]) {
-    const devices: DevicePlace[] = []
-    let first = 0
-    let data = 0
-    for (const blocks of sizes) {
-      const place = { first, data: dataBlocksOf(blocks), blocks }
-      devices.push(place)
-      data += place.data
-      first = Math.ceil((first + place.data) / GROUP_BLOCKS) * GROUP_BLOCKS
+    assert(sizes.length > 0, 'a plex has at least one device')
+    this.append(sizes)
+  }
+
+  /** Devices of these sizes in blocks, behind those that are there. */
+  append(sizes: readonly number[]): void {
+    for (const place of this.behind(sizes)) {
+      this.places.push(place)
+      this.count += place.data
+      this.last = place.first + place.data
     }
-    const last = devices.at(-1)
-    assert(last !== undefined, 'a plex has at least one device')
-    this.devices = devices
-    this.end = last.first + last.data
-    this.data = data
+  }
+
+  /** Where devices of these sizes would come. */
+  behind(sizes: readonly number[]): DevicePlace[] {
+    let end = this.last
+    return sizes.map((blocks) => {
+      const place = {
+        first: Math.ceil(end / GROUP_BLOCKS) * GROUP_BLOCKS,
+        data: dataBlocksOf(blocks),
+        blocks,
+      }
+      end = place.first + place.data
+      return place
+    })
+  }
+
+  get devices(): readonly DevicePlace[] {
+    return this.places
+  }
+
+  /** One more than the largest PVBN. */
+  get end(): number {
+    return this.last
+  }
+
+  /** Data blocks on all devices; PVBN 0 is counted though it is never used. */
+  get data(): number {
+    return this.count
   }
 
   deviceOf(pvbn: number): number {
     let low = 0
-    let high = this.devices.length - 1
+    let high = this.places.length - 1
     while (low < high) {
       const middle = (low + high + 1) >> 1
-      if (this.devices[middle]!.first <= pvbn) low = middle
+      if (this.places[middle]!.first <= pvbn) low = middle
       else high = middle - 1
     }
     return low
@@ -78,13 +101,13 @@ export class Layout {
   /** True if `pvbn` is the number of a block that exists (0 apart). */
   exists(pvbn: number): boolean {
     if (pvbn <= 0 || pvbn >= this.end) return false
-    const device = this.devices[this.deviceOf(pvbn)]!
+    const device = this.places[this.deviceOf(pvbn)]!
     return pvbn < device.first + device.data
   }
 
   locate(pvbn: number): Location {
     const device = this.deviceOf(pvbn)
-    const place = this.devices[device]!
+    const place = this.places[device]!
     const r = pvbn - place.first
     assert(r < place.data, 'a PVBN between two devices')
     return {
@@ -96,7 +119,7 @@ export class Layout {
   /** The checksum block of group `group`, which is PVBN / GROUP_BLOCKS. */
   locateChecksums(group: number): Location {
     const device = this.deviceOf(group * GROUP_BLOCKS)
-    const r = group - this.devices[device]!.first / GROUP_BLOCKS
+    const r = group - this.places[device]!.first / GROUP_BLOCKS
     return { device, block: DATA_START + r * GROUP_STRIDE }
   }
 
@@ -106,7 +129,7 @@ export class Layout {
 
   /** Data blocks of one group: fewer in the last one of a device. */
   groupSize(group: number): number {
-    const place = this.devices[this.deviceOf(group * GROUP_BLOCKS)]!
+    const place = this.places[this.deviceOf(group * GROUP_BLOCKS)]!
     return Math.min(GROUP_BLOCKS, place.first + place.data - group * GROUP_BLOCKS)
   }
 }

@@ -1,5 +1,8 @@
 /**
  * What the devices of a plex say of themselves, without opening the aggregate: labels and roots.
+ *
+ * The newest root says how many devices the image has; they are those with the lowest positions. What is configured beyond them waits: blank, or
+ * prepared by a growth that did not end. A device of the image that has no label is a lost disk, never a new one.
  */
 import type { Device } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
@@ -9,39 +12,76 @@ import type { Label } from './label.ts'
 import { readRoots } from './root.ts'
 import type { SlotRoot } from './root.ts'
 
+/** A device that is configured and does not belong to the image. */
+export interface WaitingDevice {
+  readonly device: Device
+  /** Undefined if it is blank. */
+  readonly label: Label | undefined
+}
+
 export interface PlexInfo {
-  /** Devices and labels in the order of their positions. */
+  /** Devices of the image and their labels, in the order of their positions. */
   readonly devices: readonly Device[]
   readonly labels: readonly Label[]
   /** Valid roots, newest first. */
   readonly roots: readonly SlotRoot[]
+  /** In the order given. */
+  readonly waiting: readonly WaitingDevice[]
 }
 
-/** Undefined if none of the devices has a label: they are new. Throws AggregateError if they are a mixture, or of a later format. */
+/**
+ * Undefined if none of the devices has a label: they are new. Throws AggregateError if a device of the image is missing or blank (LABELS), if they are a
+ * mixture (LABELS), or of a later format (VERSION).
+ */
 export async function readPlex(env: Env, devices: readonly Device[]): Promise<PlexInfo | undefined> {
-  const found: { device: Device; label: Label }[] = []
+  const all: WaitingDevice[] = []
   for (const device of devices) {
     const label = await readLabel(env, device)
     if (label === 'version') throw new AggregateError('VERSION', `${device.name} has a later format`)
-    if (label !== undefined) found.push({ device, label })
+    all.push({ device, label })
   }
-  if (found.length === 0) return undefined
-  if (found.length < devices.length) throw new AggregateError('LABELS', 'some devices have no label')
-  found.sort((a, b) => a.label.position - b.label.position)
-  const first = found[0]!.label
-  for (const [position, { device, label }] of found.entries()) {
-    const fits =
-      label.aggregateId === first.aggregateId &&
-      label.plex === first.plex &&
-      label.position === position &&
-      label.devices === devices.length &&
-      label.blocks <= device.blocks
-    if (!fits)
-      throw new AggregateError('LABELS', `${device.name} does not belong with ${found[0]!.device.name}`)
+  if (all.every(({ label }) => label === undefined)) return undefined
+  const heads = all.filter(({ label }) => label?.position === 0)
+  const head = heads[0]
+  if (head?.label === undefined)
+    throw new AggregateError('LABELS', 'the first device of the aggregate is missing or blank')
+  for (const { device } of heads.slice(1)) {
+    throw new AggregateError('LABELS', `${device.name} does not belong with ${head.device.name}`)
+  }
+  const { aggregateId, plex } = head.label
+  const roots = await readRoots(env, head.device)
+  // While a resync fills the plex there is no root; then the labels say how many there are.
+  const count =
+    roots.find(({ root }) => root.aggregateId === aggregateId)?.root.sizes.length ?? head.label.devices
+  const found: { device: Device; label: Label }[] = []
+  const waiting: WaitingDevice[] = []
+  for (const { device, label } of all) {
+    const member = label?.aggregateId === aggregateId && label.plex === plex
+    if (!member || label.position >= count) {
+      waiting.push({ device, label })
+      continue
+    }
+    const twin = found[label.position]
+    if (twin !== undefined) {
+      throw new AggregateError('LABELS', `${device.name} and ${twin.device.name} have the same position`)
+    }
+    if (label.blocks > device.blocks) {
+      throw new AggregateError('SIZE', `${device.name} is smaller than it was when it was labelled`)
+    }
+    found[label.position] = { device, label }
+  }
+  for (let position = 0; position < count; position++) {
+    if (found[position] !== undefined) continue
+    const others = waiting.map(({ device }) => device.name).join(', ')
+    throw new AggregateError(
+      'LABELS',
+      `device ${position + 1} of ${count} is missing or blank${others === '' ? '' : ` (no part of the image: ${others})`}`,
+    )
   }
   return {
     devices: found.map(({ device }) => device),
     labels: found.map(({ label }) => label),
-    roots: await readRoots(env, found[0]!.device),
+    roots,
+    waiting,
   }
 }

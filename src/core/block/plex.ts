@@ -5,16 +5,23 @@
 import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
 import type { Device } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
+import { assert } from '../std/assert.ts'
 import { writeLabel } from './label.ts'
 import type { Label, PlexState } from './label.ts'
 import { DATA_START, ROOT_SLOTS } from './layout.ts'
 import type { Layout } from './layout.ts'
 import { nextSlot } from './root.ts'
 
+/** A device with a label that puts it behind the image. */
+export interface PreparedDevice {
+  readonly device: Device
+  readonly label: Label
+}
+
 export class Plex {
-  readonly devices: readonly Device[]
   readonly layout: Layout
   private readonly env: Env
+  private list: readonly Device[]
   private labels: Label[]
   /** The slot of the live root; undefined if the plex has none. */
   slot: number | undefined
@@ -29,10 +36,21 @@ export class Plex {
     slot: number | undefined,
   ) {
     this.env = env
-    this.devices = devices
+    this.list = devices
     this.layout = layout
     this.labels = labels
     this.slot = slot
+  }
+
+  get devices(): readonly Device[] {
+    return this.list
+  }
+
+  /** Prepared devices belong to the image from now on; the layout has them. */
+  extend(added: readonly PreparedDevice[]): void {
+    this.list = [...this.list, ...added.map(({ device }) => device)]
+    this.labels.push(...added.map(({ label }) => label))
+    assert(this.list.length === this.layout.devices.length, 'a plex has the devices of its layout')
   }
 
   get state(): PlexState {
@@ -89,7 +107,7 @@ export class Plex {
   }
 
   /** Changes the labels of all devices, one after the other. */
-  async relabel(change: Partial<Pick<Label, 'state' | 'incarnation' | 'plex'>>): Promise<void> {
+  async relabel(change: Partial<Pick<Label, 'state' | 'incarnation' | 'plex' | 'devices'>>): Promise<void> {
     for (const [i, device] of this.devices.entries()) {
       const label = { ...this.labels[i]!, ...change, generation: this.labels[i]!.generation + 1 }
       await writeLabel(this.env, device, label)
@@ -130,6 +148,15 @@ export function newLabels(spec: LabelSpec, plex: number, state: PlexState, layou
   }))
 }
 
+/** The device is blank when it resolves: no label, no root. */
+export async function clearLabelArea(device: Device): Promise<void> {
+  const empty = new Uint8Array(BLOCK_BYTES)
+  const area = Array.from({ length: DATA_START }, () => empty)
+  await device.write(0, area)
+  await device.write(device.blocks - 1, [empty])
+  await device.flush()
+}
+
 /**
  * Makes devices a new plex with `root` as its live root, or with none. Labels come last: what has labels is whole. What lies in the groups
  * stays: contexts mean something only for blocks in use.
@@ -142,13 +169,7 @@ export async function formatPlex(
   root?: Uint8Array,
 ): Promise<Plex> {
   const plex = new Plex(env, devices, layout, labels, undefined)
-  const empty = new Uint8Array(BLOCK_BYTES)
-  for (const device of devices) {
-    const area = Array.from({ length: DATA_START }, () => empty)
-    await device.write(0, area)
-    await device.write(device.blocks - 1, [empty])
-    await device.flush()
-  }
+  for (const device of devices) await clearLabelArea(device)
   if (root !== undefined) await plex.writeRoot(root)
   for (const [i, device] of devices.entries()) await writeLabel(env, device, labels[i]!)
   return plex

@@ -29,17 +29,25 @@ export interface Demand {
 }
 
 export class SpaceBudget {
+  private readonly layout: Layout
   private readonly space: SpaceMap
-  private readonly maps: number
+  private maps = 0
   private metafiles = 0
   /** Blocks kept for operations that give space back. */
-  readonly releasing: number
+  releasing = 0
 
   constructor(layout: Layout, space: SpaceMap) {
+    this.layout = layout
     this.space = space
+    this.grow()
+  }
+
+  /** What follows from the size of the aggregate. */
+  grow(): void {
+    const { end, data } = this.layout
     const full = (leaves: number): number => leaves + Math.ceil(leaves / SINGLE.fanout) + 2
-    this.maps = full(Math.ceil(layout.end / OWNER_FANOUT)) + full(Math.ceil(layout.end / MAP_LEAF_BITS))
-    const share = Math.floor(layout.data / RELEASING_SHARE)
+    this.maps = full(Math.ceil(end / OWNER_FANOUT)) + full(Math.ceil(end / MAP_LEAF_BITS))
+    const share = Math.floor(data / RELEASING_SHARE)
     this.releasing = Math.min(RELEASING_MAX, Math.max(RELEASING_MIN, share))
   }
 

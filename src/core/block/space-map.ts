@@ -26,10 +26,11 @@ function bitsSet(word: number): number {
 
 export class SpaceMap {
   private readonly layout: Layout
-  private readonly words: Uint32Array
-  private readonly bytes: Uint8Array
-  private readonly freeInGroup: Uint8Array
-  private readonly groups: number
+  private words = new Uint32Array(0)
+  private bytes = new Uint8Array(0)
+  private freeInGroup = new Uint8Array(0)
+  /** Those that may be allocated from: the layout may be ahead of them until `grow`. */
+  private groups = 0
   private group = 0
   private at = 0
   private threshold = ROOMY
@@ -38,11 +39,19 @@ export class SpaceMap {
 
   constructor(layout: Layout) {
     this.layout = layout
-    this.groups = layout.groups
-    const leaves = Math.ceil(layout.end / MAP_LEAF_BITS)
+    this.grow()
+  }
+
+  /** The layout has more devices: all their blocks are free from now on. */
+  grow(): void {
+    const { words } = this
+    const leaves = Math.ceil(this.layout.end / MAP_LEAF_BITS)
+    this.groups = this.layout.groups
     this.words = new Uint32Array((leaves * MAP_LEAF_BITS) / 32)
+    this.words.set(words)
     this.bytes = new Uint8Array(this.words.buffer)
     this.freeInGroup = new Uint8Array(this.groups)
+    this.threshold = ROOMY
     this.reckon()
   }
 

@@ -124,6 +124,13 @@ export class Bed {
     await Aggregate.format(this.env, SPEC, this.devices)
   }
 
+  /** Blank devices beside those that are there; `attach` opens them. */
+  add(sizes: readonly number[]): void {
+    for (const [plex, media] of this.media.entries()) {
+      for (const blocks of sizes) media.push(new SimMedium(`plex${plex}-${media.length}`, blocks))
+    }
+  }
+
   crash(): void {
     for (const plex of this.devices) for (const device of plex) device.kill()
     for (const plex of this.media) for (const medium of plex) medium.crash(this.random)
