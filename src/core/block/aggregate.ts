@@ -14,6 +14,7 @@ import { loaded, newTreeRoot, Tree } from '../fs/tree.ts'
 import { assert } from '../std/assert.ts'
 import type { AggregateCore, FrozenPart, RemovedVolume } from './aggregate-core.ts'
 import { BlockIo } from './block-io.ts'
+import type { BrokenStorage } from './broken-storage.ts'
 import type { BufferCache } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
 import { ConsistencyPoint } from './consistency-point.ts'
@@ -69,6 +70,8 @@ export interface OpenOptions<C extends VolumeContent> {
   readonly readOnly?: boolean
   /** Accepts a plex that a resync did not finish; for checking. */
   readonly unfinished?: boolean
+  /** Only in tests. */
+  readonly broken?: BrokenStorage
 }
 
 export type MirrorState = 'none' | 'stale' | 'resyncing' | 'joining' | 'mirrored'
@@ -127,7 +130,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.waiting = info.waiting
     this.own = new Plex(env, info.devices, this.layout, [...info.labels], slot)
     this.cache = options.cache
-    this.io = new BlockIo(env, options.cache, this.layout, this.own)
+    this.io = new BlockIo(env, options.cache, this.layout, this.own, options.broken)
     this.io.repairs = options.readOnly !== true
     this.space = new SpaceMap(this.layout)
     this.budget = new SpaceBudget(this.layout, this.space)
@@ -425,7 +428,9 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   }
 
   fits(blocks: number, releasing = false): boolean {
-    return this.headroom(blocks) >= (releasing ? 0 : this.budget.releasing)
+    return (
+      this.io.broken.noBudget === true || this.headroom(blocks) >= (releasing ? 0 : this.budget.releasing)
+    )
   }
 
   isUsable(pvbn: number): boolean {
@@ -490,7 +495,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   /** Forgets everything in memory. The devices stay open: they belong to whoever opened them. */
   async close(): Promise<void> {
-    await this.io.settled()
+    await this.io.repairing.settled()
     for (const volume of this.byIndex.values()) volume.forget()
     this.meta.forget()
     this.io.forget()

@@ -1,31 +1,22 @@
 /**
- * Verified reads of data blocks from the plexes of an aggregate, and repair.
+ * Verified reads of data blocks from the plexes of an aggregate.
  *
  * Every block that is read is compared with its context (docs/SPEC.md, 1.2); one that is not good is read from the other plex, and the good content is
- * written back. Checksum blocks are cached like any block; the cached one is what the next write of the group starts from.
- *
- * Repairs run one after the other and never beside a consistency point's writes (`holdRepairs`): a repair writes a block of the live root
- * with the bytes that belong there, and a block found damaged while image n was live is not reused before consistency point n+2 writes, so a
- * repair older than that is dropped.
+ * written back (repairs.ts). Checksum blocks are cached like any block; the cached one is what the next write of the group starts from.
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { BlockBuffer, CLEAN, DIRTY } from './buffer-cache.ts'
 import type { BufferCache } from './buffer-cache.ts'
-import { CONTEXT_BYTES, isEntryWhole, isGood } from './context.ts'
-import type { Identity } from './context.ts'
+import type { BrokenStorage } from './broken-storage.ts'
+import { CONTEXT_BYTES, getContext, isGood, isOwned } from './context.ts'
+import type { Identity, OwnerEntry } from './context.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import type { Layout } from './layout.ts'
 import type { Plex } from './plex.ts'
+import { Repairs } from './repairs.ts'
 
-interface Repair {
-  readonly identity: Identity
-  readonly pvbn: number
-  readonly content: Uint8Array
-  readonly context: Uint8Array
-  /** Count of consistency points that had begun to write when the damage was found. */
-  readonly found: number
-}
+const UNREPAIRABLE_MAX = 100
 
 export class BlockIo {
   readonly env: Env
@@ -38,18 +29,25 @@ export class BlockIo {
   private readonly cache: BufferCache
   private readonly checksumBlocks = new Map<number, BlockBuffer>()
   private readonly loading = new Map<number, Promise<BlockBuffer>>()
-  private queue: Repair[] = []
-  private repairing: Promise<void> | undefined
-  private held = false
-  private writesBegun = 0
+  readonly repairing: Repairs
+  readonly broken: BrokenStorage
+  /** Checksum blocks in memory of which every entry in use is known to be right. */
+  private readonly healed = new WeakSet<BlockBuffer>()
+  /** Blocks that no plex has as they should be, as far as is known, by PVBN; the first UNREPAIRABLE_MAX of them. */
+  readonly unrepairable = new Map<number, Identity>()
   damaged = 0
-  repaired = 0
 
-  constructor(env: Env, cache: BufferCache, layout: Layout, own: Plex) {
+  constructor(env: Env, cache: BufferCache, layout: Layout, own: Plex, broken: BrokenStorage = {}) {
     this.env = env
     this.cache = cache
     this.layout = layout
     this.own = own
+    this.broken = broken
+    this.repairing = new Repairs(this)
+  }
+
+  get repaired(): number {
+    return this.repairing.repaired
   }
 
   /** The block at `pvbn` if it, or its copy on the other plex, is what `identity` asks for; undefined if neither is. */
@@ -57,16 +55,18 @@ export class BlockIo {
     const content = new Uint8Array(BLOCK_BYTES)
     const slot = pvbn % GROUP_BLOCKS
     let reason = 'not the block asked for'
+    // What is asked for now may be freed by the next consistency point, and be used again by the one after it.
+    const until = this.repairing.writesBegun + 1
     try {
       const [checksums] = await Promise.all([
         this.checksums(Math.floor(pvbn / GROUP_BLOCKS)),
         this.own.readData(pvbn, content),
       ])
-      if (isGood(this.env.crc32, checksums.content, slot, identity, pvbn, content)) return content
+      if (this.isGood(checksums.content, slot, identity, pvbn, content)) return content
     } catch (error) {
       reason = error instanceof Error ? error.message : String(error)
     }
-    return await this.readMirror(identity, pvbn, reason)
+    return await this.readMirror(identity, pvbn, reason, until)
   }
 
   /**
@@ -97,7 +97,7 @@ export class BlockIo {
     return asked.map(({ pvbn, identity }) => {
       const at = (pvbn - first) * BLOCK_BYTES
       const content = bytes.subarray(at, at + BLOCK_BYTES)
-      if (!isGood(this.env.crc32, checksums, pvbn % GROUP_BLOCKS, identity, pvbn, content)) return undefined
+      if (!this.isGood(checksums, pvbn % GROUP_BLOCKS, identity, pvbn, content)) return undefined
       // A block on its own: in the cache it must not keep its neighbours in memory.
       return blocks === 1 ? bytes : content.slice()
     })
@@ -120,13 +120,14 @@ export class BlockIo {
 
   /**
    * The checksum block of a group that is going to be written, pinned until `unpin`. `fresh`: no block of the group is in use, so what lies
-   * on the device does not matter. Entries that are damaged here are taken from the other plex, so that damage does not spread to it.
+   * on the device does not matter.
    */
-  async pinChecksums(group: number, fresh: boolean, isUsed: (pvbn: number) => boolean): Promise<BlockBuffer> {
+  async pinChecksums(group: number, fresh: boolean): Promise<BlockBuffer> {
     let buffer = this.checksumBlocks.get(group)
     if (buffer === undefined && fresh && !this.loading.has(group)) {
       buffer = new BlockBuffer(this.checksumBlocks, 0, group, 'meta', new Uint8Array(BLOCK_BYTES), DIRTY, 0)
       this.checksumBlocks.set(group, buffer)
+      this.healed.add(buffer)
       this.cache.dirty(1)
       return buffer
     }
@@ -136,30 +137,41 @@ export class BlockIo {
     buffer.state = DIRTY
     // It may have been dropped between its loading and now; a second one must not come up beside it.
     this.checksumBlocks.set(group, buffer)
-    if (this.mirror !== undefined) await this.heal(group, buffer, this.mirror, isUsed)
     return buffer
+  }
+
+  /**
+   * Before a pinned checksum block is written: entries that are not those of the blocks in use (rot, or a write of it that was lost) are taken from
+   * the other plex, so that damage does not spread to it. `ownerOf`: the owner map, new blocks included; undefined for what is not in use.
+   */
+  async heal(
+    group: number,
+    buffer: BlockBuffer,
+    ownerOf: (pvbn: number) => OwnerEntry | undefined,
+  ): Promise<void> {
+    const { mirror } = this
+    if (mirror === undefined || this.healed.has(buffer) || this.broken.entryNotHealed === true) return
+    const { crc32 } = this.env
+    let other: Uint8Array | undefined
+    for (let slot = 0; slot < this.layout.groupSize(group); slot++) {
+      const pvbn = group * GROUP_BLOCKS + slot
+      const owner = ownerOf(pvbn)
+      if (owner === undefined || isOwned(getContext(crc32, buffer.content, slot), owner, pvbn)) continue
+      try {
+        other ??= await mirror.readChecksums(group)
+      } catch {
+        return
+      }
+      if (!isOwned(getContext(crc32, other, slot), owner, pvbn)) continue
+      const at = slot * CONTEXT_BYTES
+      buffer.content.set(other.subarray(at, at + CONTEXT_BYTES), at)
+    }
+    this.healed.add(buffer)
   }
 
   unpin(buffer: BlockBuffer): void {
     this.cache.dirty(-1)
     this.cache.keep(buffer)
-  }
-
-  /** Before a consistency point writes: repairs under way end, new ones wait. */
-  async holdRepairs(): Promise<void> {
-    this.held = true
-    this.writesBegun += 1
-    await this.repairing
-  }
-
-  resumeRepairs(): void {
-    this.held = false
-    this.startRepairs()
-  }
-
-  /** When nothing is to be repaired any more (tests, closing). */
-  async settled(): Promise<void> {
-    while (this.repairing !== undefined) await this.repairing
   }
 
   /** Forgets everything that is in memory of this aggregate. */
@@ -178,50 +190,64 @@ export class BlockIo {
     return buffer
   }
 
-  private async heal(
-    group: number,
-    buffer: BlockBuffer,
-    mirror: Plex,
-    isUsed: (pvbn: number) => boolean,
-  ): Promise<void> {
-    let other: Uint8Array | undefined
-    for (let slot = 0; slot < this.layout.groupSize(group); slot++) {
-      if (isEntryWhole(this.env.crc32, buffer.content, slot) || !isUsed(group * GROUP_BLOCKS + slot)) continue
-      try {
-        other ??= await mirror.readChecksums(group)
-      } catch {
-        return
-      }
-      if (!isEntryWhole(this.env.crc32, other, slot)) continue
-      buffer.content.set(
-        other.subarray(slot * CONTEXT_BYTES, (slot + 1) * CONTEXT_BYTES),
-        slot * CONTEXT_BYTES,
-      )
-    }
-  }
-
   private async readMirror(
     identity: Identity,
     pvbn: number,
     reason: string,
+    until: number,
   ): Promise<Uint8Array | undefined> {
-    this.damaged += 1
-    this.env.metrics.add('tandem_blocks_damaged_total', 1, { plex: String(this.own.label.plex) })
+    this.noteDamage(this.own)
     const mirror = this.mirror
     let content: Uint8Array | undefined
-    if (mirror !== undefined) content = await this.readFrom(mirror, identity, pvbn)
-    this.env.log(content === undefined ? 'error' : 'warn', 'damaged block', {
-      pvbn,
-      volume: identity.volume,
-      number: identity.number,
-      kind: identity.kind,
-      reason,
-      repairable: content !== undefined,
-    })
+    if (mirror !== undefined) content = await this.readFrom(mirror, identity, pvbn, until)
+    if (content === undefined) this.noteUnrepairable(identity, pvbn, reason)
+    else {
+      const { volume, number, kind } = identity
+      this.env.log('warn', 'damaged block', { pvbn, volume, number, kind, reason })
+    }
     return content
   }
 
-  private async readFrom(mirror: Plex, identity: Identity, pvbn: number): Promise<Uint8Array | undefined> {
+  /** Counts a block that is not what it should be on one plex. */
+  noteDamage(plex: Plex): void {
+    this.damaged += 1
+    this.env.metrics.add('tandem_blocks_damaged_total', 1, { plex: String(plex.label.plex) })
+  }
+
+  /** A block that no plex has as it should be: counted and logged when it is found first. */
+  noteUnrepairable(identity: Identity, pvbn: number, reason: string): void {
+    if (this.unrepairable.has(pvbn)) return
+    if (this.unrepairable.size < UNREPAIRABLE_MAX) this.unrepairable.set(pvbn, identity)
+    const { volume, number, kind } = identity
+    this.env.metrics.add('tandem_blocks_unrepairable_total')
+    this.env.log('error', 'block cannot be repaired', { pvbn, volume, number, kind, reason })
+  }
+
+  /** A block was written, or repaired: what was known of damage there is out of date. */
+  noteWritten(pvbn: number): void {
+    if (this.unrepairable.size > 0) this.unrepairable.delete(pvbn)
+  }
+
+  private isGood(
+    checksums: Uint8Array,
+    slot: number,
+    identity: Identity,
+    pvbn: number,
+    content: Uint8Array,
+  ): boolean {
+    const { crc32 } = this.env
+    if (this.broken.contextNotVerified === true) {
+      return getContext(crc32, checksums, slot)?.crc === crc32(content)
+    }
+    return isGood(crc32, checksums, slot, identity, pvbn, content)
+  }
+
+  private async readFrom(
+    mirror: Plex,
+    identity: Identity,
+    pvbn: number,
+    until: number,
+  ): Promise<Uint8Array | undefined> {
     const content = new Uint8Array(BLOCK_BYTES)
     const slot = pvbn % GROUP_BLOCKS
     try {
@@ -229,52 +255,15 @@ export class BlockIo {
         mirror.readChecksums(Math.floor(pvbn / GROUP_BLOCKS)),
         mirror.readData(pvbn, content),
       ])
-      if (!isGood(this.env.crc32, checksums, slot, identity, pvbn, content)) return undefined
+      if (!this.isGood(checksums, slot, identity, pvbn, content)) return undefined
       if (this.repairs) {
         const context = checksums.slice(slot * CONTEXT_BYTES, (slot + 1) * CONTEXT_BYTES)
-        this.queue.push({ identity, pvbn, content: content.slice(), context, found: this.writesBegun })
-        this.startRepairs()
+        this.repairing.add({ pvbn, content: content.slice(), context, target: 'own', until })
       }
       return content
     } catch (error) {
       this.env.log('warn', 'other plex cannot be read', { pvbn, error })
       return undefined
     }
-  }
-
-  private startRepairs(): void {
-    if (this.held || this.repairing !== undefined || this.queue.length === 0) return
-    this.repairing = this.runRepairs().finally(() => {
-      this.repairing = undefined
-      this.startRepairs()
-    })
-  }
-
-  private async runRepairs(): Promise<void> {
-    while (!this.held) {
-      const repair = this.queue.shift()
-      if (repair === undefined) return
-      if (this.writesBegun - repair.found > 1) continue
-      try {
-        await this.repair(repair)
-      } catch (error) {
-        this.env.log('warn', 'repair failed', { pvbn: repair.pvbn, error })
-      }
-    }
-  }
-
-  private async repair(repair: Repair): Promise<void> {
-    const slot = repair.pvbn % GROUP_BLOCKS
-    const buffer = await this.checksums(Math.floor(repair.pvbn / GROUP_BLOCKS))
-    const entry = buffer.content.subarray(slot * CONTEXT_BYTES, (slot + 1) * CONTEXT_BYTES)
-    const data = this.layout.locate(repair.pvbn)
-    const sums = this.layout.locateChecksums(Math.floor(repair.pvbn / GROUP_BLOCKS))
-    entry.set(repair.context)
-    await this.own.write(data.device, data.block, [repair.content])
-    await this.own.write(sums.device, sums.block, [buffer.content])
-    await this.own.devices[data.device]!.flush()
-    this.repaired += 1
-    this.env.metrics.add('tandem_blocks_repaired_total', 1, { plex: String(this.own.label.plex) })
-    this.env.log('info', 'block repaired from the other plex', { pvbn: repair.pvbn })
   }
 }

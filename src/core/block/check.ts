@@ -11,15 +11,16 @@
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import { DamagedBlock } from '../fs/block-store.ts'
-import { getU16, getU48 } from '../fs/bytes.ts'
+import { getU48 } from '../fs/bytes.ts'
 import { loaded } from '../fs/tree.ts'
 import type { Tree } from '../fs/tree.ts'
 import type { Aggregate } from './aggregate.ts'
-import { getContext } from './context.ts'
+import { getContext, isOwned } from './context.ts'
+import type { OwnerEntry } from './context.ts'
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './flexible-volume.ts'
 import type { FlexibleVolume, VolumeContent } from './flexible-volume.ts'
 import { GROUP_BLOCKS } from './layout.ts'
-import { OWNER_ENTRY_BYTES, OWNER_FANOUT } from './leaf-editor.ts'
+import { OWNER_FANOUT, ownerIn } from './leaf-editor.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
 
 const PROBLEMS_MAX = 1000
@@ -165,11 +166,9 @@ class Checker<C extends VolumeContent> {
     }
   }
 
-  private async owner(pvbn: number): Promise<{ volume: number; number: number } | undefined> {
+  private async owner(pvbn: number): Promise<OwnerEntry | undefined> {
     const leaf = await this.leaf('owner map', this.aggregate.ownerMap, Math.floor(pvbn / OWNER_FANOUT))
-    if (leaf === undefined) return undefined
-    const at = (pvbn % OWNER_FANOUT) * OWNER_ENTRY_BYTES
-    return { volume: getU16(leaf, at), number: getU48(leaf, at + 2) }
+    return leaf === undefined ? undefined : ownerIn(leaf, pvbn)
   }
 
   /** Group by group: the active map against what was seen, contexts and contents against the owner map. */
@@ -207,12 +206,8 @@ class Checker<C extends VolumeContent> {
     if (context.crc !== env.crc32(content)) this.problem(`block ${pvbn}: checksum error`)
     if (context.generation > cp) this.problem(`block ${pvbn}: written by a later consistency point`)
     const owner = await this.owner(pvbn)
-    const number = context.volume === 0 ? context.generation : context.number
-    if (owner === undefined || owner.volume !== context.volume || owner.number !== number) {
+    if (owner === undefined || !isOwned({ ...context, pvbn }, owner, pvbn)) {
       this.problem(`block ${pvbn}: context and owner map differ`)
-    }
-    if (context.volume === 0 && context.number !== pvbn) {
-      this.problem(`block ${pvbn}: a metafile block that names ${context.number}`)
     }
   }
 

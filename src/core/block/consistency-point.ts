@@ -24,12 +24,13 @@ import type { AggregateCore, FrozenPart, RemovedVolume } from './aggregate-core.
 import { NEVER } from './buffer-cache.ts'
 import type { BlockBuffer } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
+import type { OwnerEntry } from './context.ts'
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './flexible-volume.ts'
 import type { FlexibleVolume } from './flexible-volume.ts'
 import type { Growth } from './growth.ts'
 import { GroupWriter } from './group-writer.ts'
 import type { WriteTargets } from './group-writer.ts'
-import { LeafEditor, OWNER_ENTRY_BYTES, OWNER_FANOUT, setBit } from './leaf-editor.ts'
+import { LeafEditor, OWNER_ENTRY_BYTES, OWNER_FANOUT, ownerIn, setBit } from './leaf-editor.ts'
 import type { Plex } from './plex.ts'
 import { reclaim } from './reclaim.ts'
 import { decodeRoot, encodeRoot } from './root.ts'
@@ -107,7 +108,7 @@ export class ConsistencyPoint {
     this.stage = 'writing'
     const { core } = this
     const { io } = core
-    await io.holdRepairs()
+    await io.repairing.hold()
     try {
       await core.catchUpMirror()
       this.turnStart = core.env.clock.now()
@@ -125,7 +126,7 @@ export class ConsistencyPoint {
       blocks.sort((a, b) => a.pvbn - b.pvbn)
       const writer = new GroupWriter(core.env, io, this.targets(), this.spec.cp)
       await writer.write(blocks)
-      await this.flush()
+      if (io.broken.rootBeforeFlush !== true) await this.flush()
       for (const block of metaBlocks) core.meta.written(block)
       for (const { volume, frozen } of this.parts) {
         for (const [i, block] of frozen.blocks.entries()) {
@@ -145,7 +146,7 @@ export class ConsistencyPoint {
       })
       this.stage = 'written'
     } finally {
-      io.resumeRepairs()
+      io.repairing.resume()
     }
   }
 
@@ -157,6 +158,7 @@ export class ConsistencyPoint {
     assert(this.rootBytes !== undefined, 'the root comes last')
     if (index === 0) {
       await this.core.own.writeRoot(this.rootBytes)
+      if (this.core.io.broken.rootBeforeFlush === true) await this.flush()
       this.core.committed(decodeRoot(this.core.env.crc32, this.rootBytes)!, this.rootBytes)
       if (this.growth !== undefined) await this.core.own.relabel(this.devicesInPlex())
       this.stage = 'committed'
@@ -203,9 +205,18 @@ export class ConsistencyPoint {
       mirrorFailed: (error) => core.mirrorFailed(error),
       groupWritten: (group) => core.groupWritten(group, this.mirror() !== undefined),
       isAlone: (group, count) => core.space.busyIn(group) === count,
-      isUsed: (pvbn) => core.space.isBusy(pvbn),
+      ownerOf: (pvbn) => this.ownerOf(pvbn),
       breathe: () => this.breathe(),
     }
+  }
+
+  /** Its leaf is in memory: entries of the group's new blocks were put into it. */
+  private ownerOf(pvbn: number): OwnerEntry | undefined {
+    const { space, ownerMap } = this.core
+    if (pvbn === 0 || !space.isBusy(pvbn)) return undefined
+    const leaf = ownerMap.get(Math.floor(pvbn / OWNER_FANOUT))
+    assert(leaf !== undefined, 'a block in use has no owner')
+    return ownerIn(leaf, pvbn)
   }
 
   private breathe(): Promise<void> | undefined {
@@ -266,7 +277,8 @@ export class ConsistencyPoint {
       const pvbn = frozen.freed[i + 1]! || (await loaded(() => volume.lookup(number)))
       assert(pvbn !== HOLE, 'a block that was never written is freed')
       core.meta.changes.push(-pvbn)
-      this.freed.push(pvbn)
+      if (core.io.broken.reuseBeforeRoot === true) core.space.release(pvbn)
+      else this.freed.push(pvbn)
       const cleared = setBit(active, number, false)
       if (cleared !== undefined) await cleared
       if (i % 64 === 62) await this.breathe()

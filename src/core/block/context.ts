@@ -39,6 +39,8 @@ export interface Identity {
   /** VVBN, or PVBN for metafiles. */
   readonly number: number
   readonly kind: BlockKind
+  /** The consistency point that wrote it, where that is known. */
+  readonly generation?: number
 }
 
 export interface Context extends Identity {
@@ -109,7 +111,23 @@ export function isGood(
     context.volume === identity.volume &&
     context.number === identity.number &&
     context.kind === identity.kind &&
+    (identity.generation === undefined || context.generation === identity.generation) &&
     context.pvbn === pvbn &&
     context.crc === crc32(content)
   )
+}
+
+/** What the owner map says of a place. */
+export interface OwnerEntry {
+  /** Index of the volume; 0: a metafile of the aggregate. */
+  readonly volume: number
+  /** Number in the volume; for places without a number of their own (metafiles) the generation. */
+  readonly number: number
+}
+
+/** True if the context at `pvbn` is that of the block which the owner map has there. */
+export function isOwned(context: Context | undefined, owner: OwnerEntry, pvbn: number): boolean {
+  if (context === undefined || context.pvbn !== pvbn || context.volume !== owner.volume) return false
+  if (context.volume === 0) return context.number === pvbn && context.generation === owner.number
+  return context.number === owner.number
 }

@@ -15,6 +15,7 @@ import { getU48 } from '../fs/bytes.ts'
 import { assert } from '../std/assert.ts'
 import { BlockBuffer, CLEAN, DIRTY, GONE, NEVER } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
+import { DamageNotes } from './damage-notes.ts'
 import { NumberMap } from './number-map.ts'
 import type { Pool } from './pool.ts'
 import { VolumeLoader } from './volume-loader.ts'
@@ -59,7 +60,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   private readonly pool: Pool
   private readonly buffers = new Map<number, BlockBuffer>()
   private readonly loader: VolumeLoader
-  private readonly damaged = new Set<number>()
+  private readonly damaged: DamageNotes
   private quotaBlocks: number
   private fresh: BlockBuffer[] = []
   private epoch = 1
@@ -90,6 +91,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
     this.active = new Tree(pool.meta, this.activeRoot, 'meta')
     this.numbers = new NumberMap(entry.quotaBlocks, entry.nextNumber)
     this.loader = new VolumeLoader(pool, this)
+    this.damaged = new DamageNotes(pool.io.env.clock)
   }
 
   get sizeBytes(): number {
@@ -102,7 +104,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
       buffer.used = true
       return buffer.content
     }
-    if (this.damaged.delete(bn)) throw new DamagedBlock(bn)
+    if (this.damaged.take(bn)) throw new DamagedBlock(bn)
     throw new Miss(() => this.loader.load(bn, hint, kind))
   }
 
@@ -114,6 +116,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   allocate(kind: BlockKind, content?: Uint8Array): BlockBuffer {
     assert(content === undefined || content.length === BLOCK_BYTES, 'content of a block is 4096 bytes')
     const bn = this.numbers.take()
+    this.damaged.forget(bn)
     const stale = this.buffers.get(bn)
     if (stale !== undefined) this.discard(stale)
     const buffer = new BlockBuffer(
@@ -136,6 +139,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
 
   free(bn: number): void {
     this.loader.cancel(bn)
+    this.damaged.forget(bn)
     this.used -= 1
     const buffer = this.buffers.get(bn)
     if (buffer?.state === DIRTY && buffer.epoch === this.epoch) {
@@ -257,7 +261,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
 
   /** No plex can give the block back: the next `get` says so, the one after it tries again. */
   unreadable(bn: number): void {
-    this.damaged.add(bn)
+    this.damaged.note(bn)
   }
 
   private discard(buffer: BlockBuffer): void {

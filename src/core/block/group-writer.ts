@@ -9,6 +9,7 @@ import type { Env } from '../env/env.ts'
 import type { BlockIo } from './block-io.ts'
 import type { BlockBuffer } from './buffer-cache.ts'
 import { putContext } from './context.ts'
+import type { OwnerEntry } from './context.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import type { Plex } from './plex.ts'
 
@@ -26,7 +27,8 @@ export interface WriteTargets {
   groupWritten(group: number): void
   /** No block of the group is in use but the `count` that are being written. */
   isAlone(group: number, count: number): boolean
-  isUsed(pvbn: number): boolean
+  /** The owner map as the image will have it; undefined for a place that is not in use. */
+  ownerOf(pvbn: number): OwnerEntry | undefined
   /** Called now and then: gives other work its turn. */
   breathe(): Promise<void> | undefined
 }
@@ -60,11 +62,11 @@ export class GroupWriter {
         const group = Math.floor(blocks[from]!.pvbn / GROUP_BLOCKS)
         let to = from + 1
         while (to < blocks.length && Math.floor(blocks[to]!.pvbn / GROUP_BLOCKS) === group) to += 1
-        const sums = await this.io.pinChecksums(group, this.targets.isAlone(group, to - from), (pvbn) =>
-          this.targets.isUsed(pvbn),
-        )
+        const sums = await this.io.pinChecksums(group, this.targets.isAlone(group, to - from))
         pinned.push(sums)
         groups.push(group)
+        this.putContexts(sums.content, blocks, from, to)
+        await this.io.heal(group, sums, (pvbn) => this.targets.ownerOf(pvbn))
         this.addGroup(group, sums.content, blocks, from, to)
         if (this.chunks.length >= EXTENT_BLOCKS) this.send()
         if (this.underWay.length >= WRITES_UNDER_WAY) await this.underWay.shift()
@@ -82,13 +84,7 @@ export class GroupWriter {
     if (this.failure !== undefined) throw this.failure
   }
 
-  private addGroup(
-    group: number,
-    sums: Uint8Array,
-    blocks: readonly BlockBuffer[],
-    from: number,
-    to: number,
-  ): void {
+  private putContexts(sums: Uint8Array, blocks: readonly BlockBuffer[], from: number, to: number): void {
     for (let i = from; i < to; i++) {
       const block = blocks[i]!
       putContext(
@@ -102,7 +98,17 @@ export class GroupWriter {
         block.pvbn,
         block.content,
       )
+      this.io.noteWritten(block.pvbn)
     }
+  }
+
+  private addGroup(
+    group: number,
+    sums: Uint8Array,
+    blocks: readonly BlockBuffer[],
+    from: number,
+    to: number,
+  ): void {
     const { device, block: base } = this.io.layout.locateChecksums(group)
     this.put(device, base, sums)
     for (let i = from; i < to; i++) {

@@ -2,13 +2,21 @@
  * Changing entries in the leaves of a metafile during a consistency point: each leaf is made fresh once and found at once from then on.
  */
 import { Miss } from '../fs/block-store.ts'
+import { getU16, getU48 } from '../fs/bytes.ts'
 import { assert } from '../std/assert.ts'
 import type { Tree } from '../fs/tree.ts'
+import type { OwnerEntry } from './context.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
 
 /** Entries in a leaf of the owner map: u16 volume, u48 number. */
 export const OWNER_FANOUT = 512
 export const OWNER_ENTRY_BYTES = 8
+
+/** The entry of `pvbn` in its leaf of the owner map. */
+export function ownerIn(leaf: Uint8Array, pvbn: number): OwnerEntry {
+  const at = (pvbn % OWNER_FANOUT) * OWNER_ENTRY_BYTES
+  return { volume: getU16(leaf, at), number: getU48(leaf, at + 2) }
+}
 
 export class LeafEditor {
   private readonly tree: Tree

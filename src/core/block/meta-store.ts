@@ -11,6 +11,7 @@ import type { BlockKind, BlockStore } from '../fs/block-store.ts'
 import type { BlockIo } from './block-io.ts'
 import { BlockBuffer, CLEAN, DIRTY, GONE, NEVER } from './buffer-cache.ts'
 import type { BufferCache } from './buffer-cache.ts'
+import { DamageNotes } from './damage-notes.ts'
 import type { SpaceMap } from './space-map.ts'
 
 export class MetaStore implements BlockStore {
@@ -20,7 +21,7 @@ export class MetaStore implements BlockStore {
   private readonly space: SpaceMap
   private readonly buffers = new Map<number, BlockBuffer>()
   private readonly loading = new Map<number, Promise<void>>()
-  private readonly damaged = new Set<number>()
+  private readonly damaged: DamageNotes
   private fresh: BlockBuffer[] = []
   private epoch = 1
   /** PVBNs that came into use (positive) or went out of it (negative) and are not in the active map yet. */
@@ -34,6 +35,7 @@ export class MetaStore implements BlockStore {
     this.io = io
     this.cache = cache
     this.space = space
+    this.damaged = new DamageNotes(io.env.clock)
   }
 
   get(bn: number, _hint: number, kind: BlockKind): Uint8Array {
@@ -42,7 +44,7 @@ export class MetaStore implements BlockStore {
       buffer.used = true
       return buffer.content
     }
-    if (this.damaged.delete(bn)) throw new DamagedBlock(bn)
+    if (this.damaged.take(bn)) throw new DamagedBlock(bn)
     throw new Miss(() => this.load(bn, kind))
   }
 
@@ -53,6 +55,7 @@ export class MetaStore implements BlockStore {
 
   allocate(kind: BlockKind, content?: Uint8Array): BlockBuffer {
     const bn = this.space.take()
+    this.damaged.forget(bn)
     const stale = this.buffers.get(bn)
     if (stale !== undefined && stale.state === CLEAN) this.cache.remove(stale)
     const buffer = new BlockBuffer(
@@ -75,6 +78,7 @@ export class MetaStore implements BlockStore {
 
   free(bn: number): void {
     this.loading.delete(bn)
+    this.damaged.forget(bn)
     const buffer = this.buffers.get(bn)
     this.changes.push(-bn)
     if (buffer?.state === DIRTY && buffer.epoch === this.epoch) {
@@ -132,7 +136,7 @@ export class MetaStore implements BlockStore {
     if (this.loading.get(bn) !== mine) return
     this.loading.delete(bn)
     if (content === undefined) {
-      this.damaged.add(bn)
+      this.damaged.note(bn)
       return
     }
     if (this.buffers.has(bn)) return

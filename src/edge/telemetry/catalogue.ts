@@ -124,6 +124,11 @@ export const CATALOGUE: readonly MetricGroup[] = [
         help: 'Damaged blocks rewritten from the other plex.',
         labels: ['plex'],
       },
+      {
+        name: 'tandem_blocks_unrepairable_total',
+        type: 'counter',
+        help: 'Blocks found that neither plex has as they should be: reading them is an error (EIO) until they are written anew.',
+      },
     ],
   },
   {

@@ -2,6 +2,7 @@
 import { BLOCK_BYTES } from '../../env/device.ts'
 import { FILE_BYTES_MAX, IO_BYTES_MAX } from '../../vfs/vfs.ts'
 import type { Caller, CommitResult, ReadResult, Status, WriteResult } from '../../vfs/vfs.ts'
+import { DamagedBlock } from '../block-store.ts'
 import type { Core } from '../core.ts'
 import { Misses } from '../duplicates.ts'
 import { mayReadData, mayWriteData, withoutSetId } from '../permissions.ts'
@@ -23,8 +24,9 @@ export function read(
   if (!mayReadData(caller, inode)) return { ok: false, status: 'ACCES', attributes: core.attributes(inode) }
   const { size } = inode
   const bytes = Math.max(0, Math.min(count, size - offset, IO_BYTES_MAX))
-  const eof = offset + bytes >= size
-  if (bytes === 0) return { ok: true, attributes: core.attributes(inode), data: reserve(0), eof }
+  if (bytes === 0) {
+    return { ok: true, attributes: core.attributes(inode), data: reserve(0), eof: offset >= size }
+  }
   const tree = inode.tree(core.store)
   const within = offset % BLOCK_BYTES
   const first = (offset - within) / BLOCK_BYTES
@@ -37,9 +39,11 @@ export function read(
   } else {
     data = readRun(tree, offset, bytes, reserve)
   }
+  const eof = offset + data.length >= size
   return { ok: true, attributes: core.attributes(inode), data, eof }
 }
 
+/** What was asked for, or as much of it as lies before the first damaged block. */
 function readRun(
   tree: Tree,
   offset: number,
@@ -47,16 +51,23 @@ function readRun(
   reserve: (bytes: number) => Uint8Array,
 ): Uint8Array {
   const first = Math.floor(offset / BLOCK_BYTES)
-  const last = Math.floor((offset + bytes - 1) / BLOCK_BYTES)
   const blocks: (Uint8Array | undefined)[] = []
   const misses = new Misses()
-  for (let fbn = first; fbn <= last; fbn++) blocks.push(misses.try(() => tree.get(fbn)))
+  let end = offset + bytes
+  for (let fbn = first; fbn * BLOCK_BYTES < end; fbn++) {
+    try {
+      blocks.push(misses.try(() => tree.get(fbn)))
+    } catch (error) {
+      if (!(error instanceof DamagedBlock) || fbn === first) throw error
+      end = fbn * BLOCK_BYTES
+    }
+  }
   misses.throw()
-  const data = reserve(bytes)
-  for (let fbn = first; fbn <= last; fbn++) {
+  const data = reserve(end - offset)
+  for (let fbn = first; fbn * BLOCK_BYTES < end; fbn++) {
     const start = fbn * BLOCK_BYTES
     const from = Math.max(offset, start)
-    const to = Math.min(offset + bytes, start + BLOCK_BYTES)
+    const to = Math.min(end, start + BLOCK_BYTES)
     const block = blocks[fbn - first]
     if (block === undefined) data.fill(0, from - offset, to - offset)
     else data.set(block.subarray(from - start, to - start), from - offset)

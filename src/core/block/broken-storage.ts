@@ -1,0 +1,20 @@
+/**
+ * Deliberately broken builds of the block layer, which only tests and the simulator switch on: each leaves out one rule, and something must notice
+ * (checkers are tested too). Empty in every build that runs.
+ */
+export interface BrokenStorage {
+  /** A block is taken for what the pointer asks for if its checksum holds, whatever its context says. */
+  readonly contextNotVerified?: boolean
+  /** What an image frees may be written again before its root is durable (H4). */
+  readonly reuseBeforeRoot?: boolean
+  /** The root is written before the blocks that it names are flushed. */
+  readonly rootBeforeFlush?: boolean
+  /** Wrong entries of a checksum block are written back beside new ones, to both plexes. */
+  readonly entryNotHealed?: boolean
+  /** A repair is written even if its block was freed and used again meanwhile. */
+  readonly repairOfReused?: boolean
+  /** The scrub lets the older of two whole blocks win. */
+  readonly scrubPrefersOlder?: boolean
+  /** Operations are let in without asking whether there is room. */
+  readonly noBudget?: boolean
+}
