@@ -7,7 +7,10 @@
  * 4. the active map is exactly the set of blocks in use, and the root counts them;
  * 5. the files of each volume, by `checkFiles` (core/fs knows them).
  *
- * Memory: a bit per PVBN and the cache. It reports at most PROBLEMS_MAX problems.
+ * The work is cut into jobs that may run in any order within two rounds: `first` finds what refers to blocks (1, 2), `then` looks at the blocks and the
+ * files (3-5). Threads run them side by side, each over an `Aggregate` of its own; they share only the set of blocks seen. `conclude` sums up.
+ *
+ * Memory: a bit per PVBN, the cache, and what `checkFiles` takes. A job tells at most PROBLEMS_MAX problems.
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import { DamagedBlock } from '../fs/block-store.ts'
@@ -15,18 +18,37 @@ import { getU48 } from '../fs/bytes.ts'
 import { loaded } from '../fs/tree.ts'
 import type { Tree } from '../fs/tree.ts'
 import type { Aggregate } from './aggregate.ts'
+import { BitSet } from './bit-set.ts'
 import { getContext, isOwned } from './context.ts'
-import type { OwnerEntry } from './context.ts'
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './flexible-volume.ts'
 import type { FlexibleVolume, VolumeContent } from './flexible-volume.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import { OWNER_FANOUT, ownerIn } from './leaf-editor.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
 
-const PROBLEMS_MAX = 1000
+export const PROBLEMS_MAX = 1000
+/** Groups of one job: 64 MiB of data. */
+const JOB_GROUPS = 128
+/** Leaves of a volume's active map of one job: 2^19 numbers. */
+const JOB_LEAVES = 16
+
+/** Something that is taken but that nothing uses: it costs space, and no data. */
+export type Leak =
+  /** The active map says in use, nothing refers to it. */
+  | { readonly kind: 'block'; readonly pvbn: number }
+  /** The volume's active map says in use, no file has it. */
+  | { readonly kind: 'number'; readonly volume: number; readonly number: number }
+  | { readonly kind: 'free-inode' | 'orphan'; readonly volume: number; readonly ino: number }
+
+export interface FilesResult {
+  readonly problems: readonly string[]
+  /** Those of the problems that are but leaks. */
+  readonly leaks: readonly Leak[]
+}
 
 export interface CheckResult {
   readonly problems: readonly string[]
+  readonly leaks: readonly Leak[]
   readonly blocksUsed: number
   readonly volumes: number
   readonly cp: number
@@ -38,69 +60,170 @@ export interface CheckOptions<C extends VolumeContent> {
   readonly checkFiles?: (
     volume: FlexibleVolume<C>,
     inUse: (vvbn: number) => boolean,
-  ) => Promise<readonly string[]>
+  ) => Promise<FilesResult | readonly string[]>
+  /** Bits for the PVBNs (`BitSet.bytesFor(layout.end)` bytes, all 0), when threads share them. */
+  readonly seen?: Uint8Array
 }
 
-class Checker<C extends VolumeContent> {
-  readonly problems: string[] = []
+export type CheckJob =
+  | { readonly kind: 'metafiles' }
+  /** Numbers in use in leaves `from` … `to`-1 of a volume's active map; `volume` is its index. */
+  | { readonly kind: 'numbers'; readonly volume: number; readonly from: number; readonly to: number }
+  /** Blocks of groups `from` … `to`-1. */
+  | { readonly kind: 'groups'; readonly from: number; readonly to: number }
+  | { readonly kind: 'files'; readonly volume: number }
+
+export interface JobResult {
+  readonly job: CheckJob
+  readonly problems: readonly string[]
+  readonly leaks: readonly Leak[]
+  /** Blocks seen for the first time. */
+  readonly seen: number
+  /** Of 'numbers': VVBNs in use. Of 'groups': blocks in use by the active map. */
+  readonly inUse: number
+  /** Of blocks read and compared. */
+  readonly bytes: number
+}
+
+/** A volume, or what is left of a removed one. */
+interface Numbered {
+  readonly id: string
+  readonly index: number
+  readonly active: Tree
+  readonly container: Tree
+  readonly from: number
+}
+
+export class AggregateCheck<C extends VolumeContent> {
   private readonly aggregate: Aggregate<C>
+  private readonly options: CheckOptions<C>
   /** Blocks that something refers to. */
-  private readonly seen: Uint8Array
+  private readonly seen: BitSet
+  private problems: string[] = []
+  private leaks: Leak[] = []
   private seenBlocks = 0
+  private bytes = 0
+  private readonly ownerLeaf = { fbn: -1, bytes: undefined as Uint8Array | undefined }
 
-  constructor(aggregate: Aggregate<C>) {
+  /** `aggregate` was just opened, read-only, and has no dirty block. */
+  constructor(aggregate: Aggregate<C>, options: CheckOptions<C> = {}) {
     this.aggregate = aggregate
-    this.seen = new Uint8Array(Math.ceil(aggregate.layout.end / 8))
+    this.options = options
+    this.seen = new BitSet(options.seen ?? new Uint8Array(BitSet.bytesFor(aggregate.layout.end)))
   }
 
-  problem(text: string): void {
-    if (this.problems.length < PROBLEMS_MAX) this.problems.push(text)
+  /** All jobs of `first` are done before one of `then` begins. */
+  async jobs(): Promise<{ readonly first: readonly CheckJob[]; readonly then: readonly CheckJob[] }> {
+    const first: CheckJob[] = [{ kind: 'metafiles' }]
+    const then: CheckJob[] = []
+    for (const { index, active, from } of this.numbered()) {
+      let start = Math.floor(from / MAP_LEAF_BITS)
+      for (;;) {
+        const at = start
+        const next = await this.guarded('active map', () => loaded(() => active.next(at)))
+        if (next === undefined) break
+        first.push({ kind: 'numbers', volume: index, from: next, to: next + JOB_LEAVES })
+        start = next + JOB_LEAVES
+      }
+    }
+    if (this.options.checkFiles !== undefined) {
+      for (const volume of this.aggregate.volumes()) then.push({ kind: 'files', volume: volume.index })
+    }
+    const { groups } = this.aggregate.layout
+    for (let from = 0; from < groups; from += JOB_GROUPS) {
+      then.push({ kind: 'groups', from, to: Math.min(groups, from + JOB_GROUPS) })
+    }
+    this.problems = []
+    return { first, then }
   }
 
-  async run(options: CheckOptions<C>): Promise<CheckResult> {
+  async run(job: CheckJob): Promise<JobResult> {
+    this.problems = []
+    this.leaks = []
+    this.seenBlocks = 0
+    this.bytes = 0
+    let inUse = 0
+    switch (job.kind) {
+      case 'metafiles':
+        await this.metafiles()
+        break
+      case 'numbers':
+        inUse = await this.numbers(job.volume, job.from, job.to)
+        break
+      case 'groups':
+        inUse = await this.groups(job.from, job.to)
+        break
+      case 'files':
+        await this.files(job.volume)
+    }
+    const { problems, leaks, seenBlocks: seen, bytes } = this
+    return { job, problems, leaks, seen, inUse, bytes }
+  }
+
+  /** What all jobs found, and whether their sums are those that the image counts. */
+  conclude(results: readonly JobResult[]): CheckResult {
     const { aggregate } = this
-    await this.metafile('active map', aggregate.activeMap)
-    await this.metafile('owner map', aggregate.ownerMap)
-    await this.metafile('volume table', aggregate.volumeTable)
+    const problems = results.flatMap((result) => result.problems)
+    const used = new Map<number, number>()
+    let active = 0
+    let seen = 0
+    for (const { job, inUse, seen: blocks } of results) {
+      seen += blocks
+      if (job.kind === 'groups') active += inUse
+      if (job.kind === 'numbers') used.set(job.volume, (used.get(job.volume) ?? 0) + inUse)
+    }
     for (const volume of aggregate.volumes()) {
-      await this.metafile(`active map of volume ${volume.id}`, volume.active)
-      await this.metafile(`container map of volume ${volume.id}`, volume.container)
-      const inUse = await this.numbers(volume.id, volume.index, volume.active, volume.container, 0)
+      const inUse = used.get(volume.index) ?? 0
       if (inUse !== volume.used) {
-        this.problem(`volume ${volume.id}: ${inUse} VVBNs in use, its entry says ${volume.used}`)
+        problems.push(`volume ${volume.id}: ${inUse} VVBNs in use, its entry says ${volume.used}`)
       }
     }
-    for (const { entry, active, container, reclaimed } of aggregate.removed) {
-      await this.metafile(`active map of removed volume ${entry.id}`, active)
-      await this.metafile(`container map of removed volume ${entry.id}`, container)
-      await this.numbers(entry.id, entry.index, active, container, reclaimed)
-    }
-    await this.blocks()
-    if (options.checkFiles !== undefined) {
-      for (const volume of aggregate.volumes()) {
-        const found = await options.checkFiles(volume, (vvbn) => volume.numbers.isTaken(vvbn))
-        for (const text of found) this.problem(`volume ${volume.id}: ${text}`)
-      }
+    if (active !== aggregate.usedBlocks) {
+      problems.push(`${active} blocks in use, the root says ${aggregate.usedBlocks}`)
     }
     return {
-      problems: this.problems,
-      blocksUsed: this.seenBlocks,
+      problems,
+      leaks: results.flatMap((result) => result.leaks),
+      blocksUsed: seen,
       volumes: [...aggregate.volumes()].length,
       cp: aggregate.root.cp,
       covers: aggregate.root.covers,
     }
   }
 
-  private isSeen(pvbn: number): boolean {
-    return (this.seen[Math.floor(pvbn / 8)]! & (1 << (pvbn % 8))) !== 0
+  private problem(text: string, leak?: Leak): void {
+    if (this.problems.length >= PROBLEMS_MAX) return
+    this.problems.push(text)
+    if (leak !== undefined) this.leaks.push(leak)
   }
 
-  private see(pvbn: number, what: string): void {
-    if (!this.aggregate.layout.exists(pvbn)) this.problem(`${what}: no block ${pvbn}`)
-    else if (this.isSeen(pvbn)) this.problem(`${what}: block ${pvbn} is in use twice`)
+  private *numbered(): Generator<Numbered> {
+    for (const { id, index, active, container } of this.aggregate.volumes()) {
+      yield { id, index, active, container, from: 0 }
+    }
+    for (const { entry, active, container, reclaimed } of this.aggregate.removed) {
+      yield { id: `${entry.id} (removed)`, index: entry.index, active, container, from: reclaimed }
+    }
+  }
+
+  private see(pvbn: number, what: () => string): boolean {
+    if (!this.aggregate.layout.exists(pvbn)) this.problem(`${what()}: no block ${pvbn}`)
+    else if (!this.seen.add(pvbn)) this.problem(`${what()}: block ${pvbn} is in use twice`)
     else {
-      this.seen[Math.floor(pvbn / 8)]! |= 1 << (pvbn % 8)
       this.seenBlocks += 1
+      return true
+    }
+    return false
+  }
+
+  private async metafiles(): Promise<void> {
+    const { aggregate } = this
+    await this.metafile('active map', aggregate.activeMap)
+    await this.metafile('owner map', aggregate.ownerMap)
+    await this.metafile('volume table', aggregate.volumeTable)
+    for (const { id, active, container } of this.numbered()) {
+      await this.metafile(`active map of volume ${id}`, active)
+      await this.metafile(`container map of volume ${id}`, container)
     }
   }
 
@@ -109,106 +232,150 @@ class Checker<C extends VolumeContent> {
     await this.guarded(what, () =>
       tree.walk((entry) => {
         blocks += 1
-        this.see(entry.bn, what)
+        return this.see(entry.bn, () => what)
       }),
     )
     if (blocks !== tree.blocks) this.problem(`${what}: ${blocks} blocks, its root says ${tree.blocks}`)
   }
 
-  /** VVBNs in use, and what the container map and the owner map say of each. */
-  private async numbers(
-    id: string,
-    index: number,
-    active: Tree,
-    container: Tree,
-    from: number,
-  ): Promise<number> {
+  /** VVBNs in use in some leaves of an active map, and what the container map and the owner map say of each. */
+  private async numbers(index: number, fromLeaf: number, toLeaf: number): Promise<number> {
+    const numbered = [...this.numbered()].find((one) => one.index === index)
+    if (numbered === undefined) return 0
+    const { id, active, from } = numbered
     let inUse = 0
-    for (let next = Math.floor(from / MAP_LEAF_BITS); ; next++) {
-      const start = next
-      const fbn = await this.guarded(`active map of ${id}`, () => loaded(() => active.next(start)))
-      if (fbn === undefined) return inUse
-      next = fbn
-      const leaf = await this.guarded(`active map of ${id}`, () => loaded(() => active.get(fbn)))
+    for (let fbn = fromLeaf; fbn < toLeaf; fbn++) {
+      const leaf = await this.guarded(`active map of volume ${id}`, () => loaded(() => active.get(fbn)))
       if (leaf === undefined) continue
       const bits = leaf.slice()
-      for (let number = Math.max(from, fbn * MAP_LEAF_BITS); number < (fbn + 1) * MAP_LEAF_BITS; number++) {
-        const bit = number % MAP_LEAF_BITS
-        if ((bits[bit >> 3]! & (1 << (bit & 7))) === 0) continue
-        inUse += 1
-        await this.number(id, index, container, number)
+      const places = { fbn: -1, bytes: undefined as Uint8Array | undefined }
+      for (let at = 0; at < BLOCK_BYTES; at++) {
+        if (bits[at] === 0) continue
+        for (let bit = 0; bit < 8; bit++) {
+          const number = fbn * MAP_LEAF_BITS + 8 * at + bit
+          if ((bits[at]! & (1 << bit)) === 0 || number < from) continue
+          inUse += 1
+          const wanted = Math.floor(number / CONTAINER_FANOUT)
+          if (places.fbn !== wanted) {
+            places.fbn = wanted
+            places.bytes = await this.leaf(`container map of volume ${id}`, numbered.container, wanted)
+          }
+          const done = this.number(numbered, number, places.bytes)
+          if (done !== undefined) await done
+        }
       }
     }
+    return inUse
   }
 
-  private async number(id: string, index: number, container: Tree, number: number): Promise<void> {
-    const what = `volume ${id}, VVBN ${number}`
-    const leaf = await this.leaf(what, container, Math.floor(number / CONTAINER_FANOUT))
-    const pvbn = leaf === undefined ? 0 : getU48(leaf, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
-    if (pvbn === 0) return this.problem(`${what}: no place in the container map`)
-    this.see(pvbn, what)
-    const owner = await this.owner(pvbn)
-    if (owner === undefined || owner.volume !== index || owner.number !== number) {
-      this.problem(`${what}: block ${pvbn} is owned by ${owner?.volume ?? 'nobody'}/${owner?.number ?? ''}`)
+  private number(
+    { id, index }: Numbered,
+    number: number,
+    places: Uint8Array | undefined,
+  ): Promise<void> | undefined {
+    const what = (): string => `volume ${id}, VVBN ${number}`
+    const pvbn =
+      places === undefined ? 0 : getU48(places, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
+    if (pvbn === 0) {
+      this.problem(`${what()}: no place in the container map`)
+      return undefined
     }
-  }
-
-  /** A leaf if it is there; at once if it is in memory. */
-  private leaf(
-    what: string,
-    tree: Tree,
-    fbn: number,
-  ): Promise<Uint8Array | undefined> | Uint8Array | undefined {
-    try {
-      return tree.get(fbn)
-    } catch {
-      return this.guarded(what, () => loaded(() => tree.get(fbn)))
+    if (!this.see(pvbn, what)) return undefined
+    const compare = (leaf: Uint8Array | undefined): void => {
+      const owner = leaf === undefined ? undefined : ownerIn(leaf, pvbn)
+      if (owner === undefined || owner.volume !== index || owner.number !== number) {
+        this.problem(
+          `${what()}: block ${pvbn} is owned by ${owner?.volume ?? 'nobody'}/${owner?.number ?? ''}`,
+        )
+      }
     }
+    const leaf = this.owners(pvbn)
+    if (leaf instanceof Promise) return leaf.then(compare)
+    compare(leaf)
+    return undefined
   }
 
-  private async owner(pvbn: number): Promise<OwnerEntry | undefined> {
-    const leaf = await this.leaf('owner map', this.aggregate.ownerMap, Math.floor(pvbn / OWNER_FANOUT))
-    return leaf === undefined ? undefined : ownerIn(leaf, pvbn)
+  /** The leaf of the owner map for a block: at once if it is the one of the block before. */
+  private owners(pvbn: number): Promise<Uint8Array | undefined> | Uint8Array | undefined {
+    const fbn = Math.floor(pvbn / OWNER_FANOUT)
+    const { ownerLeaf } = this
+    if (ownerLeaf.fbn === fbn) return ownerLeaf.bytes
+    return this.leaf('owner map', this.aggregate.ownerMap, fbn).then((bytes) => {
+      ownerLeaf.fbn = fbn
+      ownerLeaf.bytes = bytes
+      return bytes
+    })
+  }
+
+  private leaf(what: string, tree: Tree, fbn: number): Promise<Uint8Array | undefined> {
+    return this.guarded(what, () => loaded(() => tree.get(fbn)))
   }
 
   /** Group by group: the active map against what was seen, contexts and contents against the owner map. */
-  private async blocks(): Promise<void> {
-    const { layout, space, own, root, usedBlocks } = this.aggregate
+  private async groups(from: number, to: number): Promise<number> {
+    const { layout, space, own, root } = this.aggregate
     let active = 0
-    for (let group = 0; group < layout.groups; group++) {
-      const first = group * GROUP_BLOCKS
-      const busy: number[] = []
-      for (let pvbn = Math.max(1, first); pvbn < first + layout.groupSize(group); pvbn++) {
-        if (space.isBusy(pvbn) !== this.isSeen(pvbn)) {
-          this.problem(
-            this.isSeen(pvbn)
-              ? `block ${pvbn} is in use but the active map says free`
-              : `block ${pvbn} is lost: the active map says in use, nothing refers to it`,
-          )
-        }
-        if (space.isBusy(pvbn)) active += 1
-        if (this.isSeen(pvbn)) busy.push(pvbn)
-      }
-      if (busy.length === 0) continue
-      const bytes = await this.guarded(`group ${group}`, () => own.readGroup(group))
-      if (bytes !== undefined) for (const pvbn of busy) await this.block(pvbn, first, bytes, root.cp)
+    let ahead: Promise<Uint8Array | undefined> | undefined
+    const isAsked = (group: number): boolean => {
+      const end = group * GROUP_BLOCKS + layout.groupSize(group)
+      for (let pvbn = group * GROUP_BLOCKS; pvbn < end; pvbn++) if (this.seen.has(pvbn)) return true
+      return false
     }
-    if (active !== usedBlocks) this.problem(`${active} blocks in use, the root says ${usedBlocks}`)
+    const read = (group: number): Promise<Uint8Array | undefined> | undefined =>
+      group < to && isAsked(group) ? this.guarded(`group ${group}`, () => own.readGroup(group)) : undefined
+    ahead = read(from)
+    for (let group = from; group < to; group++) {
+      const first = group * GROUP_BLOCKS
+      const bytes = await ahead
+      ahead = read(group + 1)
+      for (let pvbn = Math.max(1, first); pvbn < first + layout.groupSize(group); pvbn++) {
+        const seen = this.seen.has(pvbn)
+        const busy = space.isBusy(pvbn)
+        if (busy) active += 1
+        if (seen && !busy) this.problem(`block ${pvbn} is in use but the active map says free`)
+        if (busy && !seen) {
+          this.problem(`block ${pvbn} is lost: the active map says in use, nothing refers to it`, {
+            kind: 'block',
+            pvbn,
+          })
+        }
+        if (!seen || bytes === undefined) continue
+        const leaf = this.owners(pvbn)
+        this.block(pvbn, first, bytes, root.cp, leaf instanceof Promise ? await leaf : leaf)
+      }
+    }
+    return active
   }
 
-  private async block(pvbn: number, first: number, bytes: Uint8Array, cp: number): Promise<void> {
+  private block(
+    pvbn: number,
+    first: number,
+    bytes: Uint8Array,
+    cp: number,
+    owners: Uint8Array | undefined,
+  ): void {
     const { env } = this.aggregate
     const slot = pvbn - first
+    this.bytes += BLOCK_BYTES
     const context = getContext(env.crc32, bytes.subarray(0, BLOCK_BYTES), slot)
     if (context === undefined) return this.problem(`block ${pvbn}: its context is damaged`)
     const content = bytes.subarray((1 + slot) * BLOCK_BYTES, (2 + slot) * BLOCK_BYTES)
     if (context.pvbn !== pvbn) this.problem(`block ${pvbn}: its context is that of block ${context.pvbn}`)
     if (context.crc !== env.crc32(content)) this.problem(`block ${pvbn}: checksum error`)
     if (context.generation > cp) this.problem(`block ${pvbn}: written by a later consistency point`)
-    const owner = await this.owner(pvbn)
+    const owner = owners === undefined ? undefined : ownerIn(owners, pvbn)
     if (owner === undefined || !isOwned({ ...context, pvbn }, owner, pvbn)) {
       this.problem(`block ${pvbn}: context and owner map differ`)
     }
+  }
+
+  private async files(index: number): Promise<void> {
+    const volume = this.aggregate.volumeAt(index)
+    if (volume === undefined || this.options.checkFiles === undefined) return
+    const found = await this.options.checkFiles(volume, (vvbn) => volume.numbers.isTaken(vvbn))
+    const { problems, leaks } = 'problems' in found ? found : { problems: found, leaks: [] }
+    for (const text of problems) this.problem(`volume ${volume.id}: ${text}`)
+    this.leaks.push(...leaks)
   }
 
   private async guarded<T>(what: string, read: () => Promise<T>): Promise<T | undefined> {
@@ -222,10 +389,14 @@ class Checker<C extends VolumeContent> {
   }
 }
 
-/** Checks an aggregate that was just opened, read-only, and has no dirty block. */
+/** Checks an aggregate that was just opened, read-only, and has no dirty block: all jobs, one after the other. */
 export async function checkAggregate<C extends VolumeContent>(
   aggregate: Aggregate<C>,
   options: CheckOptions<C> = {},
 ): Promise<CheckResult> {
-  return await new Checker(aggregate).run(options)
+  const check = new AggregateCheck(aggregate, options)
+  const { first, then } = await check.jobs()
+  const results: JobResult[] = []
+  for (const job of [...first, ...then]) results.push(await check.run(job))
+  return check.conclude(results)
 }

@@ -2,14 +2,15 @@
  * The structural checker of one volume's file system: visits every block of the image, and proves that inodes, link counts, directories,
  * their index and map of free space, the lists of free and of shrinking inodes and the counters agree.
  *
- * It reads only, trusts nothing that it has not checked, and goes on behind a problem as far as it can. Whether blocks are used twice or
- * lost, and whether their contents are undamaged, is the business of who calls it (`visitBlock`) and of the store.
- * Memory: some 50 bytes for each inode and 100 for each name of the largest directory.
+ * It reads only, trusts nothing that it has not checked (a number on disk never decides how long it runs or how much memory it takes: blocks that exist do),
+ * and goes on behind a problem as far as it can. Whether blocks are used twice or lost, and whether their contents are undamaged, is the business of who
+ * calls it (`visitBlock`) and of the store. Memory: 19 bytes for each inode, and 4 for each granule of the largest directory.
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import { FILE_BYTES_MAX, LINK_BYTES_MAX } from '../vfs/vfs.ts'
 import { DamagedBlock } from './block-store.ts'
 import type { BlockKind, BlockStore } from './block-store.ts'
+import { Facts, FREE, ON_LIST, ON_PATH, OUTSIDE, Positions, REACHED } from './check-tables.ts'
 import {
   bucketFbn,
   bucketOf,
@@ -47,80 +48,94 @@ export interface VisitedBlock {
   readonly level: number
 }
 
-interface Facts {
-  readonly typeCode: number
-  readonly nlink: number
-  readonly generation: number
-  readonly flags: number
-  readonly parent: number
-  readonly next: number
-  /** Names found, `.` and `..` of directories among them. */
-  names: number
-}
+/** Sees each block; false: it was seen before, and what is below it is not visited again. */
+export type BlockVisitor = (block: VisitedBlock) => boolean | void | Promise<boolean | void>
 
-/** Yields what is wrong, one sentence each; nothing if the volume is consistent. `visitBlock` sees every block exactly as often as it is referred to. */
+/** Something that is taken but that nothing uses: it costs space, and no data. */
+export type FileLeak =
+  /** A free inode that is not on the list of those. */
+  | { readonly kind: 'free-inode'; readonly ino: number }
+  /** An object without a name that is not on the list of those to be freed. */
+  | { readonly kind: 'orphan'; readonly ino: number }
+
+/**
+ * Yields what is wrong, one sentence each; nothing if the volume is consistent. `visitBlock` sees every block exactly as often as it is referred to,
+ * `foundLeak` each of the problems that is but a leak.
+ */
 export async function* checkFileSystem(
   store: BlockStore,
   root: Uint8Array,
-  visitBlock: (block: VisitedBlock) => void | Promise<void> = () => {},
+  visitBlock: BlockVisitor = () => {},
+  foundLeak: (leak: FileLeak) => void = () => {},
 ): AsyncGenerator<string, void, undefined> {
   const problem = rootProblem(store, root)
   if (problem !== undefined) {
     yield problem
     return
   }
-  const checker = new Checker(store, root, visitBlock)
+  const checker = new Checker(store, root, visitBlock, foundLeak)
   yield* checker.run()
 }
 
 class Checker {
   private readonly store: BlockStore
   private readonly inodes: Inodes
-  private readonly visitBlock: (block: VisitedBlock) => void | Promise<void>
-  private readonly facts = new Map<number, Facts>()
+  private readonly visitBlock: BlockVisitor
+  private readonly foundLeak: (leak: FileLeak) => void
+  private facts = new Facts(0)
   private found: string[] = []
 
   constructor(
     store: BlockStore,
     root: Uint8Array,
-    visitBlock: (block: VisitedBlock) => void | Promise<void>,
+    visitBlock: BlockVisitor,
+    foundLeak: (leak: FileLeak) => void,
   ) {
     this.store = store
     this.inodes = new Inodes(store, root)
     this.visitBlock = visitBlock
+    this.foundLeak = foundLeak
   }
 
   async *run(): AsyncGenerator<string, void, undefined> {
-    const inodeBlocks: number[] = []
-    yield* this.walk(this.inodes.tree, 0, 'inode file', inodeBlocks)
-    const ring: number[] = []
-    yield* this.walk(
-      new Tree(this.store, this.inodes.root, 'meta', AT_RING_TREE),
-      1,
-      'duplicate-request ring',
-      ring,
-    )
-    if (ring.some((fbn) => fbn >= RING_SLOTS / 8)) yield 'duplicate-request ring has a block behind its end'
-    for (const fbn of inodeBlocks) yield* this.inodeBlock(fbn)
+    let inodeBlocks = 0
+    let dense = 0
+    yield* this.walk(this.inodes.tree, 0, 'inode file', (fbn) => {
+      inodeBlocks += 1
+      if (fbn === dense) dense += 1
+    })
+    let ringEnd = 0
+    const ring = new Tree(this.store, this.inodes.root, 'meta', AT_RING_TREE)
+    yield* this.walk(ring, 1, 'duplicate-request ring', (fbn) => {
+      ringEnd = fbn + 1
+    })
+    if (ringEnd > RING_SLOTS / 8) yield 'duplicate-request ring has a block behind its end'
+    if (dense < inodeBlocks) yield `block ${dense} of the inode file is a hole`
     const blocks = Math.ceil(this.inodes.inoEnd / INODES_PER_BLOCK)
-    if (inodeBlocks.length !== blocks) {
-      yield `inode file has ${inodeBlocks.length} blocks, its end asks for ${blocks}`
-    }
-    for (const [ino, facts] of this.facts) {
-      if (facts.typeCode === TYPE_CODES.DIR && facts.nlink > 0) yield* this.directory(ino, facts)
+    if (inodeBlocks !== blocks) yield `inode file has ${inodeBlocks} blocks, its end asks for ${blocks}`
+    this.facts = new Facts(Math.min(this.inodes.inoEnd, dense * INODES_PER_BLOCK))
+    for (let fbn = 0; fbn < dense; fbn++) yield* this.inodeBlock(fbn)
+    const { typeCode, nlink, size } = this.facts
+    for (let ino = 0; ino < size; ino++) {
+      if (typeCode[ino] === TYPE_CODES.DIR && nlink[ino]! > 0) yield* this.directory(ino)
     }
     yield* this.links()
     yield* this.lists()
     yield* this.reachable()
   }
 
-  /** Visits the blocks of a tree; puts the numbers of its leaves into `leaves`. Damage below a block is told, and costs what is below it. */
-  private async *walk(tree: Tree, ino: number, what: string, leaves: number[]): AsyncGenerator<string> {
+  /** Visits the blocks of a tree, and tells the numbers of its leaves. Damage below a block is told, and costs what is below it. */
+  private async *walk(
+    tree: Tree,
+    ino: number,
+    what: string,
+    leaf: (fbn: number) => void,
+  ): AsyncGenerator<string> {
     let blocks = 0
     try {
       await tree.walk((entry: TreeEntry) => {
         blocks += 1
-        if (entry.level === 0) leaves.push(entry.fbn)
+        if (entry.level === 0) leaf(entry.fbn)
         return this.visitBlock({ ...entry, ino })
       })
     } catch (error) {
@@ -163,18 +178,18 @@ class Checker {
 
   private async *inode(inode: Inode): AsyncGenerator<string> {
     const { ino, type, flags, size, nlink } = inode
-    this.facts.set(ino, {
-      typeCode: type === undefined ? 0 : TYPE_CODES[type],
-      nlink,
-      generation: inode.generation,
-      flags,
-      parent: type === 'DIR' ? inode.parent : 0,
-      next: inode.next,
-      names: 0,
-    })
+    const { facts } = this
+    facts.typeCode[ino] = type === undefined ? 0 : TYPE_CODES[type]
+    facts.flags[ino] = flags
+    facts.nlink[ino] = nlink
+    facts.parent[ino] = type === 'DIR' ? facts.link(inode.parent) : 0
+    facts.next[ino] = facts.link(inode.next)
     if (type === undefined) return
     const what = `inode ${ino} (${type})`
-    if ((flags & LISTED) === 0 && nlink === 0) yield `${what} has no name but is not free`
+    if ((flags & LISTED) === 0 && nlink === 0) {
+      this.foundLeak({ kind: 'orphan', ino })
+      yield `${what} has no name but is not free`
+    }
     if ((flags & SHRINKING) !== 0 && (flags & LISTED) === 0)
       yield `${what} shrinks but is not on the list of those`
     if ((flags & INLINE) !== 0) {
@@ -185,9 +200,13 @@ class Checker {
       yield `${what} has an impossible root`
       return
     }
-    const leaves: number[] = []
-    yield* this.walk(inode.tree(this.store), ino, what, leaves)
-    const last = leaves.reduce((highest, fbn) => Math.max(highest, fbn), -1)
+    const { entryBlocks, buckets } = inode
+    let last = -1
+    let astray = -1
+    yield* this.walk(inode.tree(this.store), ino, what, (fbn) => {
+      last = fbn
+      if (type === 'DIR' && Math.floor(fbn / 2) >= (fbn % 2 === 0 ? entryBlocks : buckets)) astray = fbn
+    })
     if (type === 'REG') {
       if (size > FILE_BYTES_MAX) yield `${what} is longer than a file can be`
       const end = Math.ceil(size / BLOCK_BYTES)
@@ -198,14 +217,38 @@ class Checker {
       if (size > LINK_BYTES_MAX || last !== 0) yield `${what} has no path of ${size} bytes`
     } else if (type !== 'DIR') {
       if (last >= 0) yield `${what} has blocks`
-    } else if (nlink > 0) {
-      const { entryBlocks, buckets } = inode
-      const astray = leaves.find((fbn) => Math.floor(fbn / 2) >= (fbn % 2 === 0 ? entryBlocks : buckets))
-      if (astray !== undefined) yield `${what} has a block at ${astray}, behind its end`
+    } else if (nlink > 0 && astray >= 0) {
+      yield `${what} has a block at ${astray}, behind its end`
     }
   }
 
-  private async *directory(ino: number, facts: Facts): AsyncGenerator<string> {
+  /** The blocks of one parity that a directory has; a gap before the `wanted`th is told. Only what exists is visited, whatever the inode counts. */
+  private async *blocksOf(tree: Tree, parity: number, wanted: number, what: string): AsyncGenerator<number> {
+    let expected = 0
+    const gap = (to: number): void => {
+      if (to > expected) this.found.push(`${what} ${expected} is a hole`)
+      expected = to + 1
+    }
+    for (let fbn = parity; ; fbn += 1) {
+      const from = fbn
+      let found: number | undefined
+      try {
+        found = await loaded(() => tree.next(from))
+      } catch (error) {
+        if (!(error instanceof DamagedBlock)) throw error
+        // Told when the tree was walked.
+        return
+      }
+      if (found === undefined || Math.floor(found / 2) >= wanted) break
+      fbn = found
+      if (found % 2 !== parity) continue
+      gap(Math.floor(found / 2))
+      yield Math.floor(found / 2)
+    }
+    if (wanted > expected) gap(wanted)
+  }
+
+  private async *directory(ino: number): AsyncGenerator<string> {
     let inode: Inode
     try {
       inode = await loaded(() => this.inodes.get(ino))
@@ -215,19 +258,17 @@ class Checker {
       throw error
     }
     if (!inode.hasTreeRoot(this.store)) return
-    facts.names += 1
+    this.facts.names[ino]! += 1
     const what = `directory ${ino}`
-    const { entryBlocks, buckets } = inode
+    const { buckets, entryBlocks } = inode
     const tree = inode.tree(this.store)
-    /** Position → hash, of each name. */
-    const names = new Map<number, number>()
-    const seen = new Set<string>()
-    for (let e = 0; e < entryBlocks; e++) {
+    const names = new Positions()
+    for await (const e of this.blocksOf(tree, 0, entryBlocks, `${what}: entry block`)) {
       if (buckets > 0 && isMapBlock(e)) continue
       const block = await this.leaf(tree, entryFbn(e), `${what}: entry block ${e}`)
       yield* this.told()
       if (block === undefined) continue
-      if (!(yield* this.entries(block, e, what, ino, names, seen)) || buckets === 0) continue
+      if (!(yield* this.entries(block, e, what, ino, names, buckets === 0)) || buckets === 0) continue
       const map = await this.leaf(tree, entryFbn(mapBlockOf(e)), `${what}: map block ${mapBlockOf(e)}`)
       yield* this.told()
       const byte = map?.[e % MAP_SPAN]
@@ -235,8 +276,9 @@ class Checker {
         yield `${what}: map says ${byte} granules free in entry block ${e}, there are ${longestFree(block)}`
       }
     }
-    if (names.size !== inode.entries)
-      yield `${what}: ${names.size} names found, its inode counts ${inode.entries}`
+    yield* this.told()
+    if (names.count !== inode.entries)
+      yield `${what}: ${names.count} names found, its inode counts ${inode.entries}`
     if (inode.size !== entryBlocks * BLOCK_BYTES)
       yield `${what}: size ${inode.size} is not that of ${entryBlocks} blocks`
     if (buckets === 0) {
@@ -244,31 +286,69 @@ class Checker {
       return
     }
     if (buckets < FIRST_BUCKETS) yield `${what}: index of ${buckets} buckets`
-    for (let b = 0; b < buckets; b++) {
+    for await (const b of this.blocksOf(tree, 1, buckets, `${what}: bucket`)) {
       const bucket = await this.leaf(tree, bucketFbn(b), `${what}: bucket ${b}`)
       yield* this.told()
-      if (bucket === undefined) continue
-      for (const { hash, position } of bucketSlots(bucket)) {
-        if (names.get(position) !== hash)
-          yield `${what}: bucket ${b} names position ${position}, where no such name is`
-        else if (bucketOf(hash, buckets) !== b)
-          yield `${what}: the name at ${position} is in bucket ${b}, not its own`
-        else names.delete(position)
+      if (bucket !== undefined) yield* this.bucket(bucket, b, buckets, tree, what, names)
+    }
+    yield* this.told()
+    if (names.count > 0) {
+      let told = 0
+      for (const position of names.left()) {
+        yield `${what}: the name at ${position} is not in the index`
+        if (++told === TOLD_MAX) break
       }
     }
-    for (const position of names.keys()) yield `${what}: the name at ${position} is not in the index`
   }
 
-  /** Records of one entry block. Returns false if they cannot be told apart. */
+  /** Slots of one bucket against the names found; two equal names are in one bucket, under one hash. */
+  private async *bucket(
+    bucket: Uint8Array,
+    b: number,
+    buckets: number,
+    tree: Tree,
+    what: string,
+    names: Positions,
+  ): AsyncGenerator<string> {
+    const byHash = new Map<number, number[]>()
+    for (const { hash, position } of bucketSlots(bucket)) {
+      if (!names.has(position, hash)) {
+        yield `${what}: bucket ${b} names position ${position}, where no such name is`
+        continue
+      }
+      if (bucketOf(hash, buckets) !== b) {
+        yield `${what}: the name at ${position} is in bucket ${b}, not its own`
+        continue
+      }
+      names.delete(position)
+      const others = byHash.get(hash)
+      if (others === undefined) byHash.set(hash, [position])
+      else others.push(position)
+    }
+    for (const positions of byHash.values()) {
+      if (positions.length === 1) continue
+      const seen = new Set<string>()
+      for (const position of positions) {
+        const block = await this.leaf(tree, entryFbn(Math.floor(position / GRANULES)), what)
+        if (block === undefined) continue
+        const name = recordName(block, (position % GRANULES) * GRANULE_BYTES)
+        if (seen.has(name)) yield `${what}: name ${JSON.stringify(name)} is there twice`
+        seen.add(name)
+      }
+    }
+  }
+
+  /** Records of one entry block. Returns false if they cannot be told apart. `alone`: there is no index, and equal names are looked for here. */
   private *entries(
     block: Uint8Array,
     e: number,
     what: string,
     directory: number,
-    names: Map<number, number>,
-    seen: Set<string>,
+    names: Positions,
+    alone: boolean,
   ): Generator<string, boolean> {
     let beforeFree = false
+    const seen = new Set<string>()
     for (let at = 0; at < BLOCK_BYTES;) {
       const granules = recordGranules(block, at)
       if (granules === 0 || at + granules * GRANULE_BYTES > BLOCK_BYTES) {
@@ -280,7 +360,6 @@ class Checker {
       beforeFree = ino === 0
       if (ino !== 0) {
         const name = recordName(block, at)
-        const position = e * GRANULES + at / GRANULE_BYTES
         const hash = hashName(name, this.inodes.hashSeed)
         if (granules !== granulesOf(name.length))
           yield `${what}: record of ${JSON.stringify(name)} has a wrong length`
@@ -288,9 +367,11 @@ class Checker {
           yield `${what}: record of ${JSON.stringify(name)} has a wrong hash`
         if (name === '' || name.includes('/') || name.includes('\0'))
           yield `${what}: impossible name ${JSON.stringify(name)}`
-        if (seen.has(name)) yield `${what}: name ${JSON.stringify(name)} is there twice`
-        seen.add(name)
-        names.set(position, recordHash(block, at))
+        if (alone) {
+          if (seen.has(name)) yield `${what}: name ${JSON.stringify(name)} is there twice`
+          seen.add(name)
+        }
+        names.add(e, at / GRANULE_BYTES, recordHash(block, at))
         yield* this.name(directory, what, name, ino, recordType(block, at))
       }
       at += granules * GRANULE_BYTES
@@ -305,73 +386,82 @@ class Checker {
     ino: number,
     typeCode: number,
   ): Generator<string> {
-    const facts = this.facts.get(ino)
-    if (facts === undefined || facts.typeCode === 0 || facts.nlink === 0) {
+    const { facts } = this
+    if (ino >= facts.size || facts.typeCode[ino] === 0 || facts.nlink[ino] === 0) {
       yield `${what}: ${JSON.stringify(name)} names inode ${ino}, which is not in use`
       return
     }
-    if (facts.typeCode !== typeCode)
+    if (facts.typeCode[ino] !== typeCode)
       yield `${what}: ${JSON.stringify(name)} tells another type than inode ${ino}`
-    facts.names += 1
-    if (facts.typeCode !== TYPE_CODES.DIR) return
-    if (facts.parent !== directory)
-      yield `directory ${ino} is in ${directory}, its parent is said to be ${facts.parent}`
-    const parent = this.facts.get(directory)
-    if (parent !== undefined) parent.names += 1
+    facts.names[ino]! += 1
+    if (facts.typeCode[ino] !== TYPE_CODES.DIR) return
+    if (facts.parent[ino] !== directory)
+      yield `directory ${ino} is in ${directory}, its parent is said to be ${facts.parent[ino]!}`
+    facts.names[directory]! += 1
   }
 
   private *links(): Generator<string> {
+    const { facts } = this
     let inUse = 0
-    for (const [ino, facts] of this.facts) {
-      if (facts.typeCode === 0) continue
+    for (let ino = 0; ino < facts.size; ino++) {
+      if (facts.typeCode[ino] === 0) continue
       inUse += 1
       // The root has no entry anywhere: its `..` stands for it.
-      const names = ino === ROOT_INO ? facts.names + 1 : facts.names
-      if (facts.nlink !== names) yield `inode ${ino}: ${names} links found, it counts ${facts.nlink}`
+      const names = facts.names[ino]! + (ino === ROOT_INO ? 1 : 0)
+      if (facts.nlink[ino] !== names)
+        yield `inode ${ino}: ${names} links found, it counts ${facts.nlink[ino]!}`
     }
     if (inUse !== this.inodes.files) yield `${inUse} inodes in use, the root counts ${this.inodes.files}`
   }
 
   private *lists(): Generator<string> {
-    const free = new Set<number>()
-    for (let ino = this.inodes.freeHead; ino !== 0; ino = this.facts.get(ino)!.next) {
-      const facts = this.facts.get(ino)
-      if (facts === undefined || facts.typeCode !== 0 || free.has(ino)) {
-        yield `list of free inodes: ${ino} does not belong there`
+    const { facts } = this
+    for (let ino = facts.link(this.inodes.freeHead); ino !== 0; ino = facts.next[ino]!) {
+      if (ino === OUTSIDE || facts.typeCode[ino] !== 0 || (facts.mark[ino]! & FREE) !== 0) {
+        yield `list of free inodes: ${ino === OUTSIDE ? 'a number out of range' : ino} does not belong there`
         break
       }
-      free.add(ino)
+      facts.mark[ino]! |= FREE
     }
-    const listed = new Set<number>()
-    for (let ino = this.inodes.shrinkHead; ino !== 0; ino = this.facts.get(ino)!.next) {
-      const facts = this.facts.get(ino)
-      if (facts === undefined || (facts.flags & LISTED) === 0 || listed.has(ino)) {
-        yield `list of shrinking inodes: ${ino} does not belong there`
+    for (let ino = facts.link(this.inodes.shrinkHead); ino !== 0; ino = facts.next[ino]!) {
+      if (ino === OUTSIDE || (facts.flags[ino]! & LISTED) === 0 || (facts.mark[ino]! & ON_LIST) !== 0) {
+        yield `list of shrinking inodes: ${ino === OUTSIDE ? 'a number out of range' : ino} does not belong there`
         break
       }
-      listed.add(ino)
+      facts.mark[ino]! |= ON_LIST
     }
-    for (const [ino, facts] of this.facts) {
-      if (facts.typeCode === 0 && !free.has(ino)) yield `inode ${ino} is free but not on the list of those`
-      if ((facts.flags & LISTED) !== 0 && !listed.has(ino))
+    for (let ino = ROOT_INO; ino < facts.size; ino++) {
+      if (facts.typeCode[ino] === 0 && (facts.mark[ino]! & FREE) === 0) {
+        this.foundLeak({ kind: 'free-inode', ino })
+        yield `inode ${ino} is free but not on the list of those`
+      }
+      if ((facts.flags[ino]! & LISTED) !== 0 && (facts.mark[ino]! & ON_LIST) === 0)
         yield `inode ${ino} is not on the list of shrinking inodes`
     }
   }
 
   /** Each directory's parents lead to the root. */
   private *reachable(): Generator<string> {
-    const good = new Set<number>([ROOT_INO])
-    if (this.facts.get(ROOT_INO)?.typeCode !== TYPE_CODES.DIR) yield 'there is no root directory'
-    for (const [ino, facts] of this.facts) {
-      if (facts.typeCode !== TYPE_CODES.DIR || facts.nlink === 0) continue
-      const path = new Set<number>()
+    const { facts } = this
+    const isDirectory = (ino: number): boolean => ino < facts.size && facts.typeCode[ino] === TYPE_CODES.DIR
+    if (!isDirectory(ROOT_INO)) yield 'there is no root directory'
+    else facts.mark[ROOT_INO]! |= REACHED
+    const path: number[] = []
+    for (let ino = 0; ino < facts.size; ino++) {
+      if (!isDirectory(ino) || facts.nlink[ino] === 0) continue
       let at = ino
-      while (!good.has(at) && !path.has(at) && this.facts.get(at)?.typeCode === TYPE_CODES.DIR) {
-        path.add(at)
-        at = this.facts.get(at)!.parent
+      while (isDirectory(at) && (facts.mark[at]! & (REACHED | ON_PATH)) === 0) {
+        facts.mark[at]! |= ON_PATH
+        path.push(at)
+        at = facts.parent[at]!
       }
-      if (!good.has(at)) yield `directory ${ino} cannot be reached from the root`
-      for (const seen of path) good.add(seen)
+      if (!isDirectory(at) || (facts.mark[at]! & REACHED) === 0)
+        yield `directory ${ino} cannot be reached from the root`
+      for (const seen of path) facts.mark[seen]! |= REACHED
+      path.length = 0
     }
   }
 }
+
+/** Names told of one directory that are not in its index. */
+const TOLD_MAX = 100

@@ -120,6 +120,8 @@ function spansOf(fanout: number): readonly number[] {
   return spans
 }
 
+export type TreeVisitor = (entry: TreeEntry) => boolean | void | Promise<boolean | void>
+
 /** What a bounded truncate has left to do. */
 interface Slice {
   left: number
@@ -290,8 +292,11 @@ export class Tree {
     return done
   }
 
-  /** Visits every allocated block, parents before children, in order of fbn; loads indirect blocks itself. */
-  async walk(visit: (entry: TreeEntry) => void | Promise<void>): Promise<void> {
+  /**
+   * Visits every allocated block, parents before children, in order of fbn; loads indirect blocks itself. What is below a block of which `visit`
+   * says false is left out: in a damaged tree a block may be below itself.
+   */
+  async walk(visit: TreeVisitor): Promise<void> {
     await this.walkTable(this.bytes, this.pointers, this.inInode, this.level, 0, visit)
   }
 
@@ -494,7 +499,7 @@ export class Tree {
     slots: number,
     level: number,
     first: number,
-    visit: (entry: TreeEntry) => void | Promise<void>,
+    visit: TreeVisitor,
   ): Promise<void> {
     for (let slot = 0; slot < slots; slot++) {
       const p = from + slot * this.pointerBytes
@@ -503,8 +508,8 @@ export class Tree {
       const hint = this.hintAt(table, p)
       const fbn = first + slot * this.spans[level]!
       const pending = visit({ level, fbn, bn, hint, kind: level === 0 ? this.leafKind : 'indirect' })
-      if (pending !== undefined) await pending
-      if (level === 0) continue
+      const wanted = typeof pending === 'object' ? await pending : pending
+      if (level === 0 || wanted === false) continue
       const child = await loaded(() => this.fetch(bn, hint, 'indirect'))
       await this.walkTable(child, 0, this.fanout, level - 1, fbn, visit)
     }
