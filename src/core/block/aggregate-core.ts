@@ -5,33 +5,36 @@ import type { Env } from '../env/env.ts'
 import type { Tree } from '../fs/tree.ts'
 import type { BlockIo } from './block-io.ts'
 import type { Json } from './codec.ts'
-import type { FrozenVolume, FlexibleVolume } from './flexible-volume.ts'
+import type { AggregateType } from './label.ts'
 import type { Layout } from './layout.ts'
 import type { MetaStore } from './meta-store.ts'
 import type { Plex } from './plex.ts'
 import type { Root, RootName } from './root.ts'
 import type { SpaceMap } from './space-map.ts'
+import type { FrozenVolume, Volume } from './volume.ts'
 import type { VolumeEntry } from './volume-table.ts'
 
 /** A volume that was removed and whose blocks come back slice by slice, some at each consistency point. */
 export interface RemovedVolume {
   readonly entry: VolumeEntry
   readonly active: Tree
-  readonly container: Tree
-  /** VVBNs below it are freed. */
+  /** Undefined of a traditional volume. */
+  readonly container: Tree | undefined
+  /** Numbers below it are freed. */
   reclaimed: number
-  /** All VVBNs are freed: its maps are next. */
+  /** All numbers are freed: its maps are next. */
   emptied: boolean
 }
 
 export interface FrozenPart {
-  readonly volume: FlexibleVolume
+  readonly volume: Volume
   readonly frozen: FrozenVolume
 }
 
 export interface AggregateCore {
   readonly env: Env
   readonly id: string
+  readonly type: AggregateType
   readonly layout: Layout
   readonly io: BlockIo
   readonly meta: MetaStore
@@ -51,6 +54,8 @@ export interface AggregateCore {
   readonly lineage: readonly RootName[]
   /** Blocks in use in the image being written. */
   usedBlocks: number
+  /** The place of a block that was allocated after the freeze: what lies there is of no account. */
+  isUnwritten(pvbn: number): boolean
   /** Copies to a mirror that has just joined what it still lacks, before the consistency point's own writes. */
   catchUpMirror(): Promise<void>
   mirrorFailed(error: unknown): void

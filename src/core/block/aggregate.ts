@@ -1,5 +1,6 @@
 /**
- * An aggregate: one space of PVBNs on the devices of one plex, or of two with equal content, and the volumes in it.
+ * An aggregate: one space of PVBNs on the devices of one plex, or of two with equal content, and the volumes in it: flexible ones, or one traditional
+ * volume that owns the devices alone, as the aggregate's type says.
  *
  * Opened from its newest root; from then on memory is ahead of the disk by what consistency points have not written yet. Volumes are made, changed and removed in
  * memory at once (the caller logs it); the volume table follows at the next consistency point.
@@ -22,10 +23,8 @@ import type { CpSpec } from './consistency-point.ts'
 import { AggregateError } from './errors.ts'
 import { prepareGrowth } from './growth.ts'
 import type { Growth } from './growth.ts'
-import { FlexibleVolume } from './flexible-volume.ts'
-import type { VolumeContent } from './flexible-volume.ts'
 import { readLabel } from './label.ts'
-import type { Label } from './label.ts'
+import type { AggregateType, Label } from './label.ts'
 import { DEVICE_BLOCKS_MIN, DEVICES_MAX, Layout } from './layout.ts'
 import { MetaStore } from './meta-store.ts'
 import { formatPlex, newLabels, Plex } from './plex.ts'
@@ -39,7 +38,10 @@ import { encodeRoot, isNamed, lineage, readRoots } from './root.ts'
 import type { Root, RootInfo, RootName } from './root.ts'
 import { SpaceBudget } from './space-budget.ts'
 import { SpaceMap } from './space-map.ts'
+import { Volume } from './volume.ts'
+import type { VolumeContent } from './volume.ts'
 import { decodeEntry, propertiesProblem, VOLUME_INDEX_MAX } from './volume-table.ts'
+import type { VolumeType } from './volume-table.ts'
 
 export interface AggregateSpec extends LabelSpec {
   readonly properties?: Json
@@ -48,6 +50,9 @@ export interface AggregateSpec extends LabelSpec {
 export interface VolumeSpec {
   readonly id: string
   readonly name: string
+  /** That of the aggregate, if not said. */
+  readonly type?: VolumeType
+  /** Of no account for a traditional volume: it has what the devices hold. */
   readonly sizeBytes: number
   /** Below 2^48. */
   readonly fsid: number
@@ -61,7 +66,7 @@ export type VolumeChange = Partial<Pick<VolumeSpec, 'name' | 'sizeBytes' | 'fsid
 export interface OpenOptions<C extends VolumeContent> {
   readonly cache: BufferCache
   /** Makes what lives in a volume: from the root of the last image, or new (`root` undefined). */
-  readonly content: (volume: FlexibleVolume<C>, root: Uint8Array | undefined) => C
+  readonly content: (volume: Volume<C>, root: Uint8Array | undefined) => C
   /** Devices of the other plex, known to hold the same image: damage found while opening is repaired from them. */
   readonly mirror?: readonly Device[]
   /** The first error of the other plex: it takes no part from then on. */
@@ -82,6 +87,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   readonly id: string
   readonly name: string
   readonly side: string
+  readonly type: AggregateType
   readonly layout: Layout
   readonly io: BlockIo
   readonly cache: BufferCache
@@ -108,8 +114,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   private growth: Growth | undefined
   private rootBytes: Uint8Array | undefined
   private readonly options: OpenOptions<C>
-  private readonly byIndex = new Map<number, FlexibleVolume<C>>()
-  private readonly byId = new Map<string, FlexibleVolume<C>>()
+  private readonly byIndex = new Map<number, Volume<C>>()
+  private readonly byId = new Map<string, Volume<C>>()
   private readonly changedVolumes = new Set<number>()
   private running: ConsistencyPoint | undefined
   private resyncing: Resync | undefined
@@ -125,6 +131,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.id = root.aggregateId
     this.name = label.aggregateName
     this.side = label.side
+    this.type = label.type
     this.options = options
     this.layout = new Layout(root.sizes)
     this.waiting = info.waiting
@@ -133,7 +140,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.io = new BlockIo(env, options.cache, this.layout, this.own, options.broken)
     this.io.repairs = options.readOnly !== true
     this.space = new SpaceMap(this.layout)
-    this.budget = new SpaceBudget(this.layout, this.space)
+    this.budget = new SpaceBudget(this.layout, this.space, this.type)
     this.meta = new MetaStore(this.io, options.cache, this.space)
     this.activeRoot = root.active
     this.ownerRoot = root.owners
@@ -203,29 +210,31 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     return aggregate
   }
 
-  volumes(): IterableIterator<FlexibleVolume<C>> {
+  volumes(): IterableIterator<Volume<C>> {
     return this.byIndex.values()
   }
 
-  volume(id: string): FlexibleVolume<C> | undefined {
+  volume(id: string): Volume<C> | undefined {
     return this.byId.get(id)
   }
 
-  volumeAt(index: number): FlexibleVolume<C> | undefined {
+  volumeAt(index: number): Volume<C> | undefined {
     return this.byIndex.get(index)
   }
 
   /**
    * A new, empty volume, in memory at once. The caller has asked `fits`, and logs it with the index chosen. Throws AggregateError, with nothing
-   * changed, if the properties are too large; `changeVolume` too.
+   * changed, if the volume is not of the aggregate's type, or if the properties are too large; `changeVolume` for the latter, too.
    */
-  createVolume(spec: VolumeSpec): FlexibleVolume<C> {
+  createVolume(spec: VolumeSpec): Volume<C> {
     assertProperties(spec.properties)
+    this.assertType(spec)
     assert(!this.byId.has(spec.id), 'a volume with this id exists')
-    const volume = new FlexibleVolume<C>(
+    const volume = new Volume<C>(
       this,
       {
         state: 'ordinary',
+        type: this.type,
         index: spec.index ?? this.freeIndex(),
         id: spec.id,
         name: spec.name,
@@ -270,9 +279,9 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     volume.forget()
     this.changedVolumes.delete(volume.index)
     if (volume.persistent) {
-      const { activeRoot: active, containerRoot: container } = volume
+      const { activeRoot: active, numbers } = volume
       this.removed.push({
-        entry: { ...entry, state: 'removing', active, container },
+        entry: { ...entry, state: 'removing', active, container: numbers.container?.root },
         active: volume.active,
         container: volume.container,
         reclaimed: 0,
@@ -315,7 +324,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     await this.copying
     assertSizes(this.layout, devices)
     const { label } = this.own
-    const spec = { id: this.id, name: this.name, side: this.side, pairUid: label.pairUid }
+    const { id, name, side, type } = this
+    const spec = { id, name, side, type, pairUid: label.pairUid }
     let info = await readOther(this.env, devices, this.own)
     if (info === undefined) {
       if (state === 'mirrored') throw new AggregateError('BLANK', 'the other plex has no labels')
@@ -427,6 +437,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     }
   }
 
+  get capacityBlocks(): number {
+    return this.budget.capacity
+  }
+
   fits(blocks: number, releasing = false): boolean {
     return (
       this.io.broken.noBudget === true || this.headroom(blocks) >= (releasing ? 0 : this.budget.releasing)
@@ -435,6 +449,12 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   isUsable(pvbn: number): boolean {
     return pvbn !== 0 && this.layout.exists(pvbn) && this.space.isBusy(pvbn)
+  }
+
+  isUnwritten(pvbn: number): boolean {
+    if (this.type === 'Flexible') return false
+    for (const volume of this.byIndex.values()) if (volume.isFresh(pvbn)) return true
+    return false
   }
 
   dirtied(volume: { readonly index: number }, delta: number): void {
@@ -503,18 +523,35 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   private headroom(blocks: number): number {
     const { running } = this
+    const placed = this.type === 'Traditional'
     return this.budget.headroom({
-      dirty: this.dirtyBlocks + (running?.unplaced ?? 0) + blocks,
-      returning: running?.freedSoFar ?? 0,
+      dirty: blocks + (placed ? 0 : this.dirtyBlocks + (running?.unplaced ?? 0)),
+      returning: (placed ? running?.metaFreedSoFar : running?.freedSoFar) ?? 0,
       changedVolumes: this.changedVolumes.size,
     })
   }
 
   private reckonReserve(): void {
     let blocks = this.volumeTable.blocks
-    for (const volume of this.byIndex.values()) blocks += volume.container.blocks + volume.active.blocks
-    for (const volume of this.removed) blocks += volume.container.blocks + volume.active.blocks
+    if (this.type === 'Flexible') {
+      const mapped = [...this.byIndex.values(), ...this.removed]
+      for (const { active, container } of mapped) blocks += active.blocks + (container?.blocks ?? 0)
+    }
     this.budget.reckon(blocks)
+  }
+
+  private assertType({ type, name }: VolumeSpec): void {
+    const kind = this.type === 'Traditional' ? 'of one traditional volume' : 'of flexible volumes'
+    if (type !== undefined && type !== this.type) {
+      throw new AggregateError('TYPE', `${name} does not belong in ${this.name}, an aggregate ${kind}`)
+    }
+    const [there] = this.byIndex.values()
+    if (this.type === 'Traditional' && there !== undefined) {
+      throw new AggregateError(
+        'TYPE',
+        `the devices of ${this.name} hold volume ${there.name} (${there.id}) already`,
+      )
+    }
   }
 
   private freeIndex(): number {
@@ -525,7 +562,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     return 0
   }
 
-  private enter(volume: FlexibleVolume<C>): void {
+  private enter(volume: Volume<C>): void {
     this.byIndex.set(volume.index, volume)
     this.byId.set(volume.id, volume)
   }
@@ -539,7 +576,9 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       const entry = decodeEntry(bytes)
       if (entry === undefined)
         throw new AggregateError('DAMAGED', 'an entry of the volume table makes no sense')
-      const volume = new FlexibleVolume<C>(this, entry, true)
+      if (entry.type !== this.type)
+        throw new AggregateError('DAMAGED', 'an entry of the volume table is of another type')
+      const volume = new Volume<C>(this, entry, true)
       if (entry.state === 'removing') {
         const { active, container } = volume
         this.removed.push({ entry, active, container, reclaimed: entry.reclaimed, emptied: false })
@@ -579,8 +618,9 @@ async function readOther(env: Env, devices: readonly Device[], own: Plex): Promi
     const label = await readLabel(env, device)
     if (label === 'version') throw new AggregateError('VERSION', `${device.name} has a later format`)
     if (label === undefined) continue
-    const { aggregateId, pairUid, plex } = own.label
-    if (label.aggregateId !== aggregateId || label.pairUid !== pairUid || label.plex === plex) {
+    const { aggregateId, pairUid, plex, type } = own.label
+    const ours = label.aggregateId === aggregateId && label.pairUid === pairUid && label.type === type
+    if (!ours || label.plex === plex) {
       throw new AggregateError('LABELS', `${device.name} is not of the other plex of ${aggregateId}`)
     }
     const place = own.layout.devices[position]!

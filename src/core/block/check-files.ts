@@ -6,12 +6,12 @@ import { checkFileSystem } from '../fs/check.ts'
 import { SparseSet } from './bit-set.ts'
 import { PROBLEMS_MAX } from './check.ts'
 import type { FilesResult, Leak } from './check.ts'
-import type { FlexibleVolume, VolumeContent } from './flexible-volume.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
+import type { Volume, VolumeContent } from './volume.ts'
 
 export async function checkVolumeFiles<C extends VolumeContent>(
-  volume: FlexibleVolume<C>,
-  inUse: (vvbn: number) => boolean,
+  volume: Volume<C>,
+  inUse: (number: number) => boolean,
 ): Promise<FilesResult> {
   const problems: string[] = []
   const leaks: Leak[] = []
@@ -20,9 +20,9 @@ export async function checkVolumeFiles<C extends VolumeContent>(
     volume,
     volume.contentRoot,
     ({ bn, ino }) => {
-      if (!inUse(bn)) problems.push(`file ${ino}: VVBN ${bn} is not in use by the active map`)
+      if (!inUse(bn)) problems.push(`file ${ino}: block ${bn} is not in use by the active map`)
       if (seen.add(bn)) return true
-      problems.push(`file ${ino}: VVBN ${bn} belongs to another file too`)
+      problems.push(`file ${ino}: block ${bn} belongs to another file too`)
       return false
     },
     ({ kind, ino }) => leaks.push({ kind, volume: volume.index, ino }),
@@ -37,7 +37,7 @@ export async function checkVolumeFiles<C extends VolumeContent>(
 
 /** Numbers in use that no file has. */
 async function lost<C extends VolumeContent>(
-  volume: FlexibleVolume<C>,
+  volume: Volume<C>,
   seen: SparseSet,
   problems: string[],
   leaks: Leak[],
@@ -52,10 +52,10 @@ async function lost<C extends VolumeContent>(
       const number = fbn * MAP_LEAF_BITS + bit
       if ((leaf[bit >> 3]! & (1 << (bit & 7))) === 0 || seen.has(number)) continue
       told += 1
-      problems.push(`VVBN ${number} is lost: the active map says in use, no file has it`)
+      problems.push(`block ${number} is lost: the active map says in use, no file has it`)
       leaks.push({ kind: 'number', volume: volume.index, number })
     }
     from = fbn + 1
   }
-  if (told === 0) problems.push(`${volume.used} VVBNs are in use, files have ${seen.size}`)
+  if (told === 0) problems.push(`${volume.used} blocks are in use, files have ${seen.size}`)
 }

@@ -2,7 +2,7 @@
  * Proves an aggregate consistent, from one plex, without changing it:
  *
  * 1. the metafiles' trees are whole, and no block is in two places;
- * 2. for every VVBN in use: container(VVBN) = PVBN ⇔ owner(PVBN) = (volume, VVBN);
+ * 2. for every VVBN in use: container(VVBN) = PVBN ⇔ owner(PVBN) = (volume, VVBN); in a traditional volume VVBN = PVBN, and the owner is the volume;
  * 3. every block in use holds what its context and its owner entry say;
  * 4. the active map is exactly the set of blocks in use, and the root counts them;
  * 5. the files of each volume, by `checkFiles` (core/fs knows them).
@@ -20,11 +20,11 @@ import type { Tree } from '../fs/tree.ts'
 import type { Aggregate } from './aggregate.ts'
 import { BitSet } from './bit-set.ts'
 import { getContext, isOwned } from './context.ts'
-import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './flexible-volume.ts'
-import type { FlexibleVolume, VolumeContent } from './flexible-volume.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import { OWNER_FANOUT, ownerIn } from './leaf-editor.ts'
+import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './numbering.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
+import type { Volume, VolumeContent } from './volume.ts'
 
 export const PROBLEMS_MAX = 1000
 /** Groups of one job: 64 MiB of data. */
@@ -56,10 +56,10 @@ export interface CheckResult {
 }
 
 export interface CheckOptions<C extends VolumeContent> {
-  /** What is wrong with the files of a volume; `inUse` tells which VVBNs the volume's active map has. */
+  /** What is wrong with the files of a volume; `inUse` tells which numbers the volume's active map has. */
   readonly checkFiles?: (
-    volume: FlexibleVolume<C>,
-    inUse: (vvbn: number) => boolean,
+    volume: Volume<C>,
+    inUse: (number: number) => boolean,
   ) => Promise<FilesResult | readonly string[]>
   /** Bits for the PVBNs (`BitSet.bytesFor(layout.end)` bytes, all 0), when threads share them. */
   readonly seen?: Uint8Array
@@ -79,7 +79,7 @@ export interface JobResult {
   readonly leaks: readonly Leak[]
   /** Blocks seen for the first time. */
   readonly seen: number
-  /** Of 'numbers': VVBNs in use. Of 'groups': blocks in use by the active map. */
+  /** Of 'numbers': numbers in use. Of 'groups': blocks in use by the active map. */
   readonly inUse: number
   /** Of blocks read and compared. */
   readonly bytes: number
@@ -90,7 +90,8 @@ interface Numbered {
   readonly id: string
   readonly index: number
   readonly active: Tree
-  readonly container: Tree
+  /** Undefined of a traditional volume. */
+  readonly container: Tree | undefined
   readonly from: number
 }
 
@@ -175,7 +176,7 @@ export class AggregateCheck<C extends VolumeContent> {
     for (const volume of aggregate.volumes()) {
       const inUse = used.get(volume.index) ?? 0
       if (inUse !== volume.used) {
-        problems.push(`volume ${volume.id}: ${inUse} VVBNs in use, its entry says ${volume.used}`)
+        problems.push(`volume ${volume.id}: ${inUse} blocks in use, its entry says ${volume.used}`)
       }
     }
     if (active !== aggregate.usedBlocks) {
@@ -223,7 +224,7 @@ export class AggregateCheck<C extends VolumeContent> {
     await this.metafile('volume table', aggregate.volumeTable)
     for (const { id, active, container } of this.numbered()) {
       await this.metafile(`active map of volume ${id}`, active)
-      await this.metafile(`container map of volume ${id}`, container)
+      if (container !== undefined) await this.metafile(`container map of volume ${id}`, container)
     }
   }
 
@@ -238,11 +239,11 @@ export class AggregateCheck<C extends VolumeContent> {
     if (blocks !== tree.blocks) this.problem(`${what}: ${blocks} blocks, its root says ${tree.blocks}`)
   }
 
-  /** VVBNs in use in some leaves of an active map, and what the container map and the owner map say of each. */
+  /** Numbers in use in some leaves of an active map, and what the container map and the owner map say of each. */
   private async numbers(index: number, fromLeaf: number, toLeaf: number): Promise<number> {
     const numbered = [...this.numbered()].find((one) => one.index === index)
     if (numbered === undefined) return 0
-    const { id, active, from } = numbered
+    const { id, active, container, from } = numbered
     let inUse = 0
     for (let fbn = fromLeaf; fbn < toLeaf; fbn++) {
       const leaf = await this.guarded(`active map of volume ${id}`, () => loaded(() => active.get(fbn)))
@@ -256,11 +257,12 @@ export class AggregateCheck<C extends VolumeContent> {
           if ((bits[at]! & (1 << bit)) === 0 || number < from) continue
           inUse += 1
           const wanted = Math.floor(number / CONTAINER_FANOUT)
-          if (places.fbn !== wanted) {
+          if (container !== undefined && places.fbn !== wanted) {
             places.fbn = wanted
-            places.bytes = await this.leaf(`container map of volume ${id}`, numbered.container, wanted)
+            places.bytes = await this.leaf(`container map of volume ${id}`, container, wanted)
           }
-          const done = this.number(numbered, number, places.bytes)
+          const pvbn = container === undefined ? number : placeIn(places.bytes, number)
+          const done = this.number(numbered, number, pvbn)
           if (done !== undefined) await done
         }
       }
@@ -268,21 +270,15 @@ export class AggregateCheck<C extends VolumeContent> {
     return inUse
   }
 
-  private number(
-    { id, index }: Numbered,
-    number: number,
-    places: Uint8Array | undefined,
-  ): Promise<void> | undefined {
-    const what = (): string => `volume ${id}, VVBN ${number}`
-    const pvbn =
-      places === undefined ? 0 : getU48(places, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
+  private number({ id, index }: Numbered, number: number, pvbn: number): Promise<void> | undefined {
+    const what = (): string => `volume ${id}, block ${number}`
     if (pvbn === 0) {
       this.problem(`${what()}: no place in the container map`)
       return undefined
     }
     if (!this.see(pvbn, what)) return undefined
     const compare = (leaf: Uint8Array | undefined): void => {
-      const owner = leaf === undefined ? undefined : ownerIn(leaf, pvbn)
+      const owner = leaf === undefined ? undefined : ownerIn(leaf, pvbn, this.aggregate.type)
       if (owner === undefined || owner.volume !== index || owner.number !== number) {
         this.problem(
           `${what()}: block ${pvbn} is owned by ${owner?.volume ?? 'nobody'}/${owner?.number ?? ''}`,
@@ -363,7 +359,7 @@ export class AggregateCheck<C extends VolumeContent> {
     if (context.pvbn !== pvbn) this.problem(`block ${pvbn}: its context is that of block ${context.pvbn}`)
     if (context.crc !== env.crc32(content)) this.problem(`block ${pvbn}: checksum error`)
     if (context.generation > cp) this.problem(`block ${pvbn}: written by a later consistency point`)
-    const owner = owners === undefined ? undefined : ownerIn(owners, pvbn)
+    const owner = owners === undefined ? undefined : ownerIn(owners, pvbn, this.aggregate.type)
     if (owner === undefined || !isOwned({ ...context, pvbn }, owner, pvbn)) {
       this.problem(`block ${pvbn}: context and owner map differ`)
     }
@@ -372,10 +368,31 @@ export class AggregateCheck<C extends VolumeContent> {
   private async files(index: number): Promise<void> {
     const volume = this.aggregate.volumeAt(index)
     if (volume === undefined || this.options.checkFiles === undefined) return
-    const found = await this.options.checkFiles(volume, (vvbn) => volume.numbers.isTaken(vvbn))
+    const inUse = await this.leaves(volume)
+    const isInUse = (number: number): boolean => {
+      const bit = number % MAP_LEAF_BITS
+      const leaf = inUse.get(Math.floor(number / MAP_LEAF_BITS))
+      return leaf !== undefined && (leaf[bit >> 3]! & (1 << (bit & 7))) !== 0
+    }
+    const found = await this.options.checkFiles(volume, isInUse)
     const { problems, leaks } = 'problems' in found ? found : { problems: found, leaks: [] }
     for (const text of problems) this.problem(`volume ${volume.id}: ${text}`)
     this.leaks.push(...leaks)
+  }
+
+  /** The active map of a volume. */
+  private async leaves({ id, active }: Volume<C>): Promise<ReadonlyMap<number, Uint8Array>> {
+    const leaves = new Map<number, Uint8Array>()
+    await this.guarded(`active map of volume ${id}`, async () => {
+      for (let from = 0; ;) {
+        const start = from
+        const fbn = await loaded(() => active.next(start))
+        if (fbn === undefined) return
+        leaves.set(fbn, (await loaded(() => active.get(fbn)))!.slice())
+        from = fbn + 1
+      }
+    })
+    return leaves
   }
 
   private async guarded<T>(what: string, read: () => Promise<T>): Promise<T | undefined> {
@@ -387,6 +404,11 @@ export class AggregateCheck<C extends VolumeContent> {
       return undefined
     }
   }
+}
+
+function placeIn(places: Uint8Array | undefined, number: number): number {
+  if (places === undefined) return 0
+  return getU48(places, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
 }
 
 /** Checks an aggregate that was just opened, read-only, and has no dirty block: all jobs, one after the other. */

@@ -3,7 +3,7 @@
  *
  *   freeze (synchronous) → write → commitRoot(0) → commitRoot(1) → complete
  *
- * `write` gives every frozen block a place, works the places into container, owner and active maps, writes everything to free space on all plexes,
+ * `write` gives every frozen block a place (those of a traditional volume have theirs), works the places into container, owner and active maps, writes everything to free space on all plexes,
  * and flushes. `commitRoot` writes one plex's root; the pair decides when. `complete` makes the space of the previous image reusable.
  *
  * Invariants
@@ -25,15 +25,15 @@ import { NEVER } from './buffer-cache.ts'
 import type { BlockBuffer } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
 import type { OwnerEntry } from './context.ts'
-import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './flexible-volume.ts'
-import type { FlexibleVolume } from './flexible-volume.ts'
 import type { Growth } from './growth.ts'
 import { GroupWriter } from './group-writer.ts'
 import type { WriteTargets } from './group-writer.ts'
 import { LeafEditor, OWNER_ENTRY_BYTES, OWNER_FANOUT, ownerIn, setBit } from './leaf-editor.ts'
+import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './numbering.ts'
 import type { Plex } from './plex.ts'
 import { reclaim } from './reclaim.ts'
 import { decodeRoot, encodeRoot } from './root.ts'
+import type { Volume } from './volume.ts'
 import { encodeEntry } from './volume-table.ts'
 
 /** The longest stretch of computing before other work gets its turn. */
@@ -65,6 +65,7 @@ export class ConsistencyPoint {
   private readonly table: LeafEditor
   /** PVBNs of the previous image that this one does not use. */
   private readonly freed: number[] = []
+  private metaFreed = 0
   private rootBytes: Uint8Array | undefined
   private stage: Stage = 'frozen'
   private turnStart = 0
@@ -186,7 +187,7 @@ export class ConsistencyPoint {
     this.stage = 'complete'
     for (const pvbn of this.freed) this.core.space.release(pvbn)
     for (const { volume, frozen } of this.parts) {
-      for (let i = 0; i < frozen.freed.length; i += 2) volume.numbers.release(frozen.freed[i]!)
+      for (let i = 0; i < frozen.freed.length; i += 2) volume.numbers.returned(frozen.freed[i]!)
     }
     this.core.completed(this.mirrored)
   }
@@ -212,11 +213,11 @@ export class ConsistencyPoint {
 
   /** Its leaf is in memory: entries of the group's new blocks were put into it. */
   private ownerOf(pvbn: number): OwnerEntry | undefined {
-    const { space, ownerMap } = this.core
-    if (pvbn === 0 || !space.isBusy(pvbn)) return undefined
+    const { space, ownerMap, type } = this.core
+    if (pvbn === 0 || !space.isBusy(pvbn) || this.core.isUnwritten(pvbn)) return undefined
     const leaf = ownerMap.get(Math.floor(pvbn / OWNER_FANOUT))
     assert(leaf !== undefined, 'a block in use has no owner')
-    return ownerIn(leaf, pvbn)
+    return ownerIn(leaf, pvbn, type)
   }
 
   private breathe(): Promise<void> | undefined {
@@ -230,18 +231,19 @@ export class ConsistencyPoint {
     })
   }
 
-  /** Places for the blocks of one volume, then the places as hints into the blocks that point at them. */
+  /** Places for the blocks of one volume; then, where pointers have room for them, the places as hints into the blocks that point at them. */
   private async place({ volume, frozen }: FrozenPart, placed: BlockBuffer[]): Promise<void> {
     const { core } = this
     const from = placed.length
     for (const [i, block] of frozen.blocks.entries()) {
       if (block.epoch === NEVER) continue
-      block.pvbn = core.space.take()
+      if (block.pvbn === 0) block.pvbn = core.space.take()
       core.meta.changes.push(block.pvbn)
       placed.push(block)
       this.unplaced -= 1
       if (i % 256 === 255) await this.breathe()
     }
+    if (volume.format !== DUAL) return
     for (let i = from; i < placed.length; i++) {
       const block = placed[i]!
       if (block.kind === 'indirect') hintTable(volume, block.content, 0, DUAL.fanout)
@@ -259,14 +261,17 @@ export class ConsistencyPoint {
     from: number,
   ): Promise<void> {
     const { core } = this
-    const container = new LeafEditor(volume.container)
+    const { numbers } = volume
+    const container = numbers.container && new LeafEditor(numbers.container.tree)
     const active = new LeafEditor(volume.active)
     for (let i = from; i < placed.length; i++) {
       const block = placed[i]!
-      const fbn = Math.floor(block.bn / CONTAINER_FANOUT)
-      const leaf = container.ready(fbn) ?? (await container.edit(fbn))
-      putU48(leaf, (block.bn % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES, block.pvbn)
-      const owned = this.own(block.pvbn, volume.index, block.bn)
+      if (container !== undefined) {
+        const fbn = Math.floor(block.bn / CONTAINER_FANOUT)
+        const leaf = container.ready(fbn) ?? (await container.edit(fbn))
+        putU48(leaf, (block.bn % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES, block.pvbn)
+      }
+      const owned = this.own(block.pvbn, volume.index, numbers.owned(block.bn, this.spec.cp))
       if (owned !== undefined) await owned
       const marked = setBit(active, block.bn, true)
       if (marked !== undefined) await marked
@@ -284,7 +289,7 @@ export class ConsistencyPoint {
       if (i % 64 === 62) await this.breathe()
     }
     const leaf = this.table.ready(volume.index) ?? (await this.table.edit(volume.index))
-    encodeEntry({ ...frozen.entry, active: volume.activeRoot, container: volume.containerRoot }, leaf)
+    encodeEntry({ ...frozen.entry, active: volume.activeRoot, container: numbers.container?.root }, leaf)
   }
 
   private own(pvbn: number, volume: number, number: number): Promise<void> | undefined {
@@ -317,6 +322,7 @@ export class ConsistencyPoint {
       } else break
     }
     for (const pvbn of meta.freed) this.freed.push(pvbn)
+    this.metaFreed += meta.freed.length
     meta.freed = []
   }
 
@@ -353,10 +359,15 @@ export class ConsistencyPoint {
   get freedSoFar(): number {
     return Math.max(this.returning + this.core.meta.freed.length, this.freed.length)
   }
+
+  /** Of these, blocks of metafiles: each has a copy by now, which the image will not ask space for again. */
+  get metaFreedSoFar(): number {
+    return this.metaFreed + this.core.meta.freed.length
+  }
 }
 
 /** Fills the hints of pointers to blocks whose place is known, where there is none yet. */
-function hintTable(volume: FlexibleVolume, table: Uint8Array, at: number, pointers: number): void {
+function hintTable(volume: Volume, table: Uint8Array, at: number, pointers: number): void {
   for (let i = 0, p = at; i < pointers; i++, p += DUAL.bytes) {
     const bn = getU48(table, p)
     if (bn === HOLE || bn === ABSENT || getU48(table, p + 6) !== 0) continue
@@ -365,7 +376,7 @@ function hintTable(volume: FlexibleVolume, table: Uint8Array, at: number, pointe
   }
 }
 
-function hintInodes(volume: FlexibleVolume, block: BlockBuffer): void {
+function hintInodes(volume: Volume, block: BlockBuffer): void {
   for (let at = 0; at < BLOCK_BYTES; at += INODE_BYTES) {
     const type = block.content[at]!
     if (type === 0 || (block.content[at + 1]! & INLINE) !== 0) continue

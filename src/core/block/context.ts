@@ -36,7 +36,7 @@ const KINDS: readonly (BlockKind | undefined)[] = [
 export interface Identity {
   /** Index of the volume; 0 for metafiles of the aggregate. */
   readonly volume: number
-  /** VVBN, or PVBN for metafiles. */
+  /** VVBN, or PVBN for metafiles and in traditional volumes. */
   readonly number: number
   readonly kind: BlockKind
   /** The consistency point that wrote it, where that is known. */
@@ -121,13 +121,15 @@ export function isGood(
 export interface OwnerEntry {
   /** Index of the volume; 0: a metafile of the aggregate. */
   readonly volume: number
-  /** Number in the volume; for places without a number of their own (metafiles) the generation. */
+  /** In the volume. */
   readonly number: number
+  /** Of what has its place as its number: metafiles, and blocks of a traditional volume. */
+  readonly generation: number | undefined
 }
 
 /** True if the context at `pvbn` is that of the block which the owner map has there. */
 export function isOwned(context: Context | undefined, owner: OwnerEntry, pvbn: number): boolean {
   if (context === undefined || context.pvbn !== pvbn || context.volume !== owner.volume) return false
-  if (context.volume === 0) return context.number === pvbn && context.generation === owner.number
+  if (owner.generation !== undefined && context.generation !== owner.generation) return false
   return context.number === owner.number
 }

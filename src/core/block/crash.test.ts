@@ -10,6 +10,7 @@ import { CONTEXT_BYTES } from './context.ts'
 import { DATA_START, GROUP_BLOCKS, GROUP_STRIDE, Layout } from './layout.ts'
 import { readPlex } from './plex-info.ts'
 import { Bed } from './testing/bed.ts'
+import type { AggregateType } from './label.ts'
 import type { TestAggregate } from './testing/bed.ts'
 
 type Model = Map<string, Map<number, number>>
@@ -34,9 +35,9 @@ class Trial {
   slots = false
   stamp = 1
 
-  constructor(seed: number) {
+  constructor(seed: number, type: AggregateType) {
     this.random = seededRandom(seed)
-    this.bed = new Bed(seed, this.sizes)
+    this.bed = new Bed(seed, this.sizes, 2, type)
     this.bed.cacheBytes = 96 * BLOCK_BYTES
     this.layout = new Layout(this.sizes)
   }
@@ -69,6 +70,7 @@ class Trial {
     for (const id of FILES) {
       if (aggregate.volume(id) !== undefined) continue
       if (this.random.u32() % 3 !== 0 || !aggregate.fits(10)) continue
+      if (aggregate.type === 'Traditional' && this.model.size > 0) continue
       aggregate.createVolume({ id, name: id, sizeBytes: 220 * BLOCK_BYTES, fsid: 1 })
       this.model.set(id, new Map())
     }
@@ -113,11 +115,13 @@ class Trial {
     if (point.mirrored) this.live[1] = this.live[0]
   }
 
-  /** Busy blocks: a superset of the image's own until the consistency point is complete. */
+  /** Busy blocks that are on disk: a superset of the image's own until the consistency point is complete. */
   private used(aggregate: TestAggregate): Set<number> {
     const used = new Set<number>()
+    const fresh = aggregate.type === 'Traditional' ? [...aggregate.volumes()] : []
     for (let pvbn = 1; pvbn < this.layout.end; pvbn++) {
-      if (this.layout.exists(pvbn) && aggregate.space.isBusy(pvbn)) used.add(pvbn)
+      if (!this.layout.exists(pvbn) || !aggregate.space.isBusy(pvbn)) continue
+      if (!fresh.some((volume) => volume.isFresh(pvbn))) used.add(pvbn)
     }
     return used
   }
@@ -144,66 +148,69 @@ async function life(trial: Trial, aggregate: TestAggregate, rounds: number): Pro
   }
 }
 
-describe('a crash at any write of a consistency point', () => {
-  for (let seed = 1; seed <= 8; seed++) {
-    test(`leaves the old or the new image on each plex (H3), seed ${seed}`, async () => {
-      const trial = new Trial(seed)
-      await trial.bed.format()
-      let crashes = 0
-      let newest = 0
-      for (let start = 0; start < 4; start++) {
-        trial.attach()
-        trial.writesLeft = Infinity
-        trial.slots = false
-        const aggregate = await trial.bed.open(0)
-        trial.aggregate = aggregate
-        trial.live[0] = new Set()
-        trial.live[1] = new Set()
-        await trial.compare(aggregate)
-        for (let pvbn = 1; pvbn < trial.layout.end; pvbn++) {
-          if (aggregate.isUsable(pvbn)) trial.live[0].add(pvbn)
+describe.each(['Flexible', 'Traditional'] as const)(
+  'a crash at any write of a consistency point, %s',
+  (type) => {
+    for (let seed = 1; seed <= 8; seed++) {
+      test(`leaves the old or the new image on each plex (H3), seed ${seed}`, async () => {
+        const trial = new Trial(seed, type)
+        await trial.bed.format()
+        let crashes = 0
+        let newest = 0
+        for (let start = 0; start < 4; start++) {
+          trial.attach()
+          trial.writesLeft = Infinity
+          trial.slots = false
+          const aggregate = await trial.bed.open(0)
+          trial.aggregate = aggregate
+          trial.live[0] = new Set()
+          trial.live[1] = new Set()
+          await trial.compare(aggregate)
+          for (let pvbn = 1; pvbn < trial.layout.end; pvbn++) {
+            if (aggregate.isUsable(pvbn)) trial.live[0].add(pvbn)
+          }
+          const theirs = await readPlex(trial.bed.env, trial.bed.devices[1]!)
+          const equal = theirs!.roots[0]?.root.image === aggregate.root.image || start === 0
+          if (
+            equal &&
+            trial.random.u32() % 2 === 0 &&
+            theirs!.labels.every((label) => label.state === 'complete')
+          ) {
+            trial.live[1] = new Set(trial.live[0])
+            await aggregate.attachPlex(trial.bed.devices[1]!, 'mirrored')
+          } else {
+            await aggregate.attachPlex(trial.bed.devices[1]!, 'stale')
+            await Promise.all([aggregate.resync(), life(trial, aggregate, 2)])
+            await trial.consistencyPoint(aggregate)
+            expect(aggregate.mirrorState).toBe('mirrored')
+            expect(await trial.bed.check(1)).toEqual([])
+          }
+          trial.slots = true
+          trial.writesLeft = trial.random.u32() % 150
+          try {
+            await life(trial, aggregate, 12)
+          } catch (error) {
+            if (!(error instanceof Power) && aggregate.partner?.failure === undefined) throw error
+            crashes += 1
+          }
+          newest = Math.max(newest, aggregate.root.cp)
+          trial.slots = false
+          trial.bed.crash()
+          trial.attach()
+          trial.writesLeft = Infinity
+          expect(await trial.bed.check(0)).toEqual([])
+          expect(await trial.bed.check(1, true)).toEqual([])
+          const other = await trial.bed.open(1, { unfinished: true })
+          const kept = trial.model
+          await trial.compare(other)
+          trial.model = kept
         }
-        const theirs = await readPlex(trial.bed.env, trial.bed.devices[1]!)
-        const equal = theirs!.roots[0]?.root.image === aggregate.root.image || start === 0
-        if (
-          equal &&
-          trial.random.u32() % 2 === 0 &&
-          theirs!.labels.every((label) => label.state === 'complete')
-        ) {
-          trial.live[1] = new Set(trial.live[0])
-          await aggregate.attachPlex(trial.bed.devices[1]!, 'mirrored')
-        } else {
-          await aggregate.attachPlex(trial.bed.devices[1]!, 'stale')
-          await Promise.all([aggregate.resync(), life(trial, aggregate, 2)])
-          await trial.consistencyPoint(aggregate)
-          expect(aggregate.mirrorState).toBe('mirrored')
-          expect(await trial.bed.check(1)).toEqual([])
-        }
-        trial.slots = true
-        trial.writesLeft = trial.random.u32() % 150
-        try {
-          await life(trial, aggregate, 12)
-        } catch (error) {
-          if (!(error instanceof Power) && aggregate.partner?.failure === undefined) throw error
-          crashes += 1
-        }
-        newest = Math.max(newest, aggregate.root.cp)
-        trial.slots = false
-        trial.bed.crash()
-        trial.attach()
-        trial.writesLeft = Infinity
-        expect(await trial.bed.check(0)).toEqual([])
-        expect(await trial.bed.check(1, true)).toEqual([])
-        const other = await trial.bed.open(1, { unfinished: true })
-        const kept = trial.model
-        await trial.compare(other)
-        trial.model = kept
-      }
-      expect(crashes).toBeGreaterThan(0)
-      expect(newest).toBeGreaterThan(0)
-    })
-  }
-})
+        expect(crashes).toBeGreaterThan(0)
+        expect(newest).toBeGreaterThan(0)
+      })
+    }
+  },
+)
 
 test('entries of live blocks in a checksum block keep their bytes when others of the group are written', async () => {
   const bed = new Bed(77, [600], 1)

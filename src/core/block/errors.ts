@@ -18,6 +18,8 @@ export type AggregateErrorCode =
   | 'TOO_MANY'
   /** Properties of a volume that are too large to be kept. */
   | 'PROPERTIES'
+  /** A traditional volume among flexible ones, a flexible one where a traditional one belongs, or a second volume there. */
+  | 'TYPE'
   /** A metafile is damaged on every plex. */
   | 'DAMAGED'
 

@@ -46,6 +46,7 @@ describe('records on disk', () => {
       aggregateId: name,
       aggregateName: name,
       side: name,
+      type: fc.constantFrom('Flexible' as const, 'Traditional' as const),
     })
     fc.assert(
       fc.property(label, (value) => expect(decodeLabel(crc32, encodeLabel(crc32, value))).toEqual(value)),
@@ -76,6 +77,7 @@ describe('records on disk', () => {
   test('entries of the volume table', () => {
     const entry = fc.record({
       state: fc.constantFrom('ordinary' as const, 'removing' as const),
+      type: fc.constantFrom('Flexible' as const, 'Traditional' as const),
       index: fc.integer({ min: 1, max: 65535 }),
       id: name,
       name,
@@ -90,7 +92,8 @@ describe('records on disk', () => {
     fc.assert(
       fc.property(entry, (value) => {
         const bytes = new Uint8Array(BLOCK_BYTES)
-        const whole = { ...value, active: newTreeRoot(SINGLE), container: newTreeRoot(SINGLE) }
+        const container = value.type === 'Flexible' ? newTreeRoot(SINGLE) : undefined
+        const whole = { ...value, active: newTreeRoot(SINGLE), container }
         encodeEntry(whole, bytes)
         expect(decodeEntry(bytes)).toEqual(whole)
       }),
@@ -108,6 +111,8 @@ describe('records on disk', () => {
         expect(isGood(crc32, sums, slot, { ...identity, kind: 'data' }, pvbn, content)).toBe(false)
         expect(isGood(crc32, sums, slot, { ...identity, number: number + 1 }, pvbn, content)).toBe(false)
         expect(isGood(crc32, sums, slot, identity, pvbn + 1, content)).toBe(false)
+        expect(isGood(crc32, sums, slot, { ...identity, generation: 5 }, pvbn, content)).toBe(true)
+        expect(isGood(crc32, sums, slot, { ...identity, generation: 6 }, pvbn, content)).toBe(false)
         const changed = content.slice()
         changed[flip % BLOCK_BYTES]! ^= 1 << (flip % 8)
         expect(isGood(crc32, sums, slot, identity, pvbn, changed)).toBe(false)

@@ -9,6 +9,12 @@ import { getString, isSealed, putString, seal } from './codec.ts'
 import { FORMAT_VERSION, LABEL_BLOCK } from './layout.ts'
 
 const MAGIC = 'TANDEMDV'
+/** Of the labels of an aggregate that is a traditional volume's: a program of before these must not touch it. */
+const TRADITIONAL_VERSION = 2
+const AT_TYPE = 512
+
+/** Flexible: of flexible volumes, as many as one likes. Traditional: of one traditional volume. */
+export type AggregateType = 'Flexible' | 'Traditional'
 
 export type PlexState = 'complete' | 'resyncing'
 
@@ -27,11 +33,12 @@ export interface Label {
   readonly aggregateId: string
   readonly aggregateName: string
   readonly side: string
+  readonly type: AggregateType
 }
 
 export function encodeLabel(crc32: Crc32, label: Label): Uint8Array {
   const bytes = new Uint8Array(BLOCK_BYTES)
-  putU16(bytes, 12, FORMAT_VERSION)
+  putU16(bytes, 12, label.type === 'Flexible' ? FORMAT_VERSION : TRADITIONAL_VERSION)
   bytes[14] = label.plex
   bytes[15] = label.state === 'complete' ? 0 : 1
   putU64(bytes, 16, label.generation)
@@ -45,6 +52,7 @@ export function encodeLabel(crc32: Crc32, label: Label): Uint8Array {
   putString(bytes, 128, 64, label.aggregateId)
   putString(bytes, 192, 256, label.aggregateName)
   putString(bytes, 448, 64, label.side)
+  bytes[AT_TYPE] = label.type === 'Flexible' ? 0 : 1
   seal(crc32, bytes, MAGIC)
   return bytes
 }
@@ -52,7 +60,8 @@ export function encodeLabel(crc32: Crc32, label: Label): Uint8Array {
 /** 'version': a label of a later format, which this program must not touch. */
 export function decodeLabel(crc32: Crc32, bytes: Uint8Array): Label | 'version' | undefined {
   if (!isSealed(crc32, bytes, MAGIC)) return undefined
-  if (getU16(bytes, 12) !== FORMAT_VERSION) return 'version'
+  const version = getU16(bytes, 12)
+  if (version < FORMAT_VERSION || version > TRADITIONAL_VERSION || bytes[AT_TYPE]! > 1) return 'version'
   return {
     plex: bytes[14]!,
     state: bytes[15] === 0 ? 'complete' : 'resyncing',
@@ -67,6 +76,7 @@ export function decodeLabel(crc32: Crc32, bytes: Uint8Array): Label | 'version' 
     aggregateId: getString(bytes, 128, 64),
     aggregateName: getString(bytes, 192, 256),
     side: getString(bytes, 448, 64),
+    type: bytes[AT_TYPE] === 0 ? 'Flexible' : 'Traditional',
   }
 }
 

@@ -6,16 +6,20 @@ import { getU16, getU48 } from '../fs/bytes.ts'
 import { assert } from '../std/assert.ts'
 import type { Tree } from '../fs/tree.ts'
 import type { OwnerEntry } from './context.ts'
+import type { AggregateType } from './label.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
 
-/** Entries in a leaf of the owner map: u16 volume, u48 number. */
+/** Entries in a leaf of the owner map: u16 volume, u48 number or, where the place is the number, generation. */
 export const OWNER_FANOUT = 512
 export const OWNER_ENTRY_BYTES = 8
 
-/** The entry of `pvbn` in its leaf of the owner map. */
-export function ownerIn(leaf: Uint8Array, pvbn: number): OwnerEntry {
+/** The entry of `pvbn` in its leaf of the owner map of an aggregate of this type. */
+export function ownerIn(leaf: Uint8Array, pvbn: number, type: AggregateType): OwnerEntry {
   const at = (pvbn % OWNER_FANOUT) * OWNER_ENTRY_BYTES
-  return { volume: getU16(leaf, at), number: getU48(leaf, at + 2) }
+  const volume = getU16(leaf, at)
+  const entry = getU48(leaf, at + 2)
+  if (volume === 0 || type === 'Traditional') return { volume, number: pvbn, generation: entry }
+  return { volume, number: entry, generation: undefined }
 }
 
 export class LeafEditor {

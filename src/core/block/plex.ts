@@ -7,7 +7,7 @@ import type { Device } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { assert } from '../std/assert.ts'
 import { writeLabel } from './label.ts'
-import type { Label, PlexState } from './label.ts'
+import type { AggregateType, Label, PlexState } from './label.ts'
 import { DATA_START, ROOT_SLOTS } from './layout.ts'
 import type { Layout } from './layout.ts'
 import { nextSlot } from './root.ts'
@@ -128,6 +128,8 @@ export interface LabelSpec {
   readonly name: string
   readonly side: string
   readonly pairUid: string
+  /** Flexible if not said. */
+  readonly type?: AggregateType
 }
 
 export function newLabels(spec: LabelSpec, plex: number, state: PlexState, layout: Layout): Label[] {
@@ -145,6 +147,7 @@ export function newLabels(spec: LabelSpec, plex: number, state: PlexState, layou
     aggregateId: spec.id,
     aggregateName: spec.name,
     side: spec.side,
+    type: spec.type ?? 'Flexible',
   }))
 }
 

@@ -1,14 +1,20 @@
 /**
- * What a flexible volume asks of its aggregate: shared space, metafiles, memory.
+ * What a volume asks of its aggregate: shared space, metafiles, memory.
  */
+import type { Tree } from '../fs/tree.ts'
 import type { BlockIo } from './block-io.ts'
 import type { BufferCache } from './buffer-cache.ts'
 import type { MetaStore } from './meta-store.ts'
+import type { SpaceMap } from './space-map.ts'
 
 export interface Pool {
   readonly io: BlockIo
   readonly cache: BufferCache
   readonly meta: MetaStore
+  readonly space: SpaceMap
+  readonly ownerMap: Tree
+  /** Blocks that files can have in all, in an aggregate that is one traditional volume's alone. */
+  readonly capacityBlocks: number
   /** Blocks that files can still get. */
   readonly freeBlocks: number
   /** The volume has something for the next consistency point; `delta` fresh blocks more (or less). */

@@ -1,15 +1,15 @@
 /**
  * Gives back the blocks of removed volumes, a slice at each consistency point, so that removing a large volume makes none of them long.
  *
- * First every VVBN in use, in ascending order (`reclaimed` in the volume table says how far), then the volume's maps, then the entry.
+ * First every number in use, in ascending order (`reclaimed` in the volume table says how far), then the volume's maps, then the entry.
  */
 import { loaded, TRUNCATE_LIMIT_MIN } from '../fs/tree.ts'
 import type { Tree } from '../fs/tree.ts'
 import { Miss } from '../fs/block-store.ts'
 import { getU48 } from '../fs/bytes.ts'
 import type { AggregateCore, RemovedVolume } from './aggregate-core.ts'
-import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './flexible-volume.ts'
 import type { LeafEditor } from './leaf-editor.ts'
+import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './numbering.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
 import { encodeEntry } from './volume-table.ts'
 
@@ -28,7 +28,9 @@ export async function reclaim(
     budget = await reclaimBlocks(core, volume, budget, freed)
     const { index } = volume.entry
     if (volume.emptied && budget > TRUNCATE_LIMIT_MIN) {
-      const done = (await empty(volume.container, budget)) && (await empty(volume.active, budget))
+      const { container, active } = volume
+      const unmapped = container === undefined || (await empty(container, budget))
+      const done = unmapped && (await empty(active, budget))
       if (done) {
         await table.punch(index)
         core.removed.splice(core.removed.indexOf(volume), 1)
@@ -58,9 +60,7 @@ async function reclaimBlocks(
     for (; number < (fbn + 1) * MAP_LEAF_BITS && budget > 0; number++) {
       const bit = number % MAP_LEAF_BITS
       if ((leaf[bit >> 3]! & (1 << (bit & 7))) === 0) continue
-      const wanted = number
-      const places = await loaded(() => volume.container.get(Math.floor(wanted / CONTAINER_FANOUT)))
-      const pvbn = getU48(places!, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
+      const pvbn = volume.container === undefined ? number : await placeIn(volume.container, number)
       core.meta.changes.push(-pvbn)
       freed.push(pvbn)
       budget -= 1
@@ -68,6 +68,11 @@ async function reclaimBlocks(
     volume.reclaimed = number
   }
   return budget
+}
+
+async function placeIn(container: Tree, number: number): Promise<number> {
+  const places = await loaded(() => container.get(Math.floor(number / CONTAINER_FANOUT)))
+  return getU48(places!, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
 }
 
 /** Frees the blocks of a map, at most `limit` of them. */

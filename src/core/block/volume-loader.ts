@@ -1,14 +1,16 @@
 /**
- * Brings blocks of a flexible volume into memory. An operation often misses many blocks at once: those asked for in one turn of the event loop are
+ * Brings blocks of a volume into memory. An operation often misses many blocks at once: those asked for in one turn of the event loop are
  * read together, neighbours on disk in one read.
  *
- * The hint in a pointer is tried first: the context of what lies there says whether it is right. If it is not, the container map knows the place. A block
+ * What can be guessed without waiting is tried first: the hint in a pointer, or what the volume's maps in memory say. The context of what lies there tells
+ * whether it is right. If it is not, the volume's maps are asked, and the other plex. A block
  * that is freed while it is being read is of no account (`cancel`), so that its number can be used again.
  */
-import { DamagedBlock } from '../fs/block-store.ts'
+import { DamagedBlock, Miss } from '../fs/block-store.ts'
 import type { BlockKind } from '../fs/block-store.ts'
 import { loaded } from '../fs/tree.ts'
 import { GROUP_BLOCKS } from './layout.ts'
+import type { Place } from './numbering.ts'
 import type { Pool } from './pool.ts'
 
 /** Blocks nobody asked for that a read may take along, between two that were asked for. */
@@ -16,16 +18,19 @@ const GAP_BLOCKS = 4
 
 interface Load {
   readonly bn: number
+  readonly hint: number
   readonly kind: BlockKind
   readonly promise: Promise<void>
   readonly resolve: () => void
-  pvbn: number
+}
+
+interface PlacedLoad extends Place {
+  readonly load: Load
 }
 
 export interface LoadTarget {
-  readonly index: number
-  /** The place of a VVBN by the container map, 0 if it has none. Throws Miss, DamagedBlock. */
-  lookup(bn: number): number
+  /** Where a block is (0: nowhere) and what it must be; with a `hint` other than 0 at a guess. Throws Miss, DamagedBlock. */
+  locate(bn: number, hint: number, kind: BlockKind): Place
   /** A block is here. */
   loaded(bn: number, kind: BlockKind, content: Uint8Array, pvbn: number): void
   /** No plex can give it back. */
@@ -48,7 +53,7 @@ export class VolumeLoader {
     const known = this.underWay.get(bn)
     if (known !== undefined) return known.promise
     const { promise, resolve } = Promise.withResolvers<void>()
-    const load: Load = { bn, kind, promise, resolve, pvbn: hint }
+    const load: Load = { bn, hint, kind, promise, resolve }
     this.underWay.set(bn, load)
     this.waiting.push(load)
     if (this.waiting.length === 1) soon(() => this.start())
@@ -62,9 +67,10 @@ export class VolumeLoader {
   private start(): void {
     const loads = this.waiting
     this.waiting = []
-    const placed: Load[] = []
+    const placed: PlacedLoad[] = []
     for (const load of loads) {
-      if (this.pool.isUsable(load.pvbn)) placed.push(load)
+      const place = this.guess(load)
+      if (place !== undefined && this.pool.isUsable(place.pvbn)) placed.push({ ...place, load })
       else void this.find(load)
     }
     placed.sort((a, b) => a.pvbn - b.pvbn)
@@ -83,44 +89,49 @@ export class VolumeLoader {
     }
   }
 
-  /** Reads neighbours in one piece; what is not as it should be then goes its own way. */
-  private async run(loads: readonly Load[]): Promise<void> {
-    const first = loads[0]!.pvbn
-    const blocks = loads.at(-1)!.pvbn - first + 1
-    const identities = loads.map(({ bn, kind, pvbn }) => ({
-      pvbn,
-      identity: { volume: this.target.index, number: bn, kind },
-    }))
-    const contents = await this.pool.io.readMany(first, blocks, identities)
-    for (const [i, load] of loads.entries()) {
-      const content = contents[i]
-      if (content === undefined) void this.find(load)
-      else this.finish(load, content)
+  private guess({ bn, hint, kind }: Load): Place | undefined {
+    try {
+      return this.target.locate(bn, hint, kind)
+    } catch (error) {
+      if (!(error instanceof Miss) && !(error instanceof DamagedBlock)) throw error
+      return undefined
     }
   }
 
-  /** By the container map, with repair. */
+  /** Reads neighbours in one piece; what is not as it should be then goes its own way. */
+  private async run(placed: readonly PlacedLoad[]): Promise<void> {
+    const first = placed[0]!.pvbn
+    const blocks = placed.at(-1)!.pvbn - first + 1
+    const contents = await this.pool.io.readMany(first, blocks, placed)
+    for (const [i, { load, pvbn }] of placed.entries()) {
+      const content = contents[i]
+      if (content === undefined) void this.find(load)
+      else this.finish(load, content, pvbn)
+    }
+  }
+
+  /** For certain, with repair. */
   private async find(load: Load): Promise<void> {
     let content: Uint8Array | undefined
+    let pvbn = 0
     try {
-      const pvbn = await loaded(() => this.target.lookup(load.bn))
+      const place = await loaded(() => this.target.locate(load.bn, 0, load.kind))
       // A block freed meanwhile may have a place that is being written: nothing to find, and no damage.
-      if (this.underWay.get(load.bn) === load && this.pool.isUsable(pvbn)) {
-        load.pvbn = pvbn
-        const identity = { volume: this.target.index, number: load.bn, kind: load.kind }
-        content = await this.pool.io.read(identity, pvbn)
+      if (this.underWay.get(load.bn) === load && this.pool.isUsable(place.pvbn)) {
+        pvbn = place.pvbn
+        content = await this.pool.io.read(place.identity, pvbn)
       }
     } catch (error) {
       if (!(error instanceof DamagedBlock)) throw error
     }
-    this.finish(load, content)
+    this.finish(load, content, pvbn)
   }
 
-  private finish(load: Load, content: Uint8Array | undefined): void {
+  private finish(load: Load, content: Uint8Array | undefined, pvbn: number): void {
     if (this.underWay.get(load.bn) === load) {
       this.underWay.delete(load.bn)
       if (content === undefined) this.target.unreadable(load.bn)
-      else this.target.loaded(load.bn, load.kind, content, load.pvbn)
+      else this.target.loaded(load.bn, load.kind, content, pvbn)
     }
     load.resolve()
   }

@@ -11,7 +11,6 @@ import type { Json } from './codec.ts'
 
 export const VOLUME_INDEX_MAX = 65535
 export const CONTENT_ROOT_BYTES_MAX = 1024
-const FLEXIBLE = 1
 const AT_ACTIVE = 384
 const AT_CONTAINER = 512
 const AT_CONTENT = 640
@@ -27,21 +26,27 @@ export function propertiesProblem(properties: Json): string | undefined {
   return `export rules and other properties of the volume take ${length} bytes, ${PROPERTIES_BYTES_MAX} fit`
 }
 
+export type VolumeType = 'Flexible' | 'Traditional'
+const TYPES: readonly (VolumeType | undefined)[] = [undefined, 'Flexible', 'Traditional']
+
 export interface VolumeEntry {
   readonly state: 'ordinary' | 'removing'
+  readonly type: VolumeType
   readonly index: number
   readonly id: string
   readonly name: string
   readonly fsid: number
   readonly properties: Json
+  /** 0 in a traditional volume: its size is that of its devices. */
   readonly quotaBlocks: number
   readonly used: number
   readonly nextNumber: number
-  /** While being removed: VVBNs below it are freed. */
+  /** While being removed: numbers below it are freed. */
   readonly reclaimed: number
   /** Empty for a volume that was never frozen. */
   readonly contentRoot: Uint8Array
   readonly active: Uint8Array | undefined
+  /** Undefined, too, in a traditional volume. */
   readonly container: Uint8Array | undefined
 }
 
@@ -49,7 +54,7 @@ export function encodeEntry(entry: VolumeEntry, bytes: Uint8Array): void {
   assert(entry.contentRoot.length <= CONTENT_ROOT_BYTES_MAX, 'root of a volume too large')
   bytes.fill(0)
   bytes[0] = entry.state === 'ordinary' ? 1 : 2
-  bytes[1] = FLEXIBLE
+  bytes[1] = TYPES.indexOf(entry.type)
   putU16(bytes, 2, entry.index)
   putU64(bytes, 8, entry.quotaBlocks)
   putU64(bytes, 16, entry.fsid)
@@ -70,11 +75,15 @@ export function decodeEntry(bytes: Uint8Array): VolumeEntry | undefined {
   const state = bytes[0] === 1 ? 'ordinary' : bytes[0] === 2 ? 'removing' : undefined
   const length = getU16(bytes, 48)
   const properties = getJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES)
-  if (state === undefined || bytes[1] !== FLEXIBLE || properties === undefined) return undefined
+  const type = TYPES[bytes[1]!]
+  if (state === undefined || type === undefined || properties === undefined) return undefined
   if (length > CONTENT_ROOT_BYTES_MAX) return undefined
-  if (!isTreeRoot(SINGLE, bytes, AT_ACTIVE) || !isTreeRoot(SINGLE, bytes, AT_CONTAINER)) return undefined
+  const mapped = type === 'Flexible'
+  if (!isTreeRoot(SINGLE, bytes, AT_ACTIVE)) return undefined
+  if (mapped && !isTreeRoot(SINGLE, bytes, AT_CONTAINER)) return undefined
   return {
     state,
+    type,
     index: getU16(bytes, 2),
     id: getString(bytes, 64, 64),
     name: getString(bytes, 128, 256),
@@ -86,6 +95,6 @@ export function decodeEntry(bytes: Uint8Array): VolumeEntry | undefined {
     reclaimed: getU64(bytes, 40),
     contentRoot: bytes.slice(AT_CONTENT, AT_CONTENT + length),
     active: bytes.slice(AT_ACTIVE, AT_ACTIVE + TREE_ROOT_BYTES),
-    container: bytes.slice(AT_CONTAINER, AT_CONTAINER + TREE_ROOT_BYTES),
+    container: mapped ? bytes.slice(AT_CONTAINER, AT_CONTAINER + TREE_ROOT_BYTES) : undefined,
   }
 }

@@ -7,7 +7,7 @@
 import { Aggregate } from '../block/aggregate.ts'
 import type { BufferCache } from '../block/buffer-cache.ts'
 import { AggregateError } from '../block/errors.ts'
-import type { FlexibleVolume } from '../block/flexible-volume.ts'
+import type { Volume } from '../block/volume.ts'
 import type { Label } from '../block/label.ts'
 import { readLabel } from '../block/label.ts'
 import { LABEL_BLOCK } from '../block/layout.ts'
@@ -39,7 +39,7 @@ export interface AggregateDevices {
   readonly devices: readonly CopyDevice[]
 }
 
-export type FilerVolume = FlexibleVolume<FileSystem>
+export type FilerVolume = Volume<FileSystem>
 export type FilerAggregate = Aggregate<FileSystem>
 
 export interface AggregateCopyOptions {

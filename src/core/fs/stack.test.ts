@@ -7,35 +7,38 @@ import fc from 'fast-check'
 import { commandArbitrary, compare, Run } from './testing/commands.ts'
 import { Stack } from './testing/stack.ts'
 
-test('acknowledged changes survive power cuts during consistency points, and nothing is lost or leaked', async () => {
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(commandArbitrary, { minLength: 20, maxLength: 120 }),
-      fc.nat(1e6),
-      async (commands, seed) => {
-        const stack = new Stack(seed)
-        await stack.make()
-        const run = new Run({
-          get fs() {
-            return stack.fs
-          },
-          begin() {},
-          async disturb(what) {
-            if (what === 'image') await stack.powerCut()
-            else await stack.startPoint()
-          },
-        })
-        run.model.root.handle = await stack.fs.rootHandle()
-        for (const command of commands) await run.step(command)
-        await compare(stack.fs, run.model.root)
-        await stack.powerCut()
-        await compare(stack.fs, run.model.root)
-        await stack.fs.reclaim()
-        await stack.consistencyPoint()
-        await stack.consistencyPoint()
-        expect(await stack.problems()).toEqual([])
-      },
-    ),
-    { numRuns: Number(process.env.FS_RUNS ?? 8) },
-  )
-})
+test.each(['Flexible', 'Traditional'] as const)(
+  '%s: acknowledged changes survive power cuts during consistency points, and nothing is lost or leaked',
+  async (type) => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(commandArbitrary, { minLength: 20, maxLength: 120 }),
+        fc.nat(1e6),
+        async (commands, seed) => {
+          const stack = new Stack(seed, type)
+          await stack.make()
+          const run = new Run({
+            get fs() {
+              return stack.fs
+            },
+            begin() {},
+            async disturb(what) {
+              if (what === 'image') await stack.powerCut()
+              else await stack.startPoint()
+            },
+          })
+          run.model.root.handle = await stack.fs.rootHandle()
+          for (const command of commands) await run.step(command)
+          await compare(stack.fs, run.model.root)
+          await stack.powerCut()
+          await compare(stack.fs, run.model.root)
+          await stack.fs.reclaim()
+          await stack.consistencyPoint()
+          await stack.consistencyPoint()
+          expect(await stack.problems()).toEqual([])
+        },
+      ),
+      { numRuns: Number(process.env.FS_RUNS ?? 8) },
+    )
+  },
+)

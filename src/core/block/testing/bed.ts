@@ -1,12 +1,12 @@
 /**
  * A bed for tests of the block layer: simulated media for two plexes, an environment without real time, and a trivial volume
- * content (one file of numbered blocks in a dual-pointer tree), with a model of what it must hold.
+ * content (one file of numbered blocks), with a model of what it must hold.
  */
 import { crc32 } from 'node:zlib'
 import { BLOCK_BYTES } from '../../env/device.ts'
 import type { Device } from '../../env/device.ts'
 import type { Env, Random } from '../../env/env.ts'
-import { DamagedBlock, DUAL } from '../../fs/block-store.ts'
+import { DamagedBlock } from '../../fs/block-store.ts'
 import type { BlockStore } from '../../fs/block-store.ts'
 import { getU32, putU32 } from '../../fs/bytes.ts'
 import { loaded, newTreeRoot, Tree } from '../../fs/tree.ts'
@@ -16,7 +16,8 @@ import { Aggregate } from '../aggregate.ts'
 import type { OpenOptions } from '../aggregate.ts'
 import { BufferCache } from '../buffer-cache.ts'
 import { checkAggregate } from '../check.ts'
-import type { FlexibleVolume } from '../flexible-volume.ts'
+import type { AggregateType } from '../label.ts'
+import type { Volume } from '../volume.ts'
 
 export interface LogLine {
   readonly level: string
@@ -50,7 +51,7 @@ export class OneFile {
 
   constructor(store: BlockStore, root: Uint8Array | undefined) {
     this.store = store
-    this.bytes = root === undefined || root.length === 0 ? newTreeRoot(DUAL) : root.slice()
+    this.bytes = root === undefined || root.length === 0 ? newTreeRoot(store.format) : root.slice()
     this.tree = new Tree(store, this.bytes, 'data')
   }
 
@@ -93,7 +94,7 @@ export class OneFile {
 }
 
 export type TestAggregate = Aggregate<OneFile>
-export type TestVolume = FlexibleVolume<OneFile>
+export type TestVolume = Volume<OneFile>
 
 export const SPEC = { id: 'aggr-1', name: 'aggr1', side: 'a', pairUid: 'pair-1' }
 
@@ -104,8 +105,10 @@ export class Bed {
   readonly env: Env
   cacheBytes = 64 * BLOCK_BYTES * 16
   devices: SimDevice[][] = []
+  readonly type: AggregateType
 
-  constructor(seed: number, sizes: readonly number[], plexes = 2) {
+  constructor(seed: number, sizes: readonly number[], plexes = 2, type: AggregateType = 'Flexible') {
+    this.type = type
     this.random = seededRandom(seed)
     this.env = testEnv(seed + 1, this.lines)
     this.media = Array.from({ length: plexes }, (_, plex) =>
@@ -121,7 +124,7 @@ export class Bed {
 
   async format(): Promise<void> {
     this.attach()
-    await Aggregate.format(this.env, SPEC, this.devices)
+    await Aggregate.format(this.env, { ...SPEC, type: this.type }, this.devices)
   }
 
   /** Blank devices beside those that are there; `attach` opens them. */

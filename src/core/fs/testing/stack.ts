@@ -5,7 +5,8 @@ import { checkVolumeFiles } from '../../block/check-files.ts'
 import { checkAggregate } from '../../block/check.ts'
 import { Aggregate } from '../../block/aggregate.ts'
 import { BufferCache } from '../../block/buffer-cache.ts'
-import type { FlexibleVolume } from '../../block/flexible-volume.ts'
+import type { AggregateType } from '../../block/label.ts'
+import type { Volume } from '../../block/volume.ts'
 import { Bed } from '../../block/testing/bed.ts'
 import { BLOCK_BYTES } from '../../env/device.ts'
 import { SimDevice } from '../../../sim/device.ts'
@@ -20,8 +21,8 @@ export class Stack {
   /** With the other plex, from the next `open` on. */
   mirrored = false
 
-  constructor(seed: number) {
-    this.bed = new Bed(seed, [3000, 2100])
+  constructor(seed: number, type: AggregateType = 'Flexible') {
+    this.bed = new Bed(seed, [3000, 2100], 2, type)
   }
 
   get fs(): FileSystem {
@@ -40,7 +41,7 @@ export class Stack {
     })
   }
 
-  private content(volume: FlexibleVolume<FileSystem>, root: Uint8Array | undefined): FileSystem {
+  private content(volume: Volume<FileSystem>, root: Uint8Array | undefined): FileSystem {
     const time = { seconds: 1, nanoseconds: 0 }
     const spec = { fsid: volume.fsid, hashSeed: 3, time, mode: 0o777, uid: 0, gid: 0 }
     return new FileSystem({

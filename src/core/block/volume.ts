@@ -1,35 +1,33 @@
 /**
- * A flexible volume as the file layer's `BlockStore`: numbers are VVBNs, places are found through the hint in the parent or the container map.
+ * A volume as the file layer's `BlockStore`, flexible or traditional: these differ in how blocks are numbered and found (numbering.ts), and in nothing else.
  *
  * States of a buffer here: *fresh* (allocated since the last freeze, changeable) → *frozen* (in the image being written,
  * immutable) → *clean* (written, may be dropped). Freeing a fresh block gives everything back at once; freeing any other notes it for
- * the next consistency point, and its VVBN and PVBN are reusable when that is complete.
+ * the next consistency point, and its number and place are reusable when that is complete.
  *
  * It knows nothing of files. `content` is whatever lives in it (the file layer's FileSystem), made by a factory that the opener passes.
  */
 import { BLOCK_BYTES } from '../env/device.ts'
-import { DamagedBlock, DUAL, Miss, SINGLE } from '../fs/block-store.ts'
-import type { BlockKind, BlockStore } from '../fs/block-store.ts'
+import { DamagedBlock, Miss, SINGLE } from '../fs/block-store.ts'
+import type { BlockKind, BlockStore, PointerFormat } from '../fs/block-store.ts'
 import { newTreeRoot, Tree } from '../fs/tree.ts'
-import { getU48 } from '../fs/bytes.ts'
 import { assert } from '../std/assert.ts'
 import { BlockBuffer, CLEAN, DIRTY, GONE, NEVER } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
 import { DamageNotes } from './damage-notes.ts'
-import { NumberMap } from './number-map.ts'
+import { numberingOf } from './numbering.ts'
+import type { Numbering, Place } from './numbering.ts'
 import type { Pool } from './pool.ts'
 import { VolumeLoader } from './volume-loader.ts'
 import type { LoadTarget } from './volume-loader.ts'
-import type { VolumeEntry } from './volume-table.ts'
-
-/** VVBNs in a leaf of the container map. */
-export const CONTAINER_FANOUT = SINGLE.fanout
-export const CONTAINER_ENTRY_BYTES = 6
+import type { VolumeEntry, VolumeType } from './volume-table.ts'
 
 export interface VolumeContent {
   /** The file layer's root of the image as it is now. Called once per consistency point, at the freeze; it may still allocate. */
   freeze(): Uint8Array
 }
+
+export type BareEntry = Omit<VolumeEntry, 'active' | 'container'>
 
 /** What one consistency point writes of a volume. */
 export interface FrozenVolume {
@@ -37,37 +35,35 @@ export interface FrozenVolume {
   readonly blocks: readonly BlockBuffer[]
   /** Without those. */
   readonly count: number
-  /** VVBN and PVBN (0 if not known) by turns. */
+  /** Number and PVBN (0 if not known) by turns. */
   readonly freed: number[]
   /** What the volume table says of it, tree roots apart. */
-  readonly entry: Omit<VolumeEntry, 'active' | 'container'>
+  readonly entry: BareEntry
 }
 
-export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements BlockStore, LoadTarget {
-  readonly format = DUAL
+export class Volume<C extends VolumeContent = VolumeContent> implements BlockStore, LoadTarget {
+  readonly type: VolumeType
+  readonly format: PointerFormat
   readonly index: number
   readonly id: string
   name: string
   fsid: number
   properties: Json
   content!: C
-  /** Trees that only the consistency point changes; operations look into the container map. */
+  /** Only the consistency point changes it. */
   readonly activeRoot: Uint8Array
-  readonly containerRoot: Uint8Array
-  readonly container: Tree
   readonly active: Tree
-  readonly numbers: NumberMap
+  readonly numbers: Numbering
   private readonly pool: Pool
   private readonly buffers = new Map<number, BlockBuffer>()
   private readonly loader: VolumeLoader
   private readonly damaged: DamageNotes
-  private quotaBlocks: number
   private fresh: BlockBuffer[] = []
   private epoch = 1
   private freed: number[] = []
   private lastRoot: Uint8Array
   private touched = false
-  /** VVBNs in use by the active file system, fresh ones included, freed ones not. */
+  /** Numbers in use by the active file system, fresh ones included, freed ones not. */
   used: number
   freshBlocks = 0
   /** In the volume table on disk, or in the image being written. */
@@ -81,21 +77,26 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
     this.name = entry.name
     this.fsid = entry.fsid
     this.properties = entry.properties
-    this.quotaBlocks = entry.quotaBlocks
     this.used = entry.used
     this.persistent = persistent
     this.lastRoot = entry.contentRoot
     this.activeRoot = entry.active ?? newTreeRoot(SINGLE)
-    this.containerRoot = entry.container ?? newTreeRoot(SINGLE)
-    this.container = new Tree(pool.meta, this.containerRoot, 'meta')
     this.active = new Tree(pool.meta, this.activeRoot, 'meta')
-    this.numbers = new NumberMap(entry.quotaBlocks, entry.nextNumber)
+    this.numbers = numberingOf(pool, entry)
+    this.type = this.numbers.type
+    this.format = this.numbers.format
     this.loader = new VolumeLoader(pool, this)
     this.damaged = new DamageNotes(pool.io.env.clock)
   }
 
+  /** Of a traditional volume what its devices hold for files. */
   get sizeBytes(): number {
-    return this.quotaBlocks * BLOCK_BYTES
+    return this.numbers.quotaBlocks * BLOCK_BYTES
+  }
+
+  /** Undefined in a traditional volume. */
+  get container(): Tree | undefined {
+    return this.numbers.container?.tree
   }
 
   get(bn: number, hint: number, kind: BlockKind): Uint8Array {
@@ -126,7 +127,7 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
       kind,
       content ?? new Uint8Array(BLOCK_BYTES),
       DIRTY,
-      0,
+      this.numbers.placeOfNew(bn),
     )
     buffer.epoch = this.epoch
     this.buffers.set(bn, buffer)
@@ -158,14 +159,15 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
 
   canAllocate(blocks: number, releasing = false): boolean {
     if (this.removed) return false
-    if (!releasing && this.used + blocks > this.quotaBlocks) return false
+    if (!releasing && this.used + blocks > this.numbers.quotaBlocks) return false
     return this.pool.fits(blocks, releasing)
   }
 
   /** For FSSTAT: what the quota allows, and what of it is free, given the aggregate's free space. */
   space(): { readonly totalBlocks: number; readonly freeBlocks: number } {
-    const free = Math.max(0, this.quotaBlocks - this.used)
-    return { totalBlocks: this.quotaBlocks, freeBlocks: Math.min(free, this.pool.freeBlocks) }
+    const totalBlocks = this.numbers.quotaBlocks
+    const free = Math.max(0, totalBlocks - this.used)
+    return { totalBlocks, freeBlocks: Math.min(free, this.pool.freeBlocks) }
   }
 
   /** The next consistency point takes the content's root and the entry even if no block changed. */
@@ -175,7 +177,6 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   }
 
   resize(quotaBlocks: number): void {
-    this.quotaBlocks = quotaBlocks
     this.numbers.resize(quotaBlocks)
     this.touch()
   }
@@ -203,15 +204,16 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
   }
 
   /** What the volume table says of it, tree roots apart. */
-  describe(): Omit<VolumeEntry, 'active' | 'container'> {
+  describe(): BareEntry {
     return {
       state: 'ordinary',
+      type: this.type,
       index: this.index,
       id: this.id,
       name: this.name,
       fsid: this.fsid,
       properties: this.properties,
-      quotaBlocks: this.quotaBlocks,
+      quotaBlocks: this.type === 'Flexible' ? this.numbers.quotaBlocks : 0,
       used: this.used,
       nextNumber: this.numbers.cursor,
       reclaimed: 0,
@@ -237,7 +239,10 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
 
   /** Nothing of it is in memory any more; blocks that a consistency point is writing stay until it has. */
   forget(): void {
-    for (const buffer of this.buffers.values()) this.discard(buffer)
+    for (const buffer of this.buffers.values()) {
+      if (this.isFresh(buffer.bn)) this.numbers.release(buffer.bn)
+      this.discard(buffer)
+    }
     this.pool.dirtied(this, -this.freshBlocks)
     this.buffers.clear()
     this.fresh = []
@@ -245,10 +250,13 @@ export class FlexibleVolume<C extends VolumeContent = VolumeContent> implements 
     this.freshBlocks = 0
   }
 
-  /** The PVBN of a VVBN that is not fresh. Throws Miss. */
+  /** The PVBN of a block that is not fresh. Throws Miss, DamagedBlock. */
   lookup(bn: number): number {
-    const leaf = this.container.get(Math.floor(bn / CONTAINER_FANOUT))
-    return leaf === undefined ? 0 : getU48(leaf, (bn % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
+    return this.numbers.lookup(bn)
+  }
+
+  locate(bn: number, hint: number, kind: BlockKind): Place {
+    return this.numbers.locate(bn, hint, kind)
   }
 
   /** The loader has a block. */
