@@ -136,7 +136,7 @@ async function checkGroup(env: Env, group: readonly Found[], logs: readonly stri
       group.map(({ device }) => device),
       {
         cache: new BufferCache(CACHE_BYTES),
-        content: (_, root) => ({ freeze: () => root ?? new Uint8Array(0) }),
+        content: (_, root) => ({ freeze: () => root ?? new Uint8Array(0), restored: () => undefined }),
         readOnly: true,
       },
     )

@@ -33,7 +33,7 @@ async function open(pair: FilerPair, filer: FilerName, side: SideName) {
   const devices = media.map((medium) => new SimDevice(medium))
   const aggregate = await Aggregate.open(process.env, devices, {
     cache: new BufferCache(CACHE_BYTES),
-    content: (_, root) => ({ freeze: () => root ?? new Uint8Array(0) }),
+    content: (_, root) => ({ freeze: () => root ?? new Uint8Array(0), restored: () => undefined }),
     readOnly: true,
   })
   const result = await checkAggregate(aggregate, { checkFiles: checkVolumeFiles })

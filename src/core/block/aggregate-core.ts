@@ -12,6 +12,7 @@ import type { Plex } from './plex.ts'
 import type { Root, RootName } from './root.ts'
 import type { SpaceMap } from './space-map.ts'
 import type { FrozenVolume, Volume } from './volume.ts'
+import type { VolumeSnapshots } from './volume-snapshots.ts'
 import type { VolumeEntry } from './volume-table.ts'
 
 /** A volume that was removed and whose blocks come back slice by slice, some at each consistency point. */
@@ -20,6 +21,7 @@ export interface RemovedVolume {
   readonly active: Tree
   /** Undefined of a traditional volume. */
   readonly container: Tree | undefined
+  readonly snapshots: VolumeSnapshots
   /** Numbers below it are freed. */
   reclaimed: number
   /** All numbers are freed: its maps are next. */

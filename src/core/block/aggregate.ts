@@ -40,6 +40,7 @@ import { SpaceBudget } from './space-budget.ts'
 import { SpaceMap } from './space-map.ts'
 import { Volume } from './volume.ts'
 import type { VolumeContent } from './volume.ts'
+import type { MakeOrder, SnapshotRefusal } from './volume-snapshots.ts'
 import { decodeEntry, propertiesProblem, VOLUME_INDEX_MAX } from './volume-table.ts'
 import type { VolumeType } from './volume-table.ts'
 
@@ -80,6 +81,9 @@ export interface OpenOptions<C extends VolumeContent> {
 }
 
 export type MirrorState = 'none' | 'stale' | 'resyncing' | 'joining' | 'mirrored'
+
+/** Metafile blocks that one more snapshot may cost. */
+const SNAPSHOT_BLOCKS = 12
 
 const NOTHING_MIRRORED = (): void => undefined
 export class Aggregate<C extends VolumeContent = VolumeContent> implements AggregateCore, Pool {
@@ -247,6 +251,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
         contentRoot: new Uint8Array(0),
         active: undefined,
         container: undefined,
+        snapshots: undefined,
+        nextSnapshot: 0,
+        lastRestore: '',
+        lastDelete: '',
       },
       false,
     )
@@ -278,16 +286,57 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.byIndex.delete(volume.index)
     volume.forget()
     this.changedVolumes.delete(volume.index)
+    volume.snapshots.removeAll()
     if (volume.persistent) {
       const { activeRoot: active, numbers } = volume
       this.removed.push({
-        entry: { ...entry, state: 'removing', active, container: numbers.container?.root },
+        entry: {
+          ...entry,
+          state: 'removing',
+          active,
+          container: numbers.container?.root,
+          snapshots: volume.snapshots.tableRoot,
+        },
         active: volume.active,
         container: volume.container,
+        snapshots: volume.snapshots,
         reclaimed: 0,
         emptied: false,
       })
     }
+  }
+
+  /**
+   * A snapshot of a volume, by the next freeze. The promise resolves when it is durable, and rejects with SnapshotLost. Asking again with the same request is
+   * the same order.
+   */
+  makeSnapshot(id: string, order: MakeOrder): Promise<void> | SnapshotRefusal | 'NoSpace' {
+    const volume = this.byId.get(id)
+    assert(volume !== undefined, 'no such volume')
+    const { snapshots } = volume
+    if (snapshots.named(order.name) === undefined) {
+      // From now on copies of the volume's active map bring nothing back: there must be room for these.
+      const more = snapshots.none ? volume.active.blocks + SNAPSHOT_BLOCKS : SNAPSHOT_BLOCKS
+      if (!this.fits(more)) return 'NoSpace'
+    }
+    const made = snapshots.make(order)
+    this.reckonReserve()
+    return made
+  }
+
+  /** The snapshot is invisible at once; the promise is as that of `makeSnapshot`. Its blocks come back at later consistency points. */
+  removeSnapshot(id: string, name: string, requestId: string): Promise<void> | SnapshotRefusal {
+    const volume = this.byId.get(id)
+    assert(volume !== undefined, 'no such volume')
+    return volume.snapshots.remove(name, requestId)
+  }
+
+  /** The files of a volume are those of a snapshot, in memory at once. The caller logs it, and makes sure that no operation is half done. */
+  restoreVolume(id: string, snapshot: number, requestId: string, seconds: number): void {
+    const volume = this.byId.get(id)
+    const from = volume?.snapshots.get(snapshot)
+    assert(volume !== undefined && from !== undefined, 'no such volume or snapshot')
+    volume.restore(from, requestId, seconds)
   }
 
   /** Freezes all volumes at this instant. Synchronous. One consistency point at a time. */
@@ -295,9 +344,12 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     assert(this.running === undefined, 'a consistency point is under way')
     assert(spec.cp > this.root.cp, 'consistency points are numbered upwards')
     const parts: FrozenPart[] = []
+    for (const volume of this.byIndex.values()) {
+      if (volume.snapshots.busy) this.changedVolumes.add(volume.index)
+    }
     for (const index of [...this.changedVolumes].sort((a, b) => a - b)) {
       const volume = this.byIndex.get(index)!
-      parts.push({ volume, frozen: volume.freeze() })
+      parts.push({ volume, frozen: volume.freeze(spec.cp) })
     }
     this.changedVolumes.clear()
     if (this.resyncing?.ready === true) this.mirrorState = 'joining'
@@ -415,7 +467,14 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   /** Something changed since the last freeze. */
   get isDirty(): boolean {
-    return this.changedVolumes.size > 0 || this.removed.length > 0
+    return this.changedVolumes.size > 0 || this.isBusy
+  }
+
+  /** There is work for consistency points beyond what operations change: snapshots to make or delete, removed volumes. */
+  get isBusy(): boolean {
+    if (this.removed.length > 0) return true
+    for (const volume of this.byIndex.values()) if (volume.snapshots.busy) return true
+    return false
   }
 
   /** Blocks freed since the last complete consistency point: one more brings them back. */
@@ -516,7 +575,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   /** Forgets everything in memory. The devices stay open: they belong to whoever opened them. */
   async close(): Promise<void> {
     await this.io.repairing.settled()
-    for (const volume of this.byIndex.values()) volume.forget()
+    for (const volume of this.byIndex.values()) {
+      volume.snapshots.lose()
+      volume.forget()
+    }
     this.meta.forget()
     this.io.forget()
   }
@@ -533,9 +595,9 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   private reckonReserve(): void {
     let blocks = this.volumeTable.blocks
-    if (this.type === 'Flexible') {
-      const mapped = [...this.byIndex.values(), ...this.removed]
-      for (const { active, container } of mapped) blocks += active.blocks + (container?.blocks ?? 0)
+    for (const { active, container, snapshots } of [...this.byIndex.values(), ...this.removed]) {
+      blocks += snapshots.reserve
+      if (this.type === 'Flexible') blocks += active.blocks + (container?.blocks ?? 0)
     }
     this.budget.reckon(blocks)
   }
@@ -579,12 +641,19 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       if (entry.type !== this.type)
         throw new AggregateError('DAMAGED', 'an entry of the volume table is of another type')
       const volume = new Volume<C>(this, entry, true)
+      const { active, container, numbers, snapshots } = volume
+      if (!(await snapshots.load()))
+        throw new AggregateError('DAMAGED', 'an entry of a snapshot table makes no sense')
       if (entry.state === 'removing') {
-        const { active, container } = volume
-        this.removed.push({ entry, active, container, reclaimed: entry.reclaimed, emptied: false })
+        snapshots.removeAll()
+        const roots = { active: volume.activeRoot, container: numbers.container?.root }
+        const removed = { ...entry, ...roots, snapshots: snapshots.tableRoot }
+        const { reclaimed } = entry
+        this.removed.push({ entry: removed, active, container, snapshots, reclaimed, emptied: false })
         continue
       }
-      await eachLeaf(volume.active, (index, leaf) => volume.numbers.load(index, leaf))
+      await eachLeaf(active, (index, leaf) => numbers.load(index, leaf))
+      for (const index of snapshots.heldLeaves()) numbers.hold(index, snapshots.heldLeaf(index)!)
       this.enter(volume)
     }
     for (const volume of this.byIndex.values())

@@ -5,7 +5,9 @@
  * 2. for every VVBN in use: container(VVBN) = PVBN ⇔ owner(PVBN) = (volume, VVBN); in a traditional volume VVBN = PVBN, and the owner is the volume;
  * 3. every block in use holds what its context and its owner entry say;
  * 4. the active map is exactly the set of blocks in use, and the root counts them;
- * 5. the files of each volume, by `checkFiles` (core/fs knows them).
+ * 5. the files of each volume and of each of its snapshots, by `checkFiles` (core/fs knows them).
+ *
+ * A number is in use if the map of the volume or of a snapshot has it. These maps share blocks, each of which stands at one place of all their trees.
  *
  * The work is cut into jobs that may run in any order within two rounds: `first` finds what refers to blocks (1, 2), `then` looks at the blocks and the
  * files (3-5). Threads run them side by side, each over an `Aggregate` of its own; they share only the set of blocks seen. `conclude` sums up.
@@ -23,8 +25,10 @@ import { getContext, isOwned } from './context.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import { OWNER_FANOUT, ownerIn } from './leaf-editor.ts'
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './numbering.ts'
+import { countWithout, NumberSet, orInto } from './number-set.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
 import type { Volume, VolumeContent } from './volume.ts'
+import type { VolumeSnapshots } from './volume-snapshots.ts'
 
 export const PROBLEMS_MAX = 1000
 /** Groups of one job: 64 MiB of data. */
@@ -56,22 +60,32 @@ export interface CheckResult {
 }
 
 export interface CheckOptions<C extends VolumeContent> {
-  /** What is wrong with the files of a volume; `inUse` tells which numbers the volume's active map has. */
-  readonly checkFiles?: (
-    volume: Volume<C>,
-    inUse: (number: number) => boolean,
-  ) => Promise<FilesResult | readonly string[]>
+  /** What is wrong with the files of one image of a volume. */
+  readonly checkFiles?: (volume: Volume<C>, image: CheckedImage) => Promise<FilesResult | readonly string[]>
   /** Bits for the PVBNs (`BitSet.bytesFor(layout.end)` bytes, all 0), when threads share them. */
   readonly seen?: Uint8Array
 }
 
+/** The files of a volume as they are, or as a snapshot has them. */
+export interface CheckedImage {
+  /** Of the snapshot; 0 for the files as they are. */
+  readonly snapshot: number
+  /** The file layer's root. */
+  readonly root: Uint8Array
+  /** Numbers in use, by the entry of the volume or of the snapshot. */
+  readonly used: number
+  /** The numbers in use, by the image's own active map. */
+  readonly numbers: NumberSet
+}
+
 export type CheckJob =
   | { readonly kind: 'metafiles' }
-  /** Numbers in use in leaves `from` … `to`-1 of a volume's active map; `volume` is its index. */
+  /** Numbers in use in leaves `from` … `to`-1 of a volume's active maps; `volume` is its index. */
   | { readonly kind: 'numbers'; readonly volume: number; readonly from: number; readonly to: number }
   /** Blocks of groups `from` … `to`-1. */
   | { readonly kind: 'groups'; readonly from: number; readonly to: number }
-  | { readonly kind: 'files'; readonly volume: number }
+  /** `snapshot`: 0 for the files as they are. */
+  | { readonly kind: 'files'; readonly volume: number; readonly snapshot: number }
 
 export interface JobResult {
   readonly job: CheckJob
@@ -79,7 +93,7 @@ export interface JobResult {
   readonly leaks: readonly Leak[]
   /** Blocks seen for the first time. */
   readonly seen: number
-  /** Of 'numbers': numbers in use. Of 'groups': blocks in use by the active map. */
+  /** Of 'numbers': numbers in use by the volume's own map. Of 'groups': blocks in use by the active map. */
   readonly inUse: number
   /** Of blocks read and compared. */
   readonly bytes: number
@@ -92,6 +106,7 @@ interface Numbered {
   readonly active: Tree
   /** Undefined of a traditional volume. */
   readonly container: Tree | undefined
+  readonly snapshots: VolumeSnapshots
   readonly from: number
 }
 
@@ -117,18 +132,28 @@ export class AggregateCheck<C extends VolumeContent> {
   async jobs(): Promise<{ readonly first: readonly CheckJob[]; readonly then: readonly CheckJob[] }> {
     const first: CheckJob[] = [{ kind: 'metafiles' }]
     const then: CheckJob[] = []
-    for (const { index, active, from } of this.numbered()) {
+    for (const { index, active, snapshots, from } of this.numbered()) {
+      const maps = [active, ...snapshots.images().map(({ tree }) => tree)]
       let start = Math.floor(from / MAP_LEAF_BITS)
       for (;;) {
         const at = start
-        const next = await this.guarded('active map', () => loaded(() => active.next(at)))
+        let next: number | undefined
+        for (const map of maps) {
+          const found = await this.guarded('active map', () => loaded(() => map.next(at)))
+          if (found !== undefined && (next === undefined || found < next)) next = found
+        }
         if (next === undefined) break
         first.push({ kind: 'numbers', volume: index, from: next, to: next + JOB_LEAVES })
         start = next + JOB_LEAVES
       }
     }
     if (this.options.checkFiles !== undefined) {
-      for (const volume of this.aggregate.volumes()) then.push({ kind: 'files', volume: volume.index })
+      for (const { index: volume, snapshots } of this.aggregate.volumes()) {
+        then.push({ kind: 'files', volume, snapshot: 0 })
+        for (const { id: snapshot, deleting } of snapshots.images()) {
+          if (!deleting) then.push({ kind: 'files', volume, snapshot })
+        }
+      }
     }
     const { groups } = this.aggregate.layout
     for (let from = 0; from < groups; from += JOB_GROUPS) {
@@ -155,7 +180,7 @@ export class AggregateCheck<C extends VolumeContent> {
         inUse = await this.groups(job.from, job.to)
         break
       case 'files':
-        await this.files(job.volume)
+        await this.files(job.volume, job.snapshot)
     }
     const { problems, leaks, seenBlocks: seen, bytes } = this
     return { job, problems, leaks, seen, inUse, bytes }
@@ -199,11 +224,12 @@ export class AggregateCheck<C extends VolumeContent> {
   }
 
   private *numbered(): Generator<Numbered> {
-    for (const { id, index, active, container } of this.aggregate.volumes()) {
-      yield { id, index, active, container, from: 0 }
+    for (const { id, index, active, container, snapshots } of this.aggregate.volumes()) {
+      yield { id, index, active, container, snapshots, from: 0 }
     }
-    for (const { entry, active, container, reclaimed } of this.aggregate.removed) {
-      yield { id: `${entry.id} (removed)`, index: entry.index, active, container, from: reclaimed }
+    for (const { entry, active, container, snapshots, reclaimed } of this.aggregate.removed) {
+      const { id, index } = entry
+      yield { id: `${id} (removed)`, index, active, container, snapshots, from: reclaimed }
     }
   }
 
@@ -222,40 +248,56 @@ export class AggregateCheck<C extends VolumeContent> {
     await this.metafile('active map', aggregate.activeMap)
     await this.metafile('owner map', aggregate.ownerMap)
     await this.metafile('volume table', aggregate.volumeTable)
-    for (const { id, active, container } of this.numbered()) {
-      await this.metafile(`active map of volume ${id}`, active)
+    for (const { id, active, container, snapshots } of this.numbered()) {
       if (container !== undefined) await this.metafile(`container map of volume ${id}`, container)
+      await this.metafile(`snapshot table of volume ${id}`, snapshots.tableTree)
+      const shared = new Map<number, string>()
+      await this.metafile(`active map of volume ${id}`, active, shared)
+      for (const { id: snapshot, tree } of snapshots.images()) {
+        await this.metafile(`active map of snapshot ${snapshot} of volume ${id}`, tree, shared)
+      }
     }
   }
 
-  private async metafile(what: string, tree: Tree): Promise<void> {
+  /** `shared`: blocks of trees that may have blocks in common, and where each of these stands. */
+  private async metafile(what: string, tree: Tree, shared?: Map<number, string>): Promise<void> {
     let blocks = 0
     await this.guarded(what, () =>
-      tree.walk((entry) => {
+      tree.walk(({ bn, level, fbn }) => {
         blocks += 1
-        return this.see(entry.bn, () => what)
+        const place = `${level}/${fbn}`
+        const known = shared?.get(bn)
+        if (known === place) return true
+        shared?.set(bn, place)
+        return this.see(bn, () => what)
       }),
     )
     if (blocks !== tree.blocks) this.problem(`${what}: ${blocks} blocks, its root says ${tree.blocks}`)
   }
 
-  /** Numbers in use in some leaves of an active map, and what the container map and the owner map say of each. */
+  /** Numbers in use in some leaves of the active maps, and what the container map and the owner map say of each. */
   private async numbers(index: number, fromLeaf: number, toLeaf: number): Promise<number> {
     const numbered = [...this.numbered()].find((one) => one.index === index)
     if (numbered === undefined) return 0
-    const { id, active, container, from } = numbered
+    const { id, active, container, snapshots, from } = numbered
     let inUse = 0
     for (let fbn = fromLeaf; fbn < toLeaf; fbn++) {
-      const leaf = await this.guarded(`active map of volume ${id}`, () => loaded(() => active.get(fbn)))
-      if (leaf === undefined) continue
-      const bits = leaf.slice()
+      const what = `active map of volume ${id}`
+      const own = await this.guarded(what, () => loaded(() => active.get(fbn)))
+      const bits = new Uint8Array(BLOCK_BYTES)
+      if (own !== undefined) orInto(bits, own)
+      inUse += countWithout(bits)
+      for (const { tree, cursor } of snapshots.images()) {
+        if (fbn < cursor) continue
+        const leaf = await this.guarded(what, () => loaded(() => tree.get(fbn)))
+        if (leaf !== undefined) orInto(bits, leaf)
+      }
       const places = { fbn: -1, bytes: undefined as Uint8Array | undefined }
       for (let at = 0; at < BLOCK_BYTES; at++) {
         if (bits[at] === 0) continue
         for (let bit = 0; bit < 8; bit++) {
           const number = fbn * MAP_LEAF_BITS + 8 * at + bit
           if ((bits[at]! & (1 << bit)) === 0 || number < from) continue
-          inUse += 1
           const wanted = Math.floor(number / CONTAINER_FANOUT)
           if (container !== undefined && places.fbn !== wanted) {
             places.fbn = wanted
@@ -365,34 +407,26 @@ export class AggregateCheck<C extends VolumeContent> {
     }
   }
 
-  private async files(index: number): Promise<void> {
+  private async files(index: number, snapshot: number): Promise<void> {
     const volume = this.aggregate.volumeAt(index)
-    if (volume === undefined || this.options.checkFiles === undefined) return
-    const inUse = await this.leaves(volume)
-    const isInUse = (number: number): boolean => {
-      const bit = number % MAP_LEAF_BITS
-      const leaf = inUse.get(Math.floor(number / MAP_LEAF_BITS))
-      return leaf !== undefined && (leaf[bit >> 3]! & (1 << (bit & 7))) !== 0
-    }
-    const found = await this.options.checkFiles(volume, isInUse)
+    const { checkFiles } = this.options
+    if (volume === undefined || checkFiles === undefined) return
+    const held = volume.snapshots.images().find(({ id }) => id === snapshot)
+    const what = held === undefined ? `volume ${volume.id}` : `volume ${volume.id}, snapshot ${held.name}`
+    const { used } = held ?? volume
+    const root = held?.content ?? volume.contentRoot
+    const numbers = new NumberSet()
+    const map = held?.tree ?? volume.active
+    await this.guarded(`active map of ${what}`, () =>
+      map.walk(async ({ level, fbn }) => {
+        if (level === 0) numbers.merge(fbn, (await loaded(() => map.get(fbn)))!)
+        return true
+      }),
+    )
+    const found = await checkFiles(volume, { snapshot, root, used, numbers })
     const { problems, leaks } = 'problems' in found ? found : { problems: found, leaks: [] }
-    for (const text of problems) this.problem(`volume ${volume.id}: ${text}`)
+    for (const text of problems) this.problem(`${what}: ${text}`)
     this.leaks.push(...leaks)
-  }
-
-  /** The active map of a volume. */
-  private async leaves({ id, active }: Volume<C>): Promise<ReadonlyMap<number, Uint8Array>> {
-    const leaves = new Map<number, Uint8Array>()
-    await this.guarded(`active map of volume ${id}`, async () => {
-      for (let from = 0; ;) {
-        const start = from
-        const fbn = await loaded(() => active.next(start))
-        if (fbn === undefined) return
-        leaves.set(fbn, (await loaded(() => active.get(fbn)))!.slice())
-        from = fbn + 1
-      }
-    })
-    return leaves
   }
 
   private async guarded<T>(what: string, read: () => Promise<T>): Promise<T | undefined> {

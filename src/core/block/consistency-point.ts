@@ -31,7 +31,7 @@ import type { WriteTargets } from './group-writer.ts'
 import { LeafEditor, OWNER_ENTRY_BYTES, OWNER_FANOUT, ownerIn, setBit } from './leaf-editor.ts'
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './numbering.ts'
 import type { Plex } from './plex.ts'
-import { reclaim } from './reclaim.ts'
+import { reclaim, SLICE_BLOCKS } from './reclaim.ts'
 import { decodeRoot, encodeRoot } from './root.ts'
 import type { Volume } from './volume.ts'
 import { encodeEntry } from './volume-table.ts'
@@ -66,6 +66,8 @@ export class ConsistencyPoint {
   /** PVBNs of the previous image that this one does not use. */
   private readonly freed: number[] = []
   private metaFreed = 0
+  /** Numbers that come back when it is complete, by volume. */
+  private readonly numbers: { readonly volume: Volume; readonly released: number[] }[] = []
   private rootBytes: Uint8Array | undefined
   private stage: Stage = 'frozen'
   private turnStart = 0
@@ -97,7 +99,7 @@ export class ConsistencyPoint {
     let returning = 0
     for (const { frozen } of parts) {
       this.unplaced += frozen.count
-      returning += frozen.freed.length / 2
+      returning += frozen.freed.length / 2 - frozen.kept
     }
     this.returning = returning
     this.pinned = this.unplaced
@@ -115,12 +117,17 @@ export class ConsistencyPoint {
       this.turnStart = core.env.clock.now()
       core.space.relax()
       const blocks: BlockBuffer[] = []
+      let slice = SLICE_BLOCKS
       for (const part of this.parts) {
         const from = blocks.length
         await this.place(part, blocks)
-        await this.map(part, blocks, from)
+        slice = await this.map(part, blocks, from, slice)
       }
-      await reclaim(core, this.removed, this.table, this.freed)
+      await reclaim(core, this.removed, this.table, slice, {
+        places: this.freed,
+        numbers: [],
+        breathe: () => this.breathe(),
+      })
       await this.settleMaps()
       const metaBlocks = core.meta.freeze()
       for (const block of metaBlocks) blocks.push(block)
@@ -186,9 +193,10 @@ export class ConsistencyPoint {
     assert(this.stage === 'committed', 'complete comes after the own root')
     this.stage = 'complete'
     for (const pvbn of this.freed) this.core.space.release(pvbn)
-    for (const { volume, frozen } of this.parts) {
-      for (let i = 0; i < frozen.freed.length; i += 2) volume.numbers.returned(frozen.freed[i]!)
+    for (const { volume, released } of this.numbers) {
+      for (const number of released) volume.numbers.returned(number)
     }
+    for (const { volume, frozen } of this.parts) volume.snapshots.completed(frozen.snapshots)
     this.core.completed(this.mirrored)
   }
 
@@ -254,14 +262,19 @@ export class ConsistencyPoint {
     }
   }
 
-  /** Container entries, owner entries and active bits of one volume, and its entry in the table. */
+  /**
+   * Container entries, owner entries and active bits of one volume, its snapshots, and its entry in the table. `slice`: how many numbers of
+   * snapshots may be given back; returns what is left of it.
+   */
   private async map(
     { volume, frozen }: FrozenPart,
     placed: readonly BlockBuffer[],
     from: number,
-  ): Promise<void> {
+    slice: number,
+  ): Promise<number> {
     const { core } = this
-    const { numbers } = volume
+    const { numbers, snapshots } = volume
+    await snapshots.replaceMap(frozen.snapshots)
     const container = numbers.container && new LeafEditor(numbers.container.tree)
     const active = new LeafEditor(volume.active)
     for (let i = from; i < placed.length; i++) {
@@ -277,19 +290,30 @@ export class ConsistencyPoint {
       if (marked !== undefined) await marked
       if (i % 64 === 63) await this.breathe()
     }
+    const released: number[] = []
+    this.numbers.push({ volume, released })
     for (let i = 0; i < frozen.freed.length; i += 2) {
       const number = frozen.freed[i]!
+      const cleared = setBit(active, number, false)
+      if (cleared !== undefined) await cleared
+      if (i % 64 === 62) await this.breathe()
+      if (snapshots.keeps(number)) continue
       const pvbn = frozen.freed[i + 1]! || (await loaded(() => volume.lookup(number)))
       assert(pvbn !== HOLE, 'a block that was never written is freed')
       core.meta.changes.push(-pvbn)
       if (core.io.broken.reuseBeforeRoot === true) core.space.release(pvbn)
       else this.freed.push(pvbn)
-      const cleared = setBit(active, number, false)
-      if (cleared !== undefined) await cleared
-      if (i % 64 === 62) await this.breathe()
+      released.push(number)
     }
+    const left = await snapshots.settle(frozen.snapshots, slice, {
+      places: this.freed,
+      numbers: released,
+      breathe: () => this.breathe(),
+    })
     const leaf = this.table.ready(volume.index) ?? (await this.table.edit(volume.index))
-    encodeEntry({ ...frozen.entry, active: volume.activeRoot, container: numbers.container?.root }, leaf)
+    const roots = { active: volume.activeRoot, container: numbers.container?.root }
+    encodeEntry({ ...frozen.entry, ...roots, snapshots: snapshots.tableRoot }, leaf)
+    return left
   }
 
   private own(pvbn: number, volume: number, number: number): Promise<void> | undefined {

@@ -87,7 +87,11 @@ describe('records on disk', () => {
       used: u48,
       nextNumber: u48,
       reclaimed: u48,
-      contentRoot: fc.uint8Array({ maxLength: 1024 }),
+      contentRoot: fc.uint8Array({ maxLength: 512 }),
+      nextSnapshot: fc.nat(),
+      lastRestore: name,
+      lastDelete: name,
+      snapshots: fc.constantFrom(undefined, newTreeRoot(SINGLE)),
     })
     fc.assert(
       fc.property(entry, (value) => {

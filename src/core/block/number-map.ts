@@ -6,6 +6,7 @@
  * are written together stand together in the container map.
  */
 import { assert, AssertionError } from '../std/assert.ts'
+import { orInto } from './number-set.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
 
 const WORDS = MAP_LEAF_BITS / 32
@@ -44,6 +45,14 @@ export class NumberMap {
     for (const word of words) for (let w = word; w !== 0; w &= w - 1) taken += 1
     this.chunks.set(index, { words, taken })
     this.limit = Math.max(this.limit, (index + 1) * MAP_LEAF_BITS)
+  }
+
+  /** Adds the numbers of a leaf to those that are taken. */
+  merge(index: number, leaf: Uint8Array): void {
+    const union = leaf.slice()
+    const chunk = this.chunks.get(index)
+    if (chunk !== undefined) orInto(union, new Uint8Array(chunk.words.buffer))
+    this.load(index, union)
   }
 
   isTaken(number: number): boolean {

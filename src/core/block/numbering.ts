@@ -41,6 +41,8 @@ export interface Numbering {
   resize(quotaBlocks: number): void
   /** Takes over leaf `index` of the volume's active map, at opening. */
   load(index: number, leaf: Uint8Array): void
+  /** The numbers of a leaf are taken, too, because snapshots have them; at opening, behind `load`. */
+  hold(index: number, leaf: Uint8Array): void
   take(): number
   /** The place of a number just taken; 0 if the consistency point gives it one. */
   placeOfNew(bn: number): number
@@ -83,6 +85,10 @@ export class FlexibleNumbering implements Numbering {
 
   load(index: number, leaf: Uint8Array): void {
     this.numbers.load(index, leaf)
+  }
+
+  hold(index: number, leaf: Uint8Array): void {
+    this.numbers.merge(index, leaf)
   }
 
   take(): number {
@@ -137,6 +143,8 @@ export class TraditionalNumbering implements Numbering {
 
   /** The aggregate's map of free space has all of its numbers. */
   load(): void {}
+
+  hold(): void {}
 
   take(): number {
     return this.pool.space.take()

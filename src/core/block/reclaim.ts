@@ -1,7 +1,8 @@
 /**
  * Gives back the blocks of removed volumes, a slice at each consistency point, so that removing a large volume makes none of them long.
  *
- * First every number in use, in ascending order (`reclaimed` in the volume table says how far), then the volume's maps, then the entry.
+ * First its snapshots (volume-snapshots.ts), then every number in use, in ascending order (`reclaimed` in the volume table says how far), then the
+ * volume's maps, then the entry.
  */
 import { loaded, TRUNCATE_LIMIT_MIN } from '../fs/tree.ts'
 import type { Tree } from '../fs/tree.ts'
@@ -11,22 +12,27 @@ import type { AggregateCore, RemovedVolume } from './aggregate-core.ts'
 import type { LeafEditor } from './leaf-editor.ts'
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './numbering.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
+import type { Returned } from './volume-snapshots.ts'
 import { encodeEntry } from './volume-table.ts'
 
-const SLICE_BLOCKS = 16384
+/** Blocks that a consistency point gives back at most, of removed volumes and deleted snapshots together. */
+export const SLICE_BLOCKS = 16384
 
-/** One slice of the volumes that were removed before the freeze; PVBNs that it frees go to `freed`. */
+/** One slice of the volumes that were removed before the freeze: at most `slice` blocks. */
 export async function reclaim(
   core: AggregateCore,
   removed: readonly RemovedVolume[],
   table: LeafEditor,
-  freed: number[],
+  slice: number,
+  returned: Returned,
 ): Promise<void> {
-  let budget = SLICE_BLOCKS
+  let budget = slice
   for (const volume of removed) {
     if (budget <= 0) break
-    budget = await reclaimBlocks(core, volume, budget, freed)
     const { index } = volume.entry
+    // What only snapshots hold comes first: they are compared with the active map, which must be whole for that.
+    budget = await volume.snapshots.reclaimAll(budget, returned)
+    if (budget > 0) budget = await reclaimBlocks(core, volume, budget, returned.places)
     if (volume.emptied && budget > TRUNCATE_LIMIT_MIN) {
       const { container, active } = volume
       const unmapped = container === undefined || (await empty(container, budget))

@@ -3,17 +3,20 @@
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import { SINGLE } from '../fs/block-store.ts'
-import { getU16, getU64, putU16, putU64 } from '../fs/bytes.ts'
+import { getU16, getU32, getU64, putU16, putU32, putU64 } from '../fs/bytes.ts'
 import { isTreeRoot, TREE_ROOT_BYTES } from '../fs/tree.ts'
 import { assert } from '../std/assert.ts'
 import { asciiJson, getJson, getString, putJson, putString } from './codec.ts'
 import type { Json } from './codec.ts'
 
 export const VOLUME_INDEX_MAX = 65535
-export const CONTENT_ROOT_BYTES_MAX = 1024
+export const CONTENT_ROOT_BYTES_MAX = 512
 const AT_ACTIVE = 384
 const AT_CONTAINER = 512
 const AT_CONTENT = 640
+const AT_SNAPSHOTS = 1152
+const AT_LAST_RESTORE = 1280
+const AT_LAST_DELETE = 1408
 const AT_PROPERTIES = 1664
 
 /** Bytes of a volume's properties as JSON. */
@@ -48,6 +51,13 @@ export interface VolumeEntry {
   readonly active: Uint8Array | undefined
   /** Undefined, too, in a traditional volume. */
   readonly container: Uint8Array | undefined
+  /** Tree root of the snapshot table; undefined if it never had one. */
+  readonly snapshots: Uint8Array | undefined
+  /** Number of the next snapshot; 0 if there never was one. */
+  readonly nextSnapshot: number
+  /** Orders carried out last. */
+  readonly lastRestore: string
+  readonly lastDelete: string
 }
 
 export function encodeEntry(entry: VolumeEntry, bytes: Uint8Array): void {
@@ -62,11 +72,15 @@ export function encodeEntry(entry: VolumeEntry, bytes: Uint8Array): void {
   putU64(bytes, 32, entry.nextNumber)
   putU64(bytes, 40, entry.reclaimed)
   putU16(bytes, 48, entry.contentRoot.length)
+  putU32(bytes, 52, entry.nextSnapshot)
   putString(bytes, 64, 64, entry.id)
   putString(bytes, 128, 256, entry.name)
   if (entry.active !== undefined) bytes.set(entry.active, AT_ACTIVE)
   if (entry.container !== undefined) bytes.set(entry.container, AT_CONTAINER)
   bytes.set(entry.contentRoot, AT_CONTENT)
+  if (entry.snapshots !== undefined) bytes.set(entry.snapshots, AT_SNAPSHOTS)
+  putString(bytes, AT_LAST_RESTORE, 128, entry.lastRestore)
+  putString(bytes, AT_LAST_DELETE, 128, entry.lastDelete)
   putJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES, entry.properties)
 }
 
@@ -81,6 +95,9 @@ export function decodeEntry(bytes: Uint8Array): VolumeEntry | undefined {
   const mapped = type === 'Flexible'
   if (!isTreeRoot(SINGLE, bytes, AT_ACTIVE)) return undefined
   if (mapped && !isTreeRoot(SINGLE, bytes, AT_CONTAINER)) return undefined
+  const snapshots = bytes.slice(AT_SNAPSHOTS, AT_SNAPSHOTS + TREE_ROOT_BYTES)
+  const tabled = snapshots.some((byte) => byte !== 0)
+  if (tabled && !isTreeRoot(SINGLE, snapshots)) return undefined
   return {
     state,
     type,
@@ -96,5 +113,9 @@ export function decodeEntry(bytes: Uint8Array): VolumeEntry | undefined {
     contentRoot: bytes.slice(AT_CONTENT, AT_CONTENT + length),
     active: bytes.slice(AT_ACTIVE, AT_ACTIVE + TREE_ROOT_BYTES),
     container: mapped ? bytes.slice(AT_CONTAINER, AT_CONTAINER + TREE_ROOT_BYTES) : undefined,
+    snapshots: tabled ? snapshots : undefined,
+    nextSnapshot: getU32(bytes, 52),
+    lastRestore: getString(bytes, AT_LAST_RESTORE, 128),
+    lastDelete: getString(bytes, AT_LAST_DELETE, 128),
   }
 }

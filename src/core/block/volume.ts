@@ -20,14 +20,18 @@ import type { Numbering, Place } from './numbering.ts'
 import type { Pool } from './pool.ts'
 import { VolumeLoader } from './volume-loader.ts'
 import type { LoadTarget } from './volume-loader.ts'
+import { VolumeSnapshots } from './volume-snapshots.ts'
+import type { FrozenSnapshots, Snapshot } from './volume-snapshots.ts'
 import type { VolumeEntry, VolumeType } from './volume-table.ts'
 
 export interface VolumeContent {
   /** The file layer's root of the image as it is now. Called once per consistency point, at the freeze; it may still allocate. */
   freeze(): Uint8Array
+  /** It holds what it held when `freeze` gave this root, from `seconds` of the clock on: blocks made or freed since are of no account. Synchronous. */
+  restored(root: Uint8Array, seconds: number): void
 }
 
-export type BareEntry = Omit<VolumeEntry, 'active' | 'container'>
+export type BareEntry = Omit<VolumeEntry, 'active' | 'container' | 'snapshots'>
 
 /** What one consistency point writes of a volume. */
 export interface FrozenVolume {
@@ -37,6 +41,9 @@ export interface FrozenVolume {
   readonly count: number
   /** Number and PVBN (0 if not known) by turns. */
   readonly freed: number[]
+  /** How many of these a snapshot holds, as far as is known: they do not come back. May be too high, never too low. */
+  readonly kept: number
+  readonly snapshots: FrozenSnapshots
   /** What the volume table says of it, tree roots apart. */
   readonly entry: BareEntry
 }
@@ -54,6 +61,7 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   readonly activeRoot: Uint8Array
   readonly active: Tree
   readonly numbers: Numbering
+  readonly snapshots: VolumeSnapshots
   private readonly pool: Pool
   private readonly buffers = new Map<number, BlockBuffer>()
   private readonly loader: VolumeLoader
@@ -62,6 +70,8 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   private epoch = 1
   private freed: number[] = []
   private lastRoot: Uint8Array
+  /** VVBNs in use in the last image. */
+  private lastUsed: number
   private touched = false
   /** Numbers in use by the active file system, fresh ones included, freed ones not. */
   used: number
@@ -80,8 +90,10 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
     this.used = entry.used
     this.persistent = persistent
     this.lastRoot = entry.contentRoot
+    this.lastUsed = entry.used
     this.activeRoot = entry.active ?? newTreeRoot(SINGLE)
-    this.active = new Tree(pool.meta, this.activeRoot, 'meta')
+    this.snapshots = new VolumeSnapshots(this, pool.meta, entry)
+    this.active = new Tree(this.snapshots.maps.store, this.activeRoot, 'meta')
     this.numbers = numberingOf(pool, entry)
     this.type = this.numbers.type
     this.format = this.numbers.format
@@ -154,19 +166,20 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
     }
     this.freed.push(bn, buffer?.pvbn ?? 0)
     this.pool.dirtied(this, 0)
-    if (buffer !== undefined) this.discard(buffer)
+    if (this.snapshots.holds(bn)) this.snapshots.kept()
+    else if (buffer !== undefined) this.discard(buffer)
   }
 
   canAllocate(blocks: number, releasing = false): boolean {
     if (this.removed) return false
-    if (!releasing && this.used + blocks > this.numbers.quotaBlocks) return false
+    if (!releasing && this.used + this.snapshots.heldBlocks + blocks > this.numbers.quotaBlocks) return false
     return this.pool.fits(blocks, releasing)
   }
 
   /** For FSSTAT: what the quota allows, and what of it is free, given the aggregate's free space. */
   space(): { readonly totalBlocks: number; readonly freeBlocks: number } {
     const totalBlocks = this.numbers.quotaBlocks
-    const free = Math.max(0, totalBlocks - this.used)
+    const free = Math.max(0, totalBlocks - this.used - this.snapshots.heldBlocks)
     return { totalBlocks, freeBlocks: Math.min(free, this.pool.freeBlocks) }
   }
 
@@ -176,14 +189,24 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
     this.pool.dirtied(this, 0)
   }
 
+  /** The files are those of a snapshot from now on; what they were instead comes back by and by. */
+  restore(snapshot: Snapshot, requestId: string, seconds: number): void {
+    this.dropFresh()
+    this.freed = []
+    this.used = snapshot.used
+    this.snapshots.restore(snapshot.id, requestId, this.lastUsed)
+    this.content.restored(snapshot.content, seconds)
+    this.touch()
+  }
+
   resize(quotaBlocks: number): void {
     this.numbers.resize(quotaBlocks)
     this.touch()
   }
 
-  /** Freed numbers, not yet in the hands of a consistency point. */
+  /** Freed numbers, not yet in the hands of a consistency point, that it will give back. */
   get freedBlocks(): number {
-    return this.freed.length / 2
+    return this.freed.length / 2 - this.snapshots.keptBlocks
   }
 
   get isDirty(): boolean {
@@ -191,16 +214,19 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   }
 
   /** The image as of now; operations go on with nothing fresh. Synchronous, and it looks at no block. */
-  freeze(): FrozenVolume {
+  freeze(cp: number): FrozenVolume {
     this.lastRoot = this.content.freeze()
     const { fresh: blocks, freed, freshBlocks: count } = this
+    const kept = freed.length / 2 - this.freedBlocks
+    const snapshots = this.snapshots.freeze(cp, this.used, this.lastRoot, this.lastUsed)
+    this.lastUsed = this.used
     this.epoch += 1
     this.fresh = []
     this.freed = []
     this.freshBlocks = 0
     this.touched = false
     this.persistent = true
-    return { blocks, count, freed, entry: this.describe() }
+    return { blocks, count, freed, kept, snapshots, entry: this.describe() }
   }
 
   /** What the volume table says of it, tree roots apart. */
@@ -218,6 +244,9 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
       nextNumber: this.numbers.cursor,
       reclaimed: 0,
       contentRoot: this.lastRoot,
+      nextSnapshot: this.snapshots.nextSnapshot,
+      lastRestore: this.snapshots.lastRestore,
+      lastDelete: this.snapshots.lastDelete,
     }
   }
 
@@ -270,6 +299,19 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   /** No plex can give the block back: the next `get` says so, the one after it tries again. */
   unreadable(bn: number): void {
     this.damaged.note(bn)
+  }
+
+  private dropFresh(): void {
+    for (const buffer of this.fresh) {
+      if (buffer.epoch === NEVER) continue
+      buffer.state = GONE
+      buffer.epoch = NEVER
+      this.buffers.delete(buffer.bn)
+      this.numbers.release(buffer.bn)
+    }
+    this.pool.dirtied(this, -this.freshBlocks)
+    this.fresh = []
+    this.freshBlocks = 0
   }
 
   private discard(buffer: BlockBuffer): void {

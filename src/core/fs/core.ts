@@ -16,7 +16,7 @@ import type { KeptReply } from './duplicates.ts'
 import { decodeHandle, encodeHandle } from './handle.ts'
 import { SHRINKING } from './inode.ts'
 import type { Inode } from './inode.ts'
-import { Inodes } from './inodes.ts'
+import { Inodes, restoredRoot } from './inodes.ts'
 import type { Journal } from './journal.ts'
 import { encodeRecord } from './record.ts'
 import type { Change } from './record.ts'
@@ -61,15 +61,28 @@ export class Core {
     this.inodes = new Inodes(store, root)
     this.duplicates = new Duplicates(this.inodes)
     putU48(this.writeVerifier, 0, this.inodes.fsid)
+    this.lastTime = { seconds: this.inodes.ctimeFloor, nanoseconds: 0 }
+  }
+
+  /** The volume as it goes on from a snapshot's root, restored at `seconds` of the clock; this object is done with. */
+  restored(snapshot: Uint8Array, seconds: number): Core {
+    const root = restoredRoot(snapshot, this.inodes.root, seconds)
+    const core = new Core(this.env, this.store, this.journal, this.volume, root)
+    if (isLater(this.lastTime, core.lastTime)) core.lastTime = this.lastTime
+    return core
+  }
+
+  /** Everything in it is as the record with this number made it: answers wait for that at least. */
+  changedAll(seq: number): void {
+    this.lastChange.clear()
+    this.changesBefore = seq
   }
 
   /** The time of a change: later than that of any change before, so that clients notice each one by it. */
   now(): Time {
     const wall = this.env.clock.wall()
     const last = this.lastTime
-    const later =
-      wall.seconds > last.seconds || (wall.seconds === last.seconds && wall.nanoseconds > last.nanoseconds)
-    if (later || wall.seconds < last.seconds - BACKWARDS_SECONDS) return wall
+    if (isLater(wall, last) || wall.seconds < last.seconds - BACKWARDS_SECONDS) return wall
     return last.nanoseconds < 999_999_999
       ? { seconds: last.seconds, nanoseconds: last.nanoseconds + 1 }
       : { seconds: last.seconds + 1, nanoseconds: 0 }
@@ -174,6 +187,10 @@ export class Core {
     if ('ctime' in change) this.lastTime = change.ctime
     else if ('time' in change) this.lastTime = change.time
   }
+}
+
+function isLater(a: Time, b: Time): boolean {
+  return a.seconds > b.seconds || (a.seconds === b.seconds && a.nanoseconds > b.nanoseconds)
 }
 
 /** Changes that give space back, or use no more than before: a full volume must take them. */

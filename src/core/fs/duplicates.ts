@@ -132,6 +132,8 @@ export class Duplicates {
       const block = blocks[Math.floor(slot / SLOTS_PER_BLOCK)]
       const at = (slot % SLOTS_PER_BLOCK) * SLOT_BYTES
       if (block?.[at] !== SLOT_VERSION) continue
+      // Replies that the ring had when the volume was restored are of calls to other files than those of now.
+      if (this.inodes.ringNext - RING_SLOTS + i < this.inodes.ringFloor) continue
       const key = {
         machine: getU32(block, at + AT_MACHINE),
         xid: getU32(block, at + AT_XID),

@@ -91,10 +91,13 @@ export class Inode {
   readonly ino: number
   private readonly bytes: Uint8Array
   private readonly at: number
+  private readonly ctimeFloor: number
 
-  constructor(ino: number, block: Uint8Array) {
+  /** `ctimeFloor`: seconds; no time of change that is shown is earlier. */
+  constructor(ino: number, block: Uint8Array, ctimeFloor = 0) {
     this.ino = ino
     this.bytes = block
+    this.ctimeFloor = ctimeFloor
     this.at = (ino % INODES_PER_BLOCK) * INODE_BYTES
   }
 
@@ -156,7 +159,8 @@ export class Inode {
     this.setTime(AT_MTIME, AT_MTIME_NS, value)
   }
   get ctime(): Time {
-    return this.time(AT_CTIME, AT_CTIME_NS)
+    const time = this.time(AT_CTIME, AT_CTIME_NS)
+    return time.seconds < this.ctimeFloor ? { seconds: this.ctimeFloor, nanoseconds: 0 } : time
   }
   set ctime(value: Time) {
     this.setTime(AT_CTIME, AT_CTIME_NS, value)

@@ -39,6 +39,10 @@ const AT_FREE_HEAD = 32
 const AT_SHRINK_HEAD = 40
 const AT_FILES = 48
 const AT_RING_NEXT = 56
+const AT_GENERATION_MAX = 64
+const AT_GENERATION_FLOOR = 68
+const AT_RING_FLOOR = 72
+const AT_CTIME_FLOOR = 80
 const AT_INODE_TREE = 128
 export const AT_RING_TREE = 256
 
@@ -94,6 +98,15 @@ export class Inodes {
     putU64(this.root, AT_RING_NEXT, value)
   }
 
+  /** Kept replies before this one, counted like `ringNext`, are not to be found: the volume was restored since. */
+  get ringFloor(): number {
+    return getU64(this.root, AT_RING_FLOOR)
+  }
+  /** Seconds of the last restore: no change shows an earlier time. 0 if there was none. */
+  get ctimeFloor(): number {
+    return getU64(this.root, AT_CTIME_FLOOR)
+  }
+
   /** True for a number that may have an inode, in use or free. */
   has(ino: number): boolean {
     return ino >= FIRST_INO && ino < this.inoEnd
@@ -104,7 +117,7 @@ export class Inodes {
     assert(this.has(ino), 'inode number out of range')
     const block = this.tree.get(floor(ino / INODES_PER_BLOCK))
     assert(block !== undefined, 'hole in the inode file')
-    return new Inode(ino, block)
+    return new Inode(ino, block, this.ctimeFloor)
   }
 
   /** Loads what `change(ino)` needs; returns how many blocks it allocates at most. */
@@ -114,14 +127,16 @@ export class Inodes {
 
   /** For changing, until the next freeze. */
   change(ino: number): Inode {
-    return new Inode(ino, this.tree.put(floor(ino / INODES_PER_BLOCK)))
+    return new Inode(ino, this.tree.put(floor(ino / INODES_PER_BLOCK)), this.ctimeFloor)
   }
 
   /** The inode that the next new object gets. Throws Miss. */
   nextFree(): { ino: number; generation: number } {
     const head = this.freeHead
-    if (head === 0) return { ino: this.inoEnd, generation: 1 }
-    return { ino: head, generation: (this.get(head).generation + 1) >>> 0 || 1 }
+    // What lives in the image of a restored snapshot is older than handles that clients may hold: no generation is given twice.
+    const least = Math.max(1, getU32(this.root, AT_GENERATION_FLOOR))
+    if (head === 0) return { ino: this.inoEnd, generation: least }
+    return { ino: head, generation: Math.max(least, (this.get(head).generation + 1) >>> 0 || 1) }
   }
 
   /** Modify phase: takes the inode that `nextFree` named. */
@@ -133,6 +148,7 @@ export class Inodes {
     else putU64(this.root, AT_FREE_HEAD, inode.next)
     inode.init(this.store, type, generation, rdevMajor, rdevMinor)
     putU64(this.root, AT_FILES, this.files + 1)
+    if (generation > getU32(this.root, AT_GENERATION_MAX)) putU32(this.root, AT_GENERATION_MAX, generation)
     return inode
   }
 
@@ -188,6 +204,23 @@ export class Inodes {
     putU64(this.root, AT_FREE_HEAD, inode.ino)
     putU64(this.root, AT_FILES, this.files - 1)
   }
+}
+
+/**
+ * The root of a volume that goes on, at `seconds` of the clock, from a snapshot's root in place of `current`: handles of objects made since then never lead to another
+ * object, replies kept before are not found, and times of change go on growing.
+ */
+export function restoredRoot(snapshot: Uint8Array, current: Uint8Array, seconds: number): Uint8Array {
+  const root = snapshot.slice()
+  const highest = Math.max(getU32(current, AT_GENERATION_MAX), getU32(snapshot, AT_GENERATION_MAX))
+  // Images of an earlier version do not know their highest generation; it is far below the seconds of any clock.
+  const least = Math.max(highest + 1, seconds, getU32(current, AT_GENERATION_FLOOR))
+  putU48(root, AT_FSID, getU48(current, AT_FSID))
+  putU32(root, AT_GENERATION_MAX, highest)
+  putU32(root, AT_GENERATION_FLOOR, Math.min(least, 0xffffffff))
+  putU64(root, AT_RING_FLOOR, getU64(snapshot, AT_RING_NEXT))
+  putU64(root, AT_CTIME_FLOOR, Math.max(seconds + 1, getU64(current, AT_CTIME_FLOOR)))
+  return root
 }
 
 /** Why these bytes are no root of a volume in this store; undefined if they are one. */

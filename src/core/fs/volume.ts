@@ -80,7 +80,8 @@ const CHANGES_BEFORE_RETRY = 1000
 class Stuck {}
 
 export class FileSystem {
-  private readonly core: Core
+  /** Another one from a restore on: an operation that waits for a block looks at it anew. */
+  private core: Core
   private readonly journal: Journal
   private readonly log: Log
   private readonly space: () => Space
@@ -123,6 +124,21 @@ export class FileSystem {
     return this.core.inodes.root.slice()
   }
 
+  /**
+   * The files are those of a snapshot, restored at `seconds` of the clock. Synchronous, beside the block store's; operations that wait for blocks
+   * go on with the restored files.
+   */
+  restored(root: Uint8Array, seconds: number): void {
+    this.core = this.core.restored(root, seconds)
+    this.core.finishShrinking = (ino) => this.finishShrinking(ino)
+    this.changesToReclaim = 0
+  }
+
+  /** The record of a restore has this number: whatever is shown from now on waits until it may be. */
+  changedAll(seq: number): void {
+    this.core.changedAll(seq)
+  }
+
   /** Repeats a record over the image that it was made on. In order, one at a time, before `start`. */
   replay(record: Uint8Array): MaybePromise<void> {
     assert(!this.serving, 'replay into a volume that serves')
@@ -145,11 +161,10 @@ export class FileSystem {
 
   /** Frees at most `steps` slices of surplus blocks (removed and truncated big files). True if none is left. */
   async reclaim(steps = Infinity): Promise<boolean> {
-    const { inodes } = this.core
-    for (let step = 0; step < steps && inodes.shrinkHead !== 0; step++) {
-      if (!(await this.reclaimStep(inodes.shrinkHead))) break
+    for (let step = 0; step < steps && this.core.inodes.shrinkHead !== 0; step++) {
+      if (!(await this.reclaimStep(this.core.inodes.shrinkHead))) break
     }
-    return inodes.shrinkHead === 0
+    return this.core.inodes.shrinkHead === 0
   }
 
   duplicate(_handle: Uint8Array, key: DuplicateKey): MaybePromise<Uint8Array | undefined> {
@@ -427,10 +442,9 @@ export class FileSystem {
 
   /** What stops it (no room, damage, no right to answer any more) is tried again some changes later, or by who serves next. */
   private async reclaimWhileServing(): Promise<void> {
-    const { inodes } = this.core
     try {
-      while (this.serving && inodes.shrinkHead !== 0) {
-        if (await this.reclaimStep(inodes.shrinkHead)) continue
+      while (this.serving && this.core.inodes.shrinkHead !== 0) {
+        if (await this.reclaimStep(this.core.inodes.shrinkHead)) continue
         this.changesToReclaim = CHANGES_BEFORE_RETRY
         return
       }
@@ -442,8 +456,8 @@ export class FileSystem {
 
   /** False if the step could not be made. */
   private async reclaimStep(ino: number): Promise<boolean> {
-    const { core } = this
     await this.journal.admit(RECORD_BYTES_MAX)
+    const { core } = this
     let seq: number
     try {
       core.shown = 0
@@ -460,14 +474,16 @@ export class FileSystem {
     }
     // The log paces the work; and callers get their turn even where the log answers at once.
     await this.journal.answer(seq)
-    await new Promise<void>((resolve) => this.core.env.clock.after(0, resolve))
+    await new Promise<void>((resolve) => core.env.clock.after(0, resolve))
     return true
   }
 
   private async finishShrinking(ino: number): Promise<void> {
     for (;;) {
-      const inode = await this.attempt(() => this.core.inodes.get(ino))
-      if ((inode.flags & SHRINKING) === 0) return
+      const inode = await this.attempt(() =>
+        this.core.inodes.has(ino) ? this.core.inodes.get(ino) : undefined,
+      )
+      if (inode === undefined || (inode.flags & SHRINKING) === 0) return
       if (!(await this.reclaimStep(ino))) throw new Stuck()
     }
   }

@@ -59,6 +59,10 @@ export class OneFile {
     return this.bytes.slice()
   }
 
+  restored(root: Uint8Array): void {
+    this.bytes.set(root)
+  }
+
   /** False: no space. */
   async put(fbn: number, stamp: number): Promise<boolean> {
     return await loaded(() => {
@@ -148,15 +152,15 @@ export class Bed {
     const devices = this.media[plex]!.map((medium) => new SimDevice(medium))
     const aggregate = await openOn(this.env, devices, this.cacheBytes, { readOnly: true, unfinished })
     const result = await checkAggregate(aggregate, {
-      checkFiles: async (volume, inUse) => {
+      checkFiles: async (volume, { root, used, numbers }) => {
         const problems: string[] = []
         let blocks = 0
-        await volume.content.tree.walk((entry) => {
+        await new OneFile(volume, root).tree.walk((entry) => {
           blocks += 1
-          if (!inUse(entry.bn)) problems.push(`VVBN ${entry.bn} is reachable but free`)
+          if (!numbers.has(entry.bn)) problems.push(`VVBN ${entry.bn} is reachable but free`)
           if (entry.hint !== 0 && volumePlace(volume, entry.bn) !== entry.hint) problems.push('wrong hint')
         })
-        if (blocks !== volume.used) problems.push(`${blocks} blocks reachable, ${volume.used} in use`)
+        if (blocks !== used) problems.push(`${blocks} blocks reachable, ${used} in use`)
         return problems
       },
     })
