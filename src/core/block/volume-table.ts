@@ -4,13 +4,15 @@
 import { BLOCK_BYTES } from '../env/device.ts'
 import { SINGLE } from '../fs/block-store.ts'
 import { getU16, getU32, getU64, putU16, putU32, putU64 } from '../fs/bytes.ts'
-import { isTreeRoot, TREE_ROOT_BYTES } from '../fs/tree.ts'
+import { isTreeRoot, treeBlocks, TREE_ROOT_BYTES } from '../fs/tree.ts'
 import { assert } from '../std/assert.ts'
 import { asciiJson, getJson, getString, putJson, putString } from './codec.ts'
 import type { Json } from './codec.ts'
 
 export const VOLUME_INDEX_MAX = 65535
 export const CONTENT_ROOT_BYTES_MAX = 512
+/** In the byte of the type, while there are snapshots: a program that does not know them must not free what they hold. */
+const WITH_SNAPSHOTS = 0x80
 const AT_ACTIVE = 384
 const AT_CONTAINER = 512
 const AT_CONTENT = 640
@@ -65,6 +67,7 @@ export function encodeEntry(entry: VolumeEntry, bytes: Uint8Array): void {
   bytes.fill(0)
   bytes[0] = entry.state === 'ordinary' ? 1 : 2
   bytes[1] = TYPES.indexOf(entry.type)
+  if (entry.snapshots !== undefined && treeBlocks(entry.snapshots) > 0) bytes[1] |= WITH_SNAPSHOTS
   putU16(bytes, 2, entry.index)
   putU64(bytes, 8, entry.quotaBlocks)
   putU64(bytes, 16, entry.fsid)
@@ -89,7 +92,7 @@ export function decodeEntry(bytes: Uint8Array): VolumeEntry | undefined {
   const state = bytes[0] === 1 ? 'ordinary' : bytes[0] === 2 ? 'removing' : undefined
   const length = getU16(bytes, 48)
   const properties = getJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES)
-  const type = TYPES[bytes[1]!]
+  const type = TYPES[bytes[1]! & ~WITH_SNAPSHOTS]
   if (state === undefined || type === undefined || properties === undefined) return undefined
   if (length > CONTENT_ROOT_BYTES_MAX) return undefined
   const mapped = type === 'Flexible'
