@@ -150,7 +150,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.ownerRoot = root.owners
     this.volumesRoot = root.volumes
     this.activeMap = new Tree(this.meta, this.activeRoot, 'meta')
-    this.ownerMap = new Tree(this.meta, this.ownerRoot, 'meta')
+    this.ownerMap = new Tree(this.meta.unjudged, this.ownerRoot, 'meta')
     this.volumeTable = new Tree(this.meta, this.volumesRoot, 'meta')
     this.properties = root.properties
     this.usedBlocks = root.used
@@ -205,8 +205,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     if (newest === undefined) throw new AggregateError('NO_ROOT', 'no valid root')
     const aggregate = new Aggregate(env, info, newest.root, newest.slot, options)
     if (options.mirror !== undefined) await aggregate.attachPlex(options.mirror, 'mirrored')
+    aggregate.meta.judge = aggregate.ownerMap
     try {
       await aggregate.load()
+      aggregate.meta.judge = undefined
     } catch (error) {
       if (!(error instanceof DamagedBlock)) throw error
       throw new AggregateError('DAMAGED', `block ${error.bn} of a metafile is damaged`)
@@ -463,6 +465,11 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   /** Memory that only a consistency point makes droppable. */
   get dirtyBytes(): number {
     return (this.dirtyBlocks + (this.running?.pinned ?? 0)) * BLOCK_BYTES
+  }
+
+  /** Of the consistency point that is under way, or was the last. */
+  get newestCp(): number {
+    return this.running?.spec.cp ?? this.root.cp
   }
 
   /** Something changed since the last freeze. */

@@ -70,6 +70,39 @@ export class BlockIo {
   }
 
   /**
+   * A block of a metafile. Pointers to such blocks do not carry the generation, so a write that was lost would leave an older block with the same
+   * name: while there is another plex its entry is looked at too, and the later one wins.
+   */
+  async readMeta(identity: Identity, pvbn: number): Promise<Uint8Array | undefined> {
+    const generation = await this.laterOnMirror(identity, pvbn)
+    return await this.read(generation === undefined ? identity : { ...identity, generation }, pvbn)
+  }
+
+  /** The generation on the other plex if that is later than on the own one. */
+  private async laterOnMirror(identity: Identity, pvbn: number): Promise<number | undefined> {
+    const { mirror } = this
+    if (mirror === undefined) return undefined
+    const { crc32 } = this.env
+    const group = Math.floor(pvbn / GROUP_BLOCKS)
+    try {
+      const [own, other] = await Promise.all([this.checksums(group), mirror.readChecksums(group)])
+      const theirs = getContext(crc32, other, pvbn % GROUP_BLOCKS)
+      if (theirs?.volume !== identity.volume || theirs.number !== identity.number) return undefined
+      if (theirs.kind !== identity.kind || theirs.pvbn !== pvbn) return undefined
+      const ours = getContext(crc32, own.content, pvbn % GROUP_BLOCKS)
+      return ours === undefined || ours.generation < theirs.generation ? theirs.generation : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  /** The generation of a block as the own plex has it; undefined if its entry is damaged. */
+  async generationOf(pvbn: number): Promise<number | undefined> {
+    const { content } = await this.checksums(Math.floor(pvbn / GROUP_BLOCKS))
+    return getContext(this.env.crc32, content, pvbn % GROUP_BLOCKS)?.generation
+  }
+
+  /**
    * Reads `blocks` blocks from `first` on, all in one group, in one piece. Returns the content of each that was `asked` for and is what it should be; the
    * others are left to `read`.
    */

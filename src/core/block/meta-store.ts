@@ -8,10 +8,14 @@
 import { BLOCK_BYTES } from '../env/device.ts'
 import { Miss, DamagedBlock, SINGLE } from '../fs/block-store.ts'
 import type { BlockKind, BlockStore } from '../fs/block-store.ts'
+import { loaded } from '../fs/tree.ts'
+import type { Tree } from '../fs/tree.ts'
 import type { BlockIo } from './block-io.ts'
 import { BlockBuffer, CLEAN, DIRTY, GONE, NEVER } from './buffer-cache.ts'
 import type { BufferCache } from './buffer-cache.ts'
+import type { OwnerEntry } from './context.ts'
 import { DamageNotes } from './damage-notes.ts'
+import { OWNER_FANOUT, ownerIn } from './leaf-editor.ts'
 import type { SpaceMap } from './space-map.ts'
 
 export class MetaStore implements BlockStore {
@@ -20,6 +24,13 @@ export class MetaStore implements BlockStore {
   private readonly cache: BufferCache
   private readonly space: SpaceMap
   private readonly buffers = new Map<number, BlockBuffer>()
+  /** The same store for the owner map, whose blocks cannot be judged by it. */
+  readonly unjudged: BlockStore
+  /**
+   * The owner map while an aggregate is opened: it knows the generation of every block of a metafile, so that one whose last write was lost
+   * shows though the other plex is not there yet.
+   */
+  judge: Tree | undefined
   private readonly loading = new Map<number, Promise<void>>()
   private readonly damaged: DamageNotes
   private fresh: BlockBuffer[] = []
@@ -36,16 +47,28 @@ export class MetaStore implements BlockStore {
     this.cache = cache
     this.space = space
     this.damaged = new DamageNotes(io.env.clock)
+    this.unjudged = {
+      format: this.format,
+      get: (bn, _hint, kind) => this.find(bn, kind, false),
+      isFresh: (bn) => this.isFresh(bn),
+      allocate: (kind, content) => this.allocate(kind, content),
+      free: (bn) => this.free(bn),
+      canAllocate: () => true,
+    }
   }
 
   get(bn: number, _hint: number, kind: BlockKind): Uint8Array {
+    return this.find(bn, kind, true)
+  }
+
+  private find(bn: number, kind: BlockKind, judged: boolean): Uint8Array {
     const buffer = this.buffers.get(bn)
     if (buffer !== undefined) {
       buffer.used = true
       return buffer.content
     }
     if (this.damaged.take(bn)) throw new DamagedBlock(bn)
-    throw new Miss(() => this.load(bn, kind))
+    throw new Miss(() => this.load(bn, kind, judged))
   }
 
   isFresh(bn: number): boolean {
@@ -113,26 +136,33 @@ export class MetaStore implements BlockStore {
     this.cache.keep(buffer)
   }
 
+  /** The block is read anew when it is needed next. */
+  drop(bn: number): void {
+    const buffer = this.buffers.get(bn)
+    if (buffer?.state !== CLEAN) return
+    this.cache.remove(buffer)
+    buffer.state = GONE
+    this.buffers.delete(bn)
+  }
+
   forget(): void {
     for (const buffer of this.buffers.values()) if (buffer.state === CLEAN) this.cache.remove(buffer)
     this.buffers.clear()
   }
 
-  private load(bn: number, kind: BlockKind): Promise<void> {
+  private load(bn: number, kind: BlockKind, judged: boolean): Promise<void> {
     let loading = this.loading.get(bn)
     if (loading === undefined) {
-      loading = this.fetch(bn, kind)
+      loading = this.fetch(bn, kind, judged)
       this.loading.set(bn, loading)
     }
     return loading
   }
 
-  private async fetch(bn: number, kind: BlockKind): Promise<void> {
+  private async fetch(bn: number, kind: BlockKind, judged: boolean): Promise<void> {
     await Promise.resolve()
     const mine = this.loading.get(bn)
-    const content = this.io.layout.exists(bn)
-      ? await this.io.read({ volume: 0, number: bn, kind }, bn)
-      : undefined
+    const content = this.io.layout.exists(bn) ? await this.read(bn, kind, judged) : undefined
     if (this.loading.get(bn) !== mine) return
     this.loading.delete(bn)
     if (content === undefined) {
@@ -143,5 +173,26 @@ export class MetaStore implements BlockStore {
     const buffer = new BlockBuffer(this.buffers, 0, bn, kind, content, CLEAN, bn)
     this.buffers.set(bn, buffer)
     this.cache.keep(buffer)
+  }
+
+  private async read(bn: number, kind: BlockKind, judged: boolean): Promise<Uint8Array | undefined> {
+    const identity = { volume: 0, number: bn, kind }
+    const content = await this.io.readMeta(identity, bn)
+    const { judge } = this
+    if (content === undefined || judge === undefined || !judged) return content
+    const owner = await this.ownerOf(judge, bn)
+    const generation = await this.io.generationOf(bn)
+    if (owner?.volume !== 0 || generation === undefined || generation >= owner.number) return content
+    return await this.io.read({ ...identity, generation: owner.number }, bn)
+  }
+
+  private async ownerOf(judge: Tree, bn: number): Promise<OwnerEntry | undefined> {
+    try {
+      const leaf = await loaded(() => judge.get(Math.floor(bn / OWNER_FANOUT)))
+      return leaf === undefined ? undefined : ownerIn(leaf, bn)
+    } catch (error) {
+      if (error instanceof DamagedBlock) return undefined
+      throw error
+    }
   }
 }

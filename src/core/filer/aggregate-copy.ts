@@ -5,6 +5,7 @@
  * (records of volume 0, JSON), so that replay and takeover inherit them.
  */
 import { Aggregate } from '../block/aggregate.ts'
+import type { BrokenStorage } from '../block/broken-storage.ts'
 import type { BufferCache } from '../block/buffer-cache.ts'
 import { AggregateError } from '../block/errors.ts'
 import type { Volume } from '../block/volume.ts'
@@ -12,6 +13,7 @@ import type { Label } from '../block/label.ts'
 import { readLabel } from '../block/label.ts'
 import { LABEL_BLOCK } from '../block/layout.ts'
 import { readPlex } from '../block/plex-info.ts'
+import { Scrub, SCRUB_INTERVAL_MS } from '../block/scrub.ts'
 import type { Device } from '../env/device.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
@@ -54,6 +56,10 @@ export interface AggregateCopyOptions {
   readonly onPartnerFailed: (error: Error) => void
   /** Changed blocks in memory beyond which operations wait for a consistency point. */
   readonly dirtyBytesMax: number
+  /** How long a pass of the scrub may take; a week unless something else is said. */
+  readonly scrubIntervalMs?: number
+  /** Only in tests. */
+  readonly broken?: BrokenStorage
 }
 
 /** A volume operation is shorter than this. */
@@ -159,6 +165,8 @@ async function eraseLabels(device: Device): Promise<void> {
 
 export class AggregateStore implements SideStore {
   readonly aggregates = new Map<string, FilerAggregate>()
+  /** By aggregate, while the side is served. */
+  readonly scrubs = new Map<string, Scrub>()
   readonly #options: AggregateCopyOptions
   readonly #byTag = new Map<number, FilerAggregate>()
   readonly #gates: GatedDevice[] = []
@@ -179,6 +187,7 @@ export class AggregateStore implements SideStore {
         cache,
         content: (volume, root) => this.#fileSystem(name, volume, root),
         onMirrorFailed: onPartnerFailed,
+        broken: this.#options.broken ?? {},
       })
       this.aggregates.set(name, aggregate)
       this.#byTag.set(env.crc32(asciiBytes(name)), aggregate)
@@ -229,8 +238,18 @@ export class AggregateStore implements SideStore {
     this.#started = true
     for (const aggregate of this.aggregates.values()) {
       for (const volume of aggregate.volumes()) volume.content.start()
+      this.#startScrub(aggregate)
     }
     this.#options.opened(this)
+  }
+
+  #startScrub(aggregate: FilerAggregate): void {
+    const scrub = new Scrub(aggregate, {
+      intervalMs: this.#options.scrubIntervalMs ?? SCRUB_INTERVAL_MS,
+      busy: () => this.pressure() !== 'NONE',
+    })
+    this.scrubs.set(aggregate.name, scrub)
+    scrub.start()
   }
 
   /** Changes an aggregate's volumes as `decide` says, in memory and in the log at once. Resolves when it is durable. */
@@ -312,6 +331,7 @@ export class AggregateStore implements SideStore {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    for (const scrub of this.scrubs.values()) scrub.stop()
     if (this.#started) this.#options.closed(this)
     await Promise.all(this.#gates.map((gate) => gate.shut()))
     for (const aggregate of this.aggregates.values()) {

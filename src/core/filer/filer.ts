@@ -46,6 +46,8 @@ export interface FilerOptions {
   readonly sides: Readonly<Record<string, FilerSideOptions>>
   readonly hooks: FilerHooks
   readonly times?: Partial<PairTimes>
+  /** How long a pass of the scrub over an aggregate may take; a week unless something else is said. */
+  readonly scrubIntervalMs?: number
   /** Only in tests. */
   readonly broken?: BrokenBuild
 }
@@ -91,6 +93,8 @@ export class Filer {
         cache,
         aggregates,
         dirtyBytesMax,
+        ...(options.scrubIntervalMs === undefined ? {} : { scrubIntervalMs: options.scrubIntervalMs }),
+        broken: options.broken?.storage ?? {},
         opened: (store) => this.stores.set(side, store),
         closed: () => {
           this.stores.delete(side)

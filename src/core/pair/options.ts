@@ -1,5 +1,7 @@
 /** What a pair is made with, and the deliberately broken builds that only the tests switch on. */
 
+import type { BrokenStorage } from '../block/broken-storage.ts'
+
 /** Each leaves out one rule; the simulation must catch every one of them (checkers are tested too). */
 export interface BrokenBuild {
   /** A standby serves at once, without waiting out its last grant; and an owner reads without a lease. */
@@ -17,6 +19,8 @@ export interface BrokenBuild {
   readonly restartWithoutAlone?: boolean
   /** Changes are shown before they are durable. */
   readonly showUnlogged?: boolean
+  /** Rules of the block layer that are left out. */
+  readonly storage?: BrokenStorage
 }
 
 export interface PairTimes {

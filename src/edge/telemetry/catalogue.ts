@@ -129,6 +129,24 @@ export const CATALOGUE: readonly MetricGroup[] = [
         type: 'counter',
         help: 'Blocks found that neither plex has as they should be: reading them is an error (EIO) until they are written anew.',
       },
+      {
+        name: 'tandem_scrub_blocks_total',
+        type: 'counter',
+        help: 'Blocks in use that the scrub has read on both plexes and compared.',
+        labels: ['aggregate'],
+      },
+      {
+        name: 'tandem_scrub_passes_total',
+        type: 'counter',
+        help: 'Times that the scrub has read everything in use since this filer serves the side.',
+        labels: ['aggregate'],
+      },
+      {
+        name: 'tandem_scrub_pass_seconds',
+        type: 'gauge',
+        help: 'Time that the last whole pass of the scrub took.',
+        labels: ['aggregate'],
+      },
     ],
   },
   {
