@@ -13,7 +13,6 @@ import type { Tree } from '../fs/tree.ts'
 import type { BlockIo } from './block-io.ts'
 import { BlockBuffer, CLEAN, DIRTY, GONE, NEVER } from './buffer-cache.ts'
 import type { BufferCache } from './buffer-cache.ts'
-import type { OwnerEntry } from './context.ts'
 import { DamageNotes } from './damage-notes.ts'
 import { OWNER_FANOUT, ownerIn } from './leaf-editor.ts'
 import type { SpaceMap } from './space-map.ts'
@@ -180,16 +179,17 @@ export class MetaStore implements BlockStore {
     const content = await this.io.readMeta(identity, bn)
     const { judge } = this
     if (content === undefined || judge === undefined || !judged) return content
-    const owner = await this.ownerOf(judge, bn)
-    const generation = await this.io.generationOf(bn)
-    if (owner?.volume !== 0 || generation === undefined || generation >= owner.number) return content
-    return await this.io.read({ ...identity, generation: owner.number }, bn)
+    const wanted = await this.generationIn(judge, bn)
+    const found = await this.io.generationOf(bn)
+    if (wanted === undefined || found === undefined || found >= wanted) return content
+    return await this.io.read({ ...identity, generation: wanted }, bn)
   }
 
-  private async ownerOf(judge: Tree, bn: number): Promise<OwnerEntry | undefined> {
+  private async generationIn(judge: Tree, bn: number): Promise<number | undefined> {
     try {
       const leaf = await loaded(() => judge.get(Math.floor(bn / OWNER_FANOUT)))
-      return leaf === undefined ? undefined : ownerIn(leaf, bn)
+      const owner = leaf === undefined ? undefined : ownerIn(leaf, bn, 'Flexible')
+      return owner?.volume === 0 ? owner.generation : undefined
     } catch (error) {
       if (error instanceof DamagedBlock) return undefined
       throw error

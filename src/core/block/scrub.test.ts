@@ -239,7 +239,7 @@ describe('a metafile block whose last write was lost', () => {
     const set = await scene(21)
     const { aggregate, volume, bed } = set
     const places: number[] = []
-    for (const tree of [aggregate.ownerMap, volume.container, volume.active]) {
+    for (const tree of [aggregate.ownerMap, volume.container!, volume.active]) {
       await tree.walk((entry) => void places.push(entry.bn))
     }
     await aggregate.close()

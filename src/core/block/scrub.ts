@@ -20,10 +20,13 @@ import type { Tree } from '../fs/tree.ts'
 import type { BlockIo } from './block-io.ts'
 import { CONTEXT_BYTES, getContext, isOwned } from './context.ts'
 import type { Context, OwnerEntry } from './context.ts'
+import type { AggregateType } from './label.ts'
 import { GROUP_BLOCKS } from './layout.ts'
+import type { Layout } from './layout.ts'
 import { OWNER_FANOUT, ownerIn } from './leaf-editor.ts'
 import type { MetaStore } from './meta-store.ts'
 import type { Plex } from './plex.ts'
+import { MAP_LEAF_BITS } from './space-map.ts'
 import type { SpaceMap } from './space-map.ts'
 
 /** What it needs of an aggregate. */
@@ -33,6 +36,9 @@ export interface Scrubbed {
   readonly io: BlockIo
   readonly meta: MetaStore
   readonly space: SpaceMap
+  readonly layout: Layout
+  readonly type: AggregateType
+  readonly activeMap: Tree
   readonly ownerMap: Tree
   /** Number of the consistency point that wrote last, or is writing. */
   readonly newestCp: number
@@ -174,40 +180,48 @@ export class Scrub {
       await new Promise<void>((resolve) => env.clock.after(BUSY_MS, resolve))
       return false
     }
-    const owners = await this.owners(group)
-    if (owners === undefined) return true
+    const blocks = await this.blocks(group)
+    if (blocks.length === 0) return true
     const [own, other] = await Promise.all([readGroup(io.own, group), readGroup(mirror, group)])
     if (repairing.isHeld || repairing.writesBegun !== until || io.mirror !== mirror)
       return io.mirror !== mirror
     const repairs: Promise<void>[] = []
-    for (let slot = 0; slot < io.layout.groupSize(group); slot++) {
-      const pvbn = group * GROUP_BLOCKS + slot
-      if (pvbn === 0 || !space.isBusy(pvbn)) continue
-      this.sum.blocks += 1
-      const ours = this.found(own, slot, pvbn)
-      const repair = this.compare(pvbn, owners(pvbn), ours, this.found(other, slot, pvbn), until)
+    for (const { pvbn, owner } of blocks) {
+      const ours = this.found(own, pvbn)
+      const repair = this.compare(pvbn, owner, ours, this.found(other, pvbn), until)
       if (repair !== undefined) repairs.push(repair)
     }
+    this.sum.blocks += blocks.length
     await Promise.all(repairs)
-    env.metrics.add('tandem_scrub_blocks_total', space.busyIn(group), { aggregate: name })
+    env.metrics.add('tandem_scrub_blocks_total', blocks.length, { aggregate: name })
     return true
   }
 
-  /** The group's part of the owner map; undefined if that cannot be read, which is told as damage of its own. */
-  private async owners(group: number): Promise<((pvbn: number) => OwnerEntry) | undefined> {
+  /** The blocks of a group that the image has, with their owners; none if the maps cannot be read, which is told as damage of its own. */
+  private async blocks(group: number): Promise<{ readonly pvbn: number; readonly owner: OwnerEntry }[]> {
+    const { activeMap, ownerMap, layout, type } = this.aggregate
+    const first = group * GROUP_BLOCKS
     try {
-      const fbn = Math.floor((group * GROUP_BLOCKS) / OWNER_FANOUT)
-      const leaf = await loaded(() => this.aggregate.ownerMap.get(fbn))
-      return leaf === undefined ? undefined : (pvbn) => ownerIn(leaf, pvbn)
+      const active = await loaded(() => activeMap.get(Math.floor(first / MAP_LEAF_BITS)))
+      const owners = await loaded(() => ownerMap.get(Math.floor(first / OWNER_FANOUT)))
+      const blocks: { readonly pvbn: number; readonly owner: OwnerEntry }[] = []
+      if (active === undefined || owners === undefined) return blocks
+      for (let pvbn = first; pvbn < first + layout.groupSize(group); pvbn++) {
+        const bit = pvbn % MAP_LEAF_BITS
+        if (pvbn === 0 || (active[bit >> 3]! & (1 << (bit & 7))) === 0) continue
+        blocks.push({ pvbn, owner: ownerIn(owners, pvbn, type) })
+      }
+      return blocks
     } catch (error) {
-      if (error instanceof DamagedBlock) return undefined
+      if (error instanceof DamagedBlock) return []
       throw error
     }
   }
 
-  /** The block in `slot` if its entry, its bytes and its place belong together. */
-  private found(group: GroupBytes, slot: number, pvbn: number): Found | undefined {
+  /** The block at a place if its entry, its bytes and the place belong together. */
+  private found(group: GroupBytes, pvbn: number): Found | undefined {
     const { env, newestCp } = this.aggregate
+    const slot = pvbn % GROUP_BLOCKS
     const context = getContext(env.crc32, group.sums, slot)
     const content = group.content(slot)
     if (context === undefined || content === undefined || context.crc !== env.crc32(content)) return undefined
