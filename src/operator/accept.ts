@@ -29,15 +29,20 @@ export function acceptedBefore(object: KubeObject): unknown {
   }
 }
 
-/** `further` are checks beyond the object itself; they judge a spec that is good in itself. */
+/** The spec of this life of the object that was accepted last, with its defaults. */
+export function specInForce<T>(kind: Kind, object: KubeObject): T | undefined {
+  const before = acceptedBefore(object)
+  const old = before === undefined ? undefined : validateSpec<T>(kind, object.metadata.name, before)
+  return old?.ok ? old.value : undefined
+}
+
+/** `further` are checks beyond the object itself; they judge a spec that is good in itself, beside the one in force. */
 export function accept<T>(
   kind: Kind,
   object: KubeObject,
-  further: (spec: T) => Verdict | undefined = () => undefined,
+  further: (spec: T, inForce: T | undefined) => Verdict | undefined = () => undefined,
 ): Acceptance<T> {
-  const before = acceptedBefore(object)
-  const old = before === undefined ? undefined : validateSpec<T>(kind, object.metadata.name, before)
-  const inForce = old?.ok ? old.value : undefined
+  const inForce = specInForce<T>(kind, object)
   const next = validateSpec<T>(kind, object.metadata.name, object['spec'], inForce)
   const stays = inForce === undefined ? '' : '; until then the last accepted spec stays in force'
   if (!next.ok) {
@@ -48,7 +53,7 @@ export function accept<T>(
       annotation: undefined,
     }
   }
-  const refusal = further(next.value)
+  const refusal = further(next.value, inForce)
   if (refusal !== undefined)
     return {
       spec: inForce,

@@ -8,6 +8,8 @@ import type { StatusReply } from '../proto/gen/admin.ts'
 import type { AdminConnector } from './admin-client.ts'
 
 const CALL_MS = 10_000
+/** A snapshot is there with the next consistency point, a deletion may have much to free. */
+const SNAPSHOT_MS = 60_000
 const PING_EVERY_MS = 5000
 const PING_ANSWER_MS = 5000
 
@@ -37,6 +39,15 @@ export const connectAdmin: AdminConnector = ({ address, uri, tls }) => {
           new Metadata(),
           { deadline: Date.now() + CALL_MS },
           (error, reply) => (error ? reject(plain(error)) : resolve(reply.generation)),
+        )
+      }),
+    snapshot: (request) =>
+      new Promise((resolve, reject) => {
+        client.snapshot(
+          { requestJson: JSON.stringify(request) },
+          new Metadata(),
+          { deadline: Date.now() + SNAPSHOT_MS },
+          (error, reply) => (error ? reject(plain(error)) : resolve(reply)),
         )
       }),
     watch: (onStatus, signal) =>

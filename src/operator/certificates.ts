@@ -118,7 +118,7 @@ export class Certificates {
 
 function ownSecret(objects: Objects, name: string, pair: AcceptedPair): KubeObject | undefined {
   const found = objects.get(SECRETS, name)
-  return found?.metadata.labels?.[LABEL_PAIR_ID] === pair.uid ? found : undefined
+  return found?.metadata.labels?.[LABEL_PAIR_ID] === pair.id ? found : undefined
 }
 
 function readFiles(from: KubeObject | undefined): Record<string, string> {

@@ -2,8 +2,8 @@
  * The operator's connections to the filers: one for each pod that runs, kept up, watched. It knows the last status of those that
  * answer, and for how long the others have not.
  */
-import type { DesiredState, FilerStatus } from '../api/v1alpha1/filer-config.ts'
-import type { AdminClient, AdminConnector, AdminTarget } from './admin-client.ts'
+import type { DesiredState, FilerStatus, SnapshotRequest } from '../api/v1alpha1/filer-config.ts'
+import type { AdminClient, AdminConnector, AdminTarget, SnapshotAnswer } from './admin-client.ts'
 import type { FilerReport } from './filer-pair/observed.ts'
 
 interface Link {
@@ -61,6 +61,13 @@ export class FilerLinks {
     const generation = await link.client.apply(desired)
     if (link.status !== undefined && generation > link.status.generation)
       link.status = { ...link.status, generation }
+  }
+
+  /** Rejects when the filer is not there or does not answer. */
+  async snapshot(key: string, filer: string, request: SnapshotRequest): Promise<SnapshotAnswer> {
+    const link = this.#links.get(key)?.get(filer)
+    if (link === undefined) throw new Error(`filer ${filer} is not there`)
+    return link.client.snapshot(request)
   }
 
   stop(): void {

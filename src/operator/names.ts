@@ -2,6 +2,13 @@
 export const LABEL_PAIR = 'tandem.storage/pair'
 export const LABEL_FILER = 'tandem.storage/filer'
 export const LABEL_PAIR_ID = 'tandem.storage/pair-id'
+/** On claims that belong to one volume: its name and its id. */
+export const LABEL_VOLUME = 'tandem.storage/volume'
+export const LABEL_VOLUME_ID = 'tandem.storage/volume-id'
+/** On the device claims of a traditional volume: home and device sets, JSON, so that it can be served when its object is gone. */
+export const ANNOTATION_DEVICES = 'tandem.storage/devices'
+/** On a FilerVolume: an order about a snapshot, JSON {id, op, snapshot}. */
+export const ANNOTATION_SNAPSHOT_REQUEST = 'tandem.storage/snapshot-request'
 export const FINALIZER = 'tandem.storage/operator'
 /** Keeps the Lease while the pair lives: it is the third voter's memory. */
 export const LEASE_FINALIZER = 'tandem.storage/vote'
@@ -33,9 +40,20 @@ export function namesOf(pair: string) {
     account: (filer: string) => `${pair}-${filer}`,
     tls: (filer: string) => `${pair}-${filer}-tls`,
     logClaim: (filer: string) => `${pair}-${filer}-log`,
-    deviceClaim: (filer: string, aggregate: string, set: string, index: number) =>
-      `${pair}-${filer}-aggr-${deviceName(aggregate, set, index)}`,
+    aggregateClaim: (filer: string, device: string) => `${pair}-${filer}-aggr-${device}`,
+    /** Devices of a traditional volume are called `vol-…` already. */
+    volumeClaim: (filer: string, device: string) => `${pair}-${filer}-${device}`,
   }
+}
+
+/** What the devices of a traditional volume are called as an aggregate. */
+export function traditionalAggregate(volume: string): string {
+  return `vol-${volume}`
+}
+
+/** The PersistentVolume that stands for a FilerVolume with a claim. */
+export function persistentVolumeName(volumeUid: string): string {
+  return `tandem-${volumeUid}`
 }
 
 /** As in the path of the device within the pod. */

@@ -18,17 +18,22 @@ import {
 import { filerUri } from '../edge/pki.ts'
 import { filerPair } from '../api/v1alpha1/filer-pair.ts'
 import type { FilerPairSpec } from '../api/v1alpha1/filer-pair.ts'
+import type { FilerVolumeStatus } from '../api/v1alpha1/filer-volume.ts'
 import { accept } from './accept.ts'
 import type { AdminConnector, AdminTarget } from './admin-client.ts'
 import { Certificates } from './certificates.ts'
 import { FilerLinks } from './filer-links.ts'
+import { pairId } from './filer-pair/accepted.ts'
 import type { AcceptedPair } from './filer-pair/accepted.ts'
 import type { Objects, Observed } from './filer-pair/observed.ts'
 import { plan } from './filer-pair/plan.ts'
+import { outcomeKey } from './filer-volume/snapshot-request.ts'
+import { PersistentVolumes } from './persistent-volumes.ts'
 import { PORTS, namesOf } from './names.ts'
 import { Cache } from './runtime/cache.ts'
 import { MANAGER, execute } from './runtime/executor.ts'
 import { KeyedQueue } from './runtime/queue.ts'
+import { SnapshotOrders } from './snapshot-orders.ts'
 
 export interface OperatorOptions {
   readonly api: KubeApi
@@ -55,16 +60,23 @@ export class Operator {
   readonly #queue: KeyedQueue
   readonly #links: FilerLinks
   readonly #certificates = new Certificates()
+  readonly #orders: SnapshotOrders
+  readonly #persistentVolumes: PersistentVolumes
   readonly #foreign = new Map<string, readonly string[]>()
   readonly #statusWrittenMs = new Map<string, number>()
   readonly #leases = new Map<string, { readonly atMs: number; readonly lease: KubeObject }>()
   #cache: Cache | undefined
   #budgets: Resource | undefined
-  #classes: { readonly atMs: number; readonly names: Promise<ReadonlySet<string> | undefined> } | undefined
+  #classes: { readonly atMs: number; readonly known: Promise<Observed['storageClasses']> } | undefined
 
   constructor(options: OperatorOptions) {
     this.#options = options
     this.#links = new FilerLinks(options.connect, (key) => this.#queue.add(key))
+    this.#orders = new SnapshotOrders(
+      (key, filer, request) => this.#links.snapshot(key, filer, request),
+      (key) => this.#queue.add(key),
+    )
+    this.#persistentVolumes = new PersistentVolumes(options.api)
     this.#queue = new KeyedQueue({
       workers: options.workers ?? 8,
       work: (key) => this.#pass(key),
@@ -131,6 +143,7 @@ export class Operator {
       this.#certificates.forget(key)
       this.#foreign.delete(key)
       this.#leases.delete(key)
+      this.#orders.forgetAll(key)
       return 0
     }
     const accepted = pair === undefined ? undefined : inForce(namespace, pair)
@@ -154,6 +167,8 @@ export class Operator {
           ? { authority: false, filers: [] }
           : await this.#certificates.due(key, objects, accepted, nowMs),
       storageClasses: pendingClaims ? await this.#storageClasses() : undefined,
+      persistentVolumes: await this.#persistentVolumes.of(volumes, objects.of(CLAIMS)),
+      snapshotOutcomes: this.#orders.outcomes(key),
       budgets: this.#budgets,
       image: this.#options.image,
       namespaceTerminating: leaving && (await this.#isTerminating(namespace)),
@@ -171,9 +186,13 @@ export class Operator {
       issue: (action) =>
         this.#certificates.renew(this.#options.api, MANAGER, objects, accepted!, action, Date.now()),
       desired: (action) => this.#links.apply(key, action.filer, action.desired),
+      snapshot: (action) => this.#orders.start(key, action.filer, action.request),
       statusWritten: (uid) => this.#statusWrittenMs.set(uid, Date.now()),
       log: this.#options.log,
     })
+    for (const volume of volumes) this.#forgetFinished(key, volume)
+    // A kept Lease that was written to is an old one.
+    if (actions.some((a) => a.type === 'patch' && a.resource === LEASES)) this.#leases.delete(key)
     const before = this.#foreign.get(key) ?? []
     if (outcome.foreign.length > 0) this.#foreign.set(key, outcome.foreign)
     else this.#foreign.delete(key)
@@ -182,6 +201,12 @@ export class Operator {
     if (pendingClaims) this.#queue.later(key, CLASSES_AGAIN_MS)
     if (againInMs !== undefined) this.#queue.later(key, againInMs)
     return outcome.writes
+  }
+
+  #forgetFinished(key: string, volume: KubeObject): void {
+    const { id = '', snapshotRequest } = (volume['status'] ?? {}) as FilerVolumeStatus
+    if (snapshotRequest !== undefined && snapshotRequest.state !== 'Pending')
+      this.#orders.forget(key, outcomeKey(id, snapshotRequest.id))
   }
 
   /** Talks to each filer whose pod runs. */
@@ -239,23 +264,30 @@ export class Operator {
   }
 
   /** Asked only while claims wait; one answer serves all pairs for a while. */
-  #storageClasses(): Promise<ReadonlySet<string> | undefined> {
+  #storageClasses(): Promise<Observed['storageClasses']> {
     const nowMs = performance.now()
     if (this.#classes === undefined || nowMs - this.#classes.atMs > CLASSES_KEPT_MS) {
-      const names = this.#options.api.list(STORAGE_CLASSES).then(
-        ({ items }) => new Set(items.map((c) => c.metadata.name)),
+      const known = this.#options.api.list(STORAGE_CLASSES).then(
+        ({ items }) => new Map(items.map((c) => [c.metadata.name, bindingModeOf(c)] as const)),
         () => undefined,
       )
-      this.#classes = { atMs: nowMs, names }
+      this.#classes = { atMs: nowMs, known }
     }
-    return this.#classes.names
+    return this.#classes.known
   }
 }
 
+/** As far as certificates and connections need it. */
 function inForce(namespace: string, pair: KubeObject): AcceptedPair | undefined {
   const { spec } = accept<FilerPairSpec>(filerPair, pair)
   const { name, uid = '' } = pair.metadata
-  return spec === undefined ? undefined : { namespace, name, uid, spec }
+  return spec === undefined
+    ? undefined
+    : { namespace, name, uid, id: pairId(uid, spec), spec, traditional: [] }
+}
+
+function bindingModeOf(storageClass: KubeObject): 'Immediate' | 'WaitForFirstConsumer' {
+  return storageClass['volumeBindingMode'] === 'WaitForFirstConsumer' ? 'WaitForFirstConsumer' : 'Immediate'
 }
 
 /** Servers since 1.21 have policy/v1; older ones v1beta1. */

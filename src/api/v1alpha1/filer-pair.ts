@@ -15,55 +15,22 @@ import { rule, transition } from '../schema.ts'
 import type { Infer, Kind } from '../schema.ts'
 import { GROUP, VERSION, atLeast, conditions, exportRules } from './common.ts'
 import type { Metadata } from './common.ts'
+import {
+  deviceSetRules,
+  deviceSets,
+  filerName,
+  objectName,
+  partName,
+  storageClassName,
+} from './device-set.ts'
 
 const NAME_MAX = 40
-const SIZE_MIN = { device: '64Mi', log: '32Mi', cache: '64Mi' } as const
-
-const filerName = (description: string) =>
-  string(description, {
-    pattern: '^[a-z][a-z0-9]{0,7}$',
-    patternMeans: 'a name of 1 to 8 lower-case letters and digits that starts with a letter',
-    maxLength: 8,
-  })
-const partName = (description: string) =>
-  string(description, {
-    pattern: '^[a-z][a-z0-9]{0,14}$',
-    patternMeans: 'a name of 1 to 15 lower-case letters and digits that starts with a letter',
-    maxLength: 15,
-  })
-const objectName = (description: string) =>
-  string(description, {
-    pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$',
-    patternMeans: 'the name of an object (lower-case letters, digits, hyphens, dots)',
-    maxLength: 253,
-  })
-const storageClassName = optional(
-  objectName('StorageClass of the claims; without it the cluster’s default class. Fixed at birth.'),
-)
-
-const deviceSet = object('Devices of one size and class.', {
-  name: partName('Name of the set within the aggregate.'),
-  count: defaulted(integer('How many devices each filer has.', { minimum: 1, maximum: 16 }), 1),
-  size: quantity('Size of each device.'),
-  storageClassName,
-  volumeMode: defaulted(
-    oneOf(
-      'What a claim offers: a file system with one file in it, or the bare block device (which the container runtime must open to the filer’s user).',
-      ['Filesystem', 'Block'],
-    ),
-    'Filesystem',
-  ),
-})
+const SIZE_MIN = { log: '32Mi', cache: '64Mi' } as const
 
 const aggregate = object('A pool of devices. Every set exists at both filers: each has a whole copy.', {
   name: partName('Name of the aggregate.'),
   filer: filerName('Home: the filer that serves it while both are well. Fixed.'),
-  deviceSets: list('What it is made of. Fixed at birth.', deviceSet, {
-    listType: 'map',
-    key: 'name',
-    minItems: 1,
-    maxItems: 8,
-  }),
+  deviceSets: deviceSets('What it is made of. Sets may be appended and counts raised while clients write.'),
 })
 
 const toleration = object('As in a pod.', {
@@ -106,12 +73,16 @@ const spec = object('What the pair shall be. Only aggregates must be given.', {
     ),
     [{ name: 'default' }],
   ),
-  aggregates: list('Pools of devices in which volumes live. Fixed at birth.', aggregate, {
-    listType: 'map',
-    key: 'name',
-    minItems: 1,
-    maxItems: 16,
-  }),
+  aggregates: list(
+    'Pools of devices in which volumes live. An entry may go when it holds no volume.',
+    aggregate,
+    {
+      listType: 'map',
+      key: 'name',
+      minItems: 1,
+      maxItems: 16,
+    },
+  ),
   log: defaulted(
     object('The operation log: what was acknowledged and is not yet in a consistency point.', {
       size: defaulted(quantity('Size of one filer’s log, both halves. Fixed at birth.'), '1Gi'),
@@ -204,14 +175,32 @@ const spec = object('What the pair shall be. Only aggregates must be given.', {
     }),
     {},
   ),
+  update: defaulted(
+    oneOf(
+      'Who replaces pods that have an older template: the operator, one at a time and only while the pair is redundant, or you, by deleting them.',
+      ['Automatic', 'Manual'],
+    ),
+    'Automatic',
+  ),
   reclaimPolicy: defaulted(
-    oneOf('What becomes of the claims and of the Lease when the pair is deleted.', ['Retain', 'Delete']),
+    oneOf(
+      'What becomes of the claims and of the Lease when the pair is deleted, and of the claims of an aggregate that is taken out.',
+      ['Retain', 'Delete'],
+    ),
     'Retain',
+  ),
+  adopt: optional(
+    string(
+      '`status.id` of a deleted pair of this name whose claims and Lease are to be used. Fixed once in force.',
+      {
+        minLength: 1,
+        maxLength: 64,
+      },
+    ),
   ),
 })
 export type FilerPairSpec = Infer<typeof spec>
 export type AggregateSpec = Infer<typeof aggregate>
-export type DeviceSetSpec = Infer<typeof deviceSet>
 
 const status = object('What is.', {
   observedGeneration: optional(integer('metadata.generation that this status speaks of.')),
@@ -249,12 +238,23 @@ const status = object('What is.', {
   ),
   aggregates: optional(
     list(
-      'The aggregates.',
+      'The aggregates, and the devices of traditional volumes.',
       object('An aggregate.', {
-        name: string('Name.'),
+        name: string('Name; `vol-<volume>` for a traditional volume.'),
         servedBy: optional(string('The filer that serves it.')),
         size: optional(string('Size.')),
         used: optional(string('Used, roughly.')),
+        devices: optional(integer('How many devices of each filer have joined.')),
+        waitingDevices: optional(
+          list(
+            'Devices that have not joined yet.',
+            object('A device.', {
+              name: string('`<aggregate>-<set>-<n>`.'),
+              reason: string('Why it waits.'),
+            }),
+            { listType: 'atomic' },
+          ),
+        ),
         plexes: optional(
           list(
             'Its copies.',
@@ -281,10 +281,11 @@ const status = object('What is.', {
   ),
   retainedVolumes: optional(
     list(
-      'Volumes in the aggregates whose FilerVolume is gone.',
+      'Volumes whose FilerVolume is gone and whose data is still there.',
       object('A volume.', {
         id: string('Its id, for `adopt` of a FilerVolume.'),
         name: string('Name of the FilerVolume it was.'),
+        type: optional(string('Its type.')),
         aggregate: string('Where it lies.'),
         used: optional(string('Used, roughly.')),
       }),
@@ -330,37 +331,13 @@ export const filerPair: Kind = {
       'spec.aggregates[].filer must be the name of one of spec.filers',
       (self) => self.aggregates.every((a) => names(self.filers).includes(a.filer)),
     ),
-    transition<{ name: string }[]>(
-      'spec.aggregates',
-      'self.size() == oldSelf.size() && self.all(a, oldSelf.exists(o, o.name == a.name))',
-      'spec.aggregates: which there are is fixed when the pair is made; put them back as they were, or make a new pair',
-      sameNames,
-    ),
     transition<string>(
       'spec.aggregates[].filer',
       'self == oldSelf',
       'the home of an aggregate is fixed; put the old filer back',
       same,
     ),
-    transition<{ name: string }[]>(
-      'spec.aggregates[].deviceSets',
-      'self.size() == oldSelf.size() && self.all(s, oldSelf.exists(o, o.name == s.name))',
-      'the device sets of an aggregate are fixed when the pair is made; put them back as they were',
-      sameNames,
-    ),
-    transition<DeviceSetSpec>(
-      'spec.aggregates[].deviceSets[]',
-      'self.count == oldSelf.count && self.size == oldSelf.size && self.volumeMode == oldSelf.volumeMode' +
-        ' && has(self.storageClassName) == has(oldSelf.storageClassName)' +
-        ' && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)',
-      'count, size, storageClassName and volumeMode of a device set are fixed when the pair is made; put them back as they were',
-      (self, old) =>
-        self.count === old.count &&
-        self.size === old.size &&
-        self.volumeMode === old.volumeMode &&
-        self.storageClassName === old.storageClassName,
-    ),
-    atLeast('spec.aggregates[].deviceSets[].size', SIZE_MIN.device, 'a device'),
+    ...deviceSetRules('spec.aggregates[].deviceSets'),
     rule<{ name: string; networkAttachment?: unknown }>(
       'spec.interconnects[]',
       "self.name != 'default' || !has(self.networkAttachment)",
@@ -407,7 +384,11 @@ export const filerPair: Kind = {
         InvalidSpec: 'A field is wrong; the last accepted spec, if any, stays in force.',
         ImmutableField: 'A field that is fixed was changed; the last accepted spec stays in force.',
         NameTaken: 'An object of a name that the pair needs belongs to somebody else, and is not touched.',
-        RetainedDataExists: 'Claims of an earlier pair of this name are still there, and are not touched.',
+        RetainedDataExists:
+          'Claims of an earlier pair of this name are still there, and are not touched unless `spec.adopt` names it.',
+        RetainedDataNotFound: '`spec.adopt` names a pair of which no claims are here.',
+        InUse:
+          'An aggregate that was taken out still holds volumes, or nobody could be asked whether it does.',
       },
     },
     {
@@ -462,12 +443,15 @@ export const filerPair: Kind = {
     },
     {
       type: 'UpToDate',
-      means: 'The pods run the wanted template.',
+      means: 'The pods run the wanted template, and every device has joined.',
       reasons: {
         UpToDate: 'They do.',
         NotAccepted: 'There is no accepted spec yet.',
         Updating: 'A pod is being replaced.',
-        WaitingForRedundancy: 'A pod is replaced once the pair is redundant.',
+        WaitingForRedundancy: 'A pod is replaced once the pair is redundant and everything is at home again.',
+        WaitingForClaims: 'A pod is replaced once the new claims can be bound.',
+        WaitingForYou: 'A pod has an older template and `spec.update` is `Manual`: delete it.',
+        DevicesWaiting: 'A new device has not joined its aggregate yet.',
       },
     },
   ],

@@ -19,6 +19,14 @@ const set = { name: 'd', count: 2, size: '1Gi' }
 const aggregate = { name: 'aggr1', filer: 'a', deviceSets: [set] }
 const pair = { aggregates: [aggregate] }
 const volume = { pairName: 'east', aggregate: 'aggr1', size: '1Gi' }
+/** Over `volume`. */
+const traditional = {
+  type: 'Traditional',
+  aggregate: undefined,
+  size: undefined,
+  filer: 'a',
+  deviceSets: [set],
+}
 
 const pairCase = (name: string, spec: Record<string, unknown>, rest: Partial<RuleCase> = {}): RuleCase => ({
   name,
@@ -72,7 +80,37 @@ export const ruleCases: readonly RuleCase[] = [
   pairCase(
     'an aggregate added later',
     { aggregates: [aggregate, { ...aggregate, name: 'aggr2' }] },
-    { old: pair, refused: 'spec.aggregates' },
+    { old: pair },
+  ),
+  pairCase(
+    'an aggregate taken out',
+    {},
+    { old: { aggregates: [aggregate, { ...aggregate, name: 'aggr2' }] } },
+  ),
+  pairCase(
+    'more devices',
+    { aggregates: [{ ...aggregate, deviceSets: [{ ...set, count: 3 }] }] },
+    { old: pair },
+  ),
+  pairCase(
+    'a device set appended',
+    { aggregates: [{ ...aggregate, deviceSets: [set, { ...set, name: 'e', size: '2Gi' }] }] },
+    { old: pair },
+  ),
+  pairCase(
+    'seventeen devices',
+    { aggregates: [{ ...aggregate, deviceSets: [{ ...set, count: 17 }] }] },
+    { refused: 'at most 16', bySchema: true },
+  ),
+  pairCase(
+    'larger devices',
+    { aggregates: [{ ...aggregate, deviceSets: [{ ...set, size: '2Gi' }] }] },
+    { old: pair, refused: 'append a set of another kind' },
+  ),
+  pairCase(
+    'another kind of claim',
+    { aggregates: [{ ...aggregate, deviceSets: [{ ...set, volumeMode: 'Block' }] }] },
+    { old: pair, refused: 'volumeMode' },
   ),
   pairCase(
     'an aggregate moved',
@@ -82,12 +120,12 @@ export const ruleCases: readonly RuleCase[] = [
   pairCase(
     'a device set renamed',
     { aggregates: [{ ...aggregate, deviceSets: [{ ...set, name: 'e' }] }] },
-    { old: pair, refused: 'device sets' },
+    { old: pair, refused: 'device sets may be appended, not taken away' },
   ),
   pairCase(
     'fewer devices',
     { aggregates: [{ ...aggregate, deviceSets: [{ ...set, count: 1 }] }] },
-    { old: pair, refused: 'count' },
+    { old: pair, refused: 'may be raised, not lowered' },
   ),
   pairCase(
     'another class of devices',
@@ -138,7 +176,141 @@ export const ruleCases: readonly RuleCase[] = [
   volumeCase('a small volume', { size: '1Mi' }, { refused: 'at least 16Mi' }),
   volumeCase('another pair', { pairName: 'west' }, { old: volume, refused: 'spec.pairName' }),
   volumeCase('another aggregate', { aggregate: 'aggr2' }, { old: volume, refused: 'spec.aggregate' }),
-  volumeCase('another type', { type: 'Traditional' }, { refused: 'not one of Flexible', bySchema: true }),
+  volumeCase('another type', traditional, { old: volume, refused: 'spec.type is fixed' }),
+  volumeCase('a type that is none', { type: 'Thick' }, { refused: 'not one of Flexible', bySchema: true }),
+  volumeCase('no aggregate', { aggregate: undefined }, { refused: 'give spec.aggregate and spec.size' }),
+  volumeCase('no size', { size: undefined }, { refused: 'give spec.aggregate and spec.size' }),
+  volumeCase(
+    'devices for a flexible volume',
+    { deviceSets: [set] },
+    { refused: 'make a Traditional volume' },
+  ),
+  volumeCase('a home for a flexible volume', { filer: 'a' }, { refused: 'make a Traditional volume' }),
+  volumeCase('the least traditional volume', traditional),
+  volumeCase(
+    'a traditional volume in an aggregate',
+    { ...traditional, aggregate: 'aggr1' },
+    { refused: 'lives in no aggregate' },
+  ),
+  volumeCase(
+    'a traditional volume of a size',
+    { ...traditional, size: '1Gi' },
+    { refused: 'as large as its devices' },
+  ),
+  volumeCase(
+    'a traditional volume without devices',
+    { ...traditional, deviceSets: undefined },
+    { refused: 'give spec.filer and spec.deviceSets' },
+  ),
+  volumeCase(
+    'a traditional volume without home',
+    { ...traditional, filer: undefined },
+    { refused: 'give spec.filer and spec.deviceSets' },
+  ),
+  volumeCase(
+    'a traditional volume of no devices',
+    { ...traditional, deviceSets: [] },
+    { refused: 'at least 1', bySchema: true },
+  ),
+  volumeCase(
+    'a traditional volume grows',
+    {
+      ...traditional,
+      deviceSets: [
+        { ...set, count: 4 },
+        { ...set, name: 'e' },
+      ],
+    },
+    { old: { ...volume, ...traditional } },
+  ),
+  volumeCase(
+    'a traditional volume shrinks',
+    { ...traditional, deviceSets: [{ ...set, count: 1 }] },
+    { old: { ...volume, ...traditional }, refused: 'may be raised, not lowered' },
+  ),
+  volumeCase(
+    'a traditional volume of other sets',
+    { ...traditional, deviceSets: [{ ...set, name: 'e' }] },
+    { old: { ...volume, ...traditional }, refused: 'not taken away' },
+  ),
+  volumeCase(
+    'a traditional volume moves',
+    { ...traditional, filer: 'b' },
+    { old: { ...volume, ...traditional }, refused: 'spec.filer is fixed' },
+  ),
+  volumeCase(
+    'a traditional volume with small devices',
+    { ...traditional, deviceSets: [{ ...set, size: '1Mi' }] },
+    { refused: 'at least 64Mi' },
+  ),
+  volumeCase('a traditional volume with a long name', traditional, { objectName: 'x'.repeat(50) }),
+  volumeCase('a traditional volume with too long a name', traditional, {
+    objectName: 'x'.repeat(51),
+    refused: 'at most 51',
+  }),
+  volumeCase('a traditional volume with a dot in its name', traditional, {
+    objectName: 'x.y',
+    refused: 'no dot',
+  }),
+  volumeCase('schedules', {
+    snapshotPolicy: {
+      schedules: [
+        { name: 'hourly', cron: '0 * * * *', keep: 24 },
+        { name: 'often', cron: '*/5 8-18 * * 1-5', keep: 1 },
+        { name: 'odd', cron: '5,35-59/3 0,12 1-31/2 1,12 0,6', keep: 255 },
+      ],
+    },
+  }),
+  ...[
+    '0 * * *',
+    '60 * * * *',
+    '* 24 * * *',
+    '* * 0 * *',
+    '* * * 13 *',
+    '* * * * 7',
+    '0  * * * *',
+    '*/0 * * * *',
+    '5/2 * * * *',
+    '0 * * * MON',
+    '@hourly *',
+  ].map((cron) =>
+    volumeCase(
+      `the schedule ${cron}`,
+      { snapshotPolicy: { schedules: [{ name: 'x', cron, keep: 1 }] } },
+      { refused: 'five fields' },
+    ),
+  ),
+  volumeCase(
+    'a schedule that keeps too many',
+    { snapshotPolicy: { schedules: [{ name: 'x', cron: '0 * * * *', keep: 256 }] } },
+    { refused: 'at most 255', bySchema: true },
+  ),
+  volumeCase(
+    'a schedule called as people’s snapshots',
+    { snapshotPolicy: { schedules: [{ name: 'manual', cron: '0 * * * *', keep: 1 }] } },
+    { refused: 'not called manual' },
+  ),
+  volumeCase(
+    'a schedule with a wrong name',
+    { snapshotPolicy: { schedules: [{ name: 'x.y', cron: '0 * * * *', keep: 1 }] } },
+    { refused: 'lower-case letters', bySchema: true },
+  ),
+  volumeCase(
+    'nine schedules',
+    {
+      snapshotPolicy: {
+        schedules: Array.from({ length: 9 }, (_, i) => ({ name: `s${i}`, cron: '0 * * * *', keep: 1 })),
+      },
+    },
+    { refused: 'at most 8', bySchema: true },
+  ),
+  volumeCase('a claim', { claimName: 'home-files' }, { old: volume }),
+  volumeCase('no claim any more', {}, { old: { ...volume, claimName: 'x' } }),
+  volumeCase(
+    'another claim',
+    { claimName: 'y' },
+    { old: { ...volume, claimName: 'x' }, refused: 'take it out' },
+  ),
   volumeCase('rules', { export: { path: '/home', rules: [{ clients: ['10.0.0.0/8', '192.168.1.7'] }] } }),
   volumeCase(
     'a client that is none',
@@ -146,5 +318,4 @@ export const ruleCases: readonly RuleCase[] = [
     { refused: 'IPv4', bySchema: true },
   ),
   volumeCase('a path that is none', { export: { path: '/../x' } }, { refused: 'a path', bySchema: true }),
-  volumeCase('no size', { size: undefined }, { refused: 'spec.size: must be given', bySchema: true }),
 ]

@@ -34,6 +34,7 @@ export interface Administered {
   snapshot(order: SnapshotOrder): Promise<SnapshotReply>
 }
 
+const NOT_ALLOWED = 'not the operator, nor a filer of this pair'
 const WATCH_MS = 500
 const WATCH_FIGURES_MS = 10_000
 const REFRESH_MS = 10_000
@@ -117,7 +118,7 @@ export class AdminServer {
   #unary<Q, A>(answer: (request: Q) => Promise<A>) {
     return (call: ServerUnaryCall<Q, A>, callback: sendUnaryData<A>): void => {
       if (!this.#isAllowed(call)) {
-        callback({ code: status.PERMISSION_DENIED, details: 'not the operator, nor a filer of this pair' })
+        callback({ code: status.PERMISSION_DENIED, details: NOT_ALLOWED })
         return
       }
       answer(call.request).then(
@@ -133,7 +134,8 @@ export class AdminServer {
 
   #watch(call: ServerWritableStream<StatusRequest, StatusReply>): void {
     if (!this.#isAllowed(call)) {
-      call.destroy(Object.assign(new Error('not allowed'), { code: status.PERMISSION_DENIED }))
+      // Not destroy: that ends the stream before the refusal is on its way, and the caller waits for ever.
+      call.emit('error', { code: status.PERMISSION_DENIED, details: NOT_ALLOWED })
       return
     }
     let lastStates = ''

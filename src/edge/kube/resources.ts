@@ -30,6 +30,13 @@ export const ROLES = namespaced('rbac.authorization.k8s.io', 'v1', 'roles', 'Rol
 export const ROLE_BINDINGS = namespaced('rbac.authorization.k8s.io', 'v1', 'rolebindings', 'RoleBinding')
 export const BUDGETS_V1 = namespaced('policy', 'v1', 'poddisruptionbudgets', 'PodDisruptionBudget')
 export const BUDGETS_V1BETA1 = namespaced('policy', 'v1beta1', 'poddisruptionbudgets', 'PodDisruptionBudget')
+export const PERSISTENT_VOLUMES: Resource = {
+  group: '',
+  version: 'v1',
+  plural: 'persistentvolumes',
+  kind: 'PersistentVolume',
+  namespaced: false,
+}
 export const STORAGE_CLASSES: Resource = {
   group: 'storage.k8s.io',
   version: 'v1',

@@ -3,34 +3,41 @@ import { createHash } from 'node:crypto'
 import { durationMs, quantityBytes } from '../../api/quantity.ts'
 import type { DesiredState, VolumeDesired } from '../../api/v1alpha1/filer-config.ts'
 import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
-import { exportPath } from '../filer-volume/accept.ts'
 import type { VolumeInForce } from '../filer-volume/accept.ts'
+import { aggregateOf, exportPath } from '../filer-volume/volume.ts'
 import { FINALIZER } from '../names.ts'
 import { pairEpoch } from './view.ts'
 import type { PairView } from './view.ts'
 
 export type DesiredContent = Omit<DesiredState, 'generation'>
 
-/** A volume whose object goes is left out (its data stays), unless its data is to be freed. */
+/**
+ * A volume whose object goes is left out (its data stays), unless its data is to be freed. `giveBackNow`: what is away from home goes
+ * there as soon as it can, for a pod waits for it.
+ */
 export function desiredContent(
   pair: FilerPairSpec,
   volumes: readonly VolumeInForce[],
   view: PairView,
+  giveBackNow = false,
 ): DesiredContent {
   const wanted: VolumeDesired[] = []
-  for (const { object, acceptance } of volumes) {
+  for (const { object, acceptance, id } of volumes) {
     const { spec } = acceptance
-    const { uid, name, deletionTimestamp, finalizers } = object.metadata
+    const { name, deletionTimestamp, finalizers } = object.metadata
     // Before the finalizer is there the object could go without a trace.
-    if (spec === undefined || uid === undefined || !finalizers?.includes(FINALIZER)) continue
+    if (spec === undefined || !finalizers?.includes(FINALIZER)) continue
     if (deletionTimestamp !== undefined && spec.reclaimPolicy === 'Retain') continue
     wanted.push({
-      id: uid,
+      id,
       name,
       type: spec.type,
-      aggregate: spec.aggregate,
-      sizeBytes: quantityBytes(spec.size),
+      aggregate: aggregateOf(name, spec),
+      sizeBytes: spec.size === undefined ? 0 : quantityBytes(spec.size),
       export: { path: exportPath(name, spec), rules: spec.export.rules ?? pair.exportDefaults },
+      ...(spec.snapshotPolicy === undefined || spec.snapshotPolicy.schedules.length === 0
+        ? {}
+        : { snapshotSchedules: spec.snapshotPolicy.schedules }),
       state: deletionTimestamp === undefined ? 'Present' : 'Removed',
     })
   }
@@ -42,7 +49,7 @@ export function desiredContent(
       mode,
       giveback,
       givebackDelayMs: durationMs(givebackDelay),
-      givebackEpoch: sideEpoch(givebackEpoch, view),
+      givebackEpoch: sideEpoch(givebackEpoch, view) || (giveBackNow ? awayEpoch(view) : 0),
     },
   }
 }
@@ -53,6 +60,10 @@ export function desiredContent(
  */
 function sideEpoch(asked: number | undefined, view: PairView): number {
   if (asked === undefined || asked !== pairEpoch(view)) return 0
+  return awayEpoch(view)
+}
+
+function awayEpoch(view: PairView): number {
   return [...view.sides.values()].find((side) => side.owner !== side.side)?.epoch ?? 0
 }
 

@@ -18,12 +18,14 @@ import {
 } from '../../edge/kube/resources.ts'
 import { FINALIZER, LABEL_PAIR_ID, LEASE_FINALIZER } from '../names.ts'
 import type { Action } from '../runtime/actions.ts'
+import { pairId } from './accepted.ts'
 import type { Observed } from './observed.ts'
 
 export function planEnd(observed: Observed, pair: KubeObject, spec: FilerPairSpec | undefined): Action[] {
+  const id = pairId(pair.metadata.uid ?? '', spec)
   if (!pair.metadata.finalizers?.includes(FINALIZER)) return []
   const ours = (resource: Resource): KubeObject[] =>
-    observed.objects.of(resource).filter((o) => o.metadata.labels?.[LABEL_PAIR_ID] === pair.metadata.uid)
+    observed.objects.of(resource).filter((o) => o.metadata.labels?.[LABEL_PAIR_ID] === id)
   const remove = (resource: Resource): Action[] =>
     ours(resource)
       .filter((o) => o.metadata.deletionTimestamp === undefined)
@@ -41,7 +43,7 @@ export function planEnd(observed: Observed, pair: KubeObject, spec: FilerPairSpe
     ...[SERVICES, SECRETS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS].flatMap(remove),
     ...(observed.budgets === undefined ? [] : remove(observed.budgets)),
     ...(forget ? remove(CLAIMS) : []),
-    ...endLease(observed, pair, forget),
+    ...endLease(observed, id, forget),
     {
       type: 'patch',
       resource: FILER_PAIRS,
@@ -57,9 +59,9 @@ export function planEnd(observed: Observed, pair: KubeObject, spec: FilerPairSpe
   ]
 }
 
-function endLease(observed: Observed, pair: KubeObject, forget: boolean): Action[] {
+function endLease(observed: Observed, id: string, forget: boolean): Action[] {
   const { lease } = observed
-  if (lease === undefined || lease.metadata.labels?.[LABEL_PAIR_ID] !== pair.metadata.uid) return []
+  if (lease === undefined || lease.metadata.labels?.[LABEL_PAIR_ID] !== id) return []
   const { name, uid, finalizers = [], resourceVersion } = lease.metadata
   const rest = finalizers.filter((f) => f !== LEASE_FINALIZER)
   const actions: Action[] = []

@@ -14,8 +14,19 @@ import {
   STATEFUL_SETS,
   apiVersionOf,
 } from '../../edge/kube/resources.ts'
-import { LABEL_FILER, LABEL_PAIR, LABEL_PAIR_ID, LEASE_FINALIZER, PORTS, namesOf } from '../names.ts'
-import type { AcceptedPair } from './accepted.ts'
+import {
+  ANNOTATION_DEVICES,
+  LABEL_FILER,
+  LABEL_PAIR,
+  LABEL_PAIR_ID,
+  LABEL_VOLUME,
+  LABEL_VOLUME_ID,
+  LEASE_FINALIZER,
+  PORTS,
+  namesOf,
+} from '../names.ts'
+import { claimOf, devicesOf, poolsOf } from './accepted.ts'
+import type { AcceptedPair, TraditionalVolume } from './accepted.ts'
 import { podTemplate } from './pod.ts'
 
 export interface Wanted {
@@ -30,7 +41,7 @@ export function labelsOf(pair: AcceptedPair, filer?: string): Record<string, str
     'app.kubernetes.io/name': 'tandem',
     'app.kubernetes.io/managed-by': 'tandem-operator',
     [LABEL_PAIR]: pair.name,
-    [LABEL_PAIR_ID]: pair.uid,
+    [LABEL_PAIR_ID]: pair.id,
     ...(filer === undefined ? {} : { [LABEL_FILER]: filer }),
   }
 }
@@ -42,7 +53,11 @@ function make(
   name: string,
   filer: string | undefined,
   body: Record<string, unknown>,
-  options: { owned?: boolean; annotations?: Record<string, string> } = {},
+  options: {
+    owned?: boolean
+    labels?: Record<string, string>
+    annotations?: Record<string, string>
+  } = {},
 ): Wanted {
   const owner = {
     apiVersion: 'tandem.storage/v1alpha1',
@@ -60,7 +75,7 @@ function make(
       metadata: {
         name,
         namespace: pair.namespace,
-        labels: labelsOf(pair, filer),
+        labels: { ...labelsOf(pair, filer), ...options.labels },
         ...(options.annotations === undefined ? {} : { annotations: options.annotations }),
         ...(options.owned === false ? {} : { ownerReferences: [owner] }),
       },
@@ -108,6 +123,7 @@ function claims(pair: AcceptedPair, filer: string): Wanted[] {
     bytes: number,
     volumeMode: string,
     storageClassName: string | undefined,
+    volume?: TraditionalVolume,
   ): Wanted =>
     make(
       pair,
@@ -122,23 +138,27 @@ function claims(pair: AcceptedPair, filer: string): Wanted[] {
           resources: { requests: { storage: formatBytes(bytes) } },
         },
       },
-      { owned: false },
+      { owned: false, ...(volume === undefined ? {} : volumeMarks(volume)) },
     )
-  const { log, aggregates } = pair.spec
+  const { log } = pair.spec
   const logBytes = 2 * quantityBytes(log.size) + LOG_CLAIM_EXTRA_BYTES
-  const result = [claim(names.logClaim(filer), logBytes, 'Filesystem', log.storageClassName)]
-  for (const aggregate of aggregates)
-    for (const set of aggregate.deviceSets)
-      for (let i = 0; i < set.count; i++)
-        result.push(
-          claim(
-            names.deviceClaim(filer, aggregate.name, set.name, i),
-            quantityBytes(set.size),
-            set.volumeMode,
-            set.storageClassName,
-          ),
-        )
-  return result
+  return [
+    claim(names.logClaim(filer), logBytes, 'Filesystem', log.storageClassName),
+    ...poolsOf(pair)
+      .flatMap(devicesOf)
+      .map((device) => {
+        const { size, volumeMode, storageClassName } = device.set
+        const bytes = quantityBytes(size)
+        return claim(claimOf(pair, filer, device), bytes, volumeMode, storageClassName, device.pool.volume)
+      }),
+  ]
+}
+
+function volumeMarks({ name, id, filer, deviceSets }: TraditionalVolume) {
+  return {
+    labels: { [LABEL_VOLUME]: name, [LABEL_VOLUME_ID]: id },
+    annotations: { [ANNOTATION_DEVICES]: JSON.stringify({ filer, deviceSets }) },
+  }
 }
 
 function headlessService(pair: AcceptedPair): Wanted {

@@ -1,6 +1,7 @@
 /** Everything that a plan for one pair is made from: what the API has and what the filers said. */
 import type { FilerStatus } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject, Resource } from '../../edge/kube/api.ts'
+import type { SnapshotOutcomes } from '../filer-volume/snapshot-request.ts'
 
 export interface FilerReport {
   /** Last status, while the filer answers. */
@@ -29,8 +30,11 @@ export interface Observed {
   readonly foreign: readonly string[]
   readonly reports: ReadonlyMap<string, FilerReport>
   readonly certificatesDue: { readonly authority: boolean; readonly filers: readonly string[] }
-  /** Names; undefined where the API has no such kind or does not tell. */
-  readonly storageClasses: ReadonlySet<string> | undefined
+  /** Names, and when their volumes are bound; undefined where the API has no such kind or does not tell. */
+  readonly storageClasses: ReadonlyMap<string, 'Immediate' | 'WaitForFirstConsumer'> | undefined
+  /** Those that stand for volumes of the pair, as far as they were asked for, by name. `Forbidden`: the operator may not. */
+  readonly persistentVolumes: ReadonlyMap<string, KubeObject | 'Forbidden'>
+  readonly snapshotOutcomes: SnapshotOutcomes
   /** The version of PodDisruptionBudget that the server has. */
   readonly budgets: Resource | undefined
   /** Image of the operator. */

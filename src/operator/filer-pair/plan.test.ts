@@ -43,7 +43,8 @@ function acceptedSample(file: string, change: Record<string, unknown> = {}): Acc
     spec: { ...(object['spec'] as object), ...change },
   })
   if (!result.ok) throw new Error(JSON.stringify(result.problems))
-  return { namespace: 'ns', name: object.metadata.name, uid: 'uid', spec: result.value.spec }
+  const { name } = object.metadata
+  return { namespace: 'ns', name, uid: 'uid', id: 'uid', spec: result.value.spec, traditional: [] }
 }
 
 /** The pair `east` of the samples with its volume. */
@@ -55,23 +56,6 @@ function world(): World {
 }
 const statusOf = (w: World): FilerPairStatus => w.get(FILER_PAIRS, 'east')!['status'] as FilerPairStatus
 const reasonOf = (w: World, type: string) => statusOf(w).conditions?.find((c) => c.type === type)?.reason
-
-/** Kubelet's part. */
-function runPods(w: World): void {
-  for (const filer of ['a', 'b']) {
-    const set = w.get(STATEFUL_SETS, `east-${filer}`)!['spec'] as {
-      template: { metadata: object; spec: object }
-    }
-    w.put({
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { name: `east-${filer}-0`, ...set.template.metadata },
-      spec: { ...set.template.spec, nodeName: `node-${filer}` },
-      status: { phase: 'Running' },
-    })
-    w.reports.set(filer, wellStatus(filer))
-  }
-}
 
 describe('objects', () => {
   test('of the sample with two networks are as written down', () => {
@@ -157,7 +141,7 @@ describe('plan', () => {
   test('settles within three passes, and then writes nothing', () => {
     const w = world()
     expect(w.settle()).toBeLessThanOrEqual(3)
-    runPods(w)
+    w.runPods()
     expect(w.settle()).toBeLessThanOrEqual(3)
     expect(plan(w.observed()).actions).toEqual([])
     expect(reasonOf(w, 'Ready')).toBe('Ready')
@@ -167,7 +151,7 @@ describe('plan', () => {
   test('comes back from any loss of objects', () => {
     const settled = world()
     settled.settle()
-    runPods(settled)
+    settled.runPods()
     settled.settle()
     const names = [...settled.objects.keys()].filter((n) => !n.startsWith('Filer') && !n.startsWith('Pod/'))
     fc.assert(
@@ -236,7 +220,7 @@ describe('plan', () => {
   test('a pod with an older template goes when the pair can spare it, not before, and one at a time', () => {
     const w = world()
     w.settle()
-    runPods(w)
+    w.runPods()
     w.settle()
     w.reports.delete('b')
     w.change(FILER_PAIRS, 'east', { cacheSize: '512Mi' })
@@ -252,7 +236,7 @@ describe('plan', () => {
   test('a pod that cannot start is replaced without waiting for redundancy', () => {
     const w = world()
     w.settle()
-    runPods(w)
+    w.runPods()
     w.reports.clear()
     w.put({ ...w.get(PODS, 'east-b-0')!, status: { phase: 'Pending' } })
     w.change(FILER_PAIRS, 'east', { cacheSize: '512Mi' })
@@ -263,7 +247,7 @@ describe('plan', () => {
   test('volumes: Retain goes at once and its data is left out; Delete waits for the filer', () => {
     const w = world()
     w.settle()
-    runPods(w)
+    w.runPods()
     w.settle()
     const volume = w.get(FILER_VOLUMES, 'home')!
     const leaving = { ...volume, metadata: { ...volume.metadata, deletionTimestamp: '2026-01-02T00:00:00Z' } }
@@ -274,7 +258,7 @@ describe('plan', () => {
     const d = world()
     d.change(FILER_VOLUMES, 'home', { reclaimPolicy: 'Delete' })
     d.settle()
-    runPods(d)
+    d.runPods()
     d.settle()
     const id = d.get(FILER_VOLUMES, 'home')!.metadata.uid!
     const report = { ...wellStatus('a'), generation: 99 }

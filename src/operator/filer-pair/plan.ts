@@ -4,35 +4,39 @@
  * Invariants. The Lease and the selector of a clients' Service are written once, when they are made. An object that is not ours is not
  * touched. Data goes only where a reclaim policy says Delete. A pass over what is as it should be gives no action.
  */
-import { filerPair } from '../../api/v1alpha1/filer-pair.ts'
 import type { FilerPairSpec, FilerPairStatus } from '../../api/v1alpha1/filer-pair.ts'
 import type { DesiredState } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { CLAIMS, FILER_PAIRS, PODS, SERVICES, STATEFUL_SETS } from '../../edge/kube/resources.ts'
-import { accept } from '../accept.ts'
 import type { Acceptance } from '../accept.ts'
 import { acceptVolumes } from '../filer-volume/accept.ts'
+import type { VolumeInForce } from '../filer-volume/accept.ts'
 import { planVolumes } from '../filer-volume/plan.ts'
+import { keptVolumes } from '../filer-volume/volume.ts'
 import {
   ANNOTATION_ACCEPTED,
   ANNOTATION_DESIRED,
   ANNOTATION_TEMPLATE,
   FINALIZER,
+  LABEL_FILER,
   LABEL_PAIR_ID,
+  LABEL_VOLUME,
+  LEASE_FINALIZER,
   namesOf,
 } from '../names.ts'
 import type { Action, Plan } from '../runtime/actions.ts'
 import { isApplied, stamped } from '../runtime/compare.ts'
 import { fails } from '../runtime/conditions.ts'
-import type { Verdict } from '../runtime/conditions.ts'
 import { writeStatus } from '../runtime/status-write.ts'
+import { acceptPair, foreignOfPair } from './accept.ts'
+import { pairId, poolsOf } from './accepted.ts'
+import type { AcceptedPair, TraditionalVolume } from './accepted.ts'
 import { contentHash, desiredContent, parseDesiredAnnotation } from './desired.ts'
 import { planEnd } from './end.ts'
 import { lease, objectsOf, serviceSelector } from './objects.ts'
-import type { AcceptedPair } from './accepted.ts'
 import type { Wanted } from './objects.ts'
 import type { Observed } from './observed.ts'
-import { nextToReplace, pairStatus, pairVerdicts } from './status.ts'
+import { nextToReplace, outdated, pairStatus, pairVerdicts, waitsForHome } from './status.ts'
 import type { StatusInput } from './status.ts'
 import { viewOf } from './view.ts'
 import type { PairView } from './view.ts'
@@ -42,27 +46,36 @@ export function plan(observed: Observed): Plan {
     [...observed.reports.values()].flatMap((r) => (r.status === undefined ? [] : [r.status])),
   )
   const { pair } = observed
-  if (pair === undefined) return planVolumes(observed, undefined, fails('NotAccepted', ''), view, 0)
-  const acceptance = accept<FilerPairSpec>(filerPair, pair, () => inTheWay(observed, pair))
-  const accepted = acceptedPair(observed, pair, acceptance)
+  if (pair === undefined) {
+    const none = fails('NotAccepted', '')
+    const volumes = acceptedVolumes(observed, undefined, view)
+    return planVolumes(observed, volumes, {
+      pair: undefined,
+      ready: none,
+      upToDate: none,
+      view,
+      generation: 0,
+    })
+  }
+  const acceptance = acceptPair(observed, pair, view)
+  const volumes = acceptedVolumes(observed, acceptance.spec, view)
+  const accepted = acceptedPair(observed, pair, acceptance, volumes)
   const leaving = pair.metadata.deletionTimestamp !== undefined
   const ends = leaving && (observed.volumes.length === 0 || observed.namespaceTerminating)
 
-  const volumes = acceptVolumes(observed.name, acceptance.spec, observed.volumes)
+  const input = statusInput(observed, pair, acceptance, accepted, view, volumes)
+  const verdicts = pairVerdicts(input)
   const desired =
     accepted === undefined
       ? undefined
-      : desiredState(pair, desiredContent(accepted.spec, volumes, view), view)
+      : desiredState(pair, desiredContent(accepted.spec, volumes, view, waitsForHome(input)), view)
   const actions: Action[] = []
   if (!ends) {
     actions.push(...metadataPatch(pair, acceptance, desired))
-    if (accepted !== undefined) actions.push(...objectActions(observed, accepted))
+    if (accepted !== undefined) actions.push(...objectActions(observed, accepted, input))
     if (desired !== undefined) actions.push(...handOver(desired, view))
+    if (accepted !== undefined) actions.push(...replacePod(observed, accepted, input))
   }
-
-  const input = statusInput(observed, pair, acceptance, accepted, view)
-  const verdicts = pairVerdicts(input)
-  if (!ends && accepted !== undefined) actions.push(...replacePod(observed, accepted, input))
   const written = writeStatus(
     FILER_PAIRS,
     pair,
@@ -73,10 +86,30 @@ export function plan(observed: Observed): Plan {
   )
   actions.push(...written.actions)
 
-  const ofVolumes = planVolumes(observed, acceptance.spec, verdicts['Ready']!, view, desired?.generation ?? 0)
+  const ofVolumes = planVolumes(observed, volumes, {
+    pair: accepted,
+    ready: verdicts['Ready']!,
+    upToDate: verdicts['UpToDate']!,
+    view,
+    generation: desired?.generation ?? 0,
+  })
   actions.push(...ofVolumes.actions)
   if (ends) actions.push(...planEnd(observed, pair, acceptance.spec))
   return { actions, againInMs: earliest(written.againInMs, ofVolumes.againInMs, whenSilenceCounts(observed)) }
+}
+
+function acceptedVolumes(
+  observed: Observed,
+  pair: FilerPairSpec | undefined,
+  view: PairView,
+): VolumeInForce[] {
+  return acceptVolumes({
+    pairName: observed.name,
+    pair,
+    volumes: observed.volumes,
+    view,
+    claims: observed.objects.of(CLAIMS),
+  })
 }
 
 function earliest(...times: (number | undefined)[]): number | undefined {
@@ -94,39 +127,39 @@ function acceptedPair(
   observed: Observed,
   pair: KubeObject,
   acceptance: Acceptance<FilerPairSpec>,
+  volumes: readonly VolumeInForce[],
 ): AcceptedPair | undefined {
-  if (acceptance.spec === undefined) return undefined
+  const { spec } = acceptance
+  if (spec === undefined) return undefined
+  const uid = pair.metadata.uid ?? ''
   return {
     namespace: observed.namespace,
     name: observed.name,
-    uid: pair.metadata.uid ?? '',
-    spec: acceptance.spec,
+    uid,
+    id: pairId(uid, spec),
+    spec,
+    traditional: traditionalVolumes(observed, spec, volumes),
   }
 }
 
-/** Objects of the names that the pair needs which are not the pair's. */
-function inTheWay(observed: Observed, pair: KubeObject): Verdict | undefined {
-  const { uid } = pair.metadata
-  const earlier = observed.objects
-    .of(CLAIMS)
-    .filter((claim) => claim.metadata.labels?.[LABEL_PAIR_ID] !== uid)
-    .map((claim) => claim.metadata.name)
-  if (earlier.length > 0)
-    return fails(
-      'RetainedDataExists',
-      `claims of an earlier FilerPair ${observed.name} are still there (${earlier.slice(0, 3).join(', ')}${earlier.length > 3 ? ', …' : ''}) and are not touched; delete them and Lease ${observed.name} if the data is not needed, or choose another name`,
-    )
-  const leaseOwner = observed.lease?.metadata.labels?.[LABEL_PAIR_ID]
-  const foreign = [
-    ...observed.foreign,
-    ...(observed.lease !== undefined && leaseOwner !== uid ? [`Lease ${observed.name}`] : []),
-  ]
-  if (foreign.length > 0)
-    return fails(
-      'NameTaken',
-      `${foreign.join(', ')} exists, is not this pair’s, and is not touched; delete it or choose another metadata.name`,
-    )
-  return undefined
+/** Those that are in force; and of those whose object is gone the ones that are whole, for they may be adopted. */
+function traditionalVolumes(
+  observed: Observed,
+  spec: FilerPairSpec,
+  volumes: readonly VolumeInForce[],
+): TraditionalVolume[] {
+  const wanted = volumes.flatMap(({ object, acceptance, id }): TraditionalVolume[] => {
+    const volume = acceptance.spec
+    // Before the finalizer is there the object could go without a trace, and leave devices.
+    const isHeld = object.metadata.finalizers?.includes(FINALIZER) === true
+    if (volume?.type !== 'Traditional' || !isHeld) return []
+    const { filer = '', deviceSets = [] } = volume
+    return [{ name: object.metadata.name, id, filer, deviceSets }]
+  })
+  const inForce = new Set(volumes.map(({ id }) => id))
+  const kept = keptVolumes(observed.name, spec, observed.objects.of(CLAIMS))
+  const retained = [...kept.values()].filter(({ volume, whole }) => whole && !inForce.has(volume.id))
+  return [...wanted, ...retained.map(({ volume }) => volume)]
 }
 
 /** Finalizer, accepted spec and generation of the desired state, in one write. */
@@ -182,17 +215,60 @@ function handOver({ hash: _, ...desired }: DesiredState & { hash: string }, view
     .map((status) => ({ type: 'desired', filer: status.filer, desired }))
 }
 
-function objectActions(observed: Observed, pair: AcceptedPair): Action[] {
+function objectActions(observed: Observed, pair: AcceptedPair, input: StatusInput): Action[] {
   const actions: Action[] = []
   const { authority, filers } = observed.certificatesDue
   if (authority || filers.length > 0) actions.push({ type: 'issue', authority, filers })
-  if (observed.lease === undefined) {
-    const { resource, object } = lease(pair)
-    actions.push({ type: 'create', resource, object })
+  actions.push(...leaseActions(observed, pair))
+  const wanted = objectsOf(pair, observed.image, observed.budgets)
+  for (const one of wanted) {
+    // A filer that ends by itself must come back: not with a template whose claims are not there.
+    const held = input.filers.find(
+      (f) => namesOf(pair.name).statefulSet(f.name) === one.object.metadata.name && f.heldFor.length > 0,
+    )
+    if (one.resource === STATEFUL_SETS && held !== undefined) continue
+    actions.push(...reach(observed, pair, one))
   }
-  for (const wanted of objectsOf(pair, observed.image, observed.budgets))
-    actions.push(...reach(observed, pair, wanted))
-  return actions
+  const names = new Set(wanted.map((w) => w.object.metadata.name))
+  return [...actions, ...strayClaims(observed, pair, input, names)]
+}
+
+/** An adopted one lost its finalizer when its pair ended. */
+function leaseActions(observed: Observed, pair: AcceptedPair): Action[] {
+  const { resource, object } = lease(pair)
+  if (observed.lease === undefined) return [{ type: 'create', resource, object }]
+  const { name, finalizers = [], resourceVersion, deletionTimestamp } = observed.lease.metadata
+  if (finalizers.includes(LEASE_FINALIZER) || deletionTimestamp !== undefined) return []
+  const patch = { metadata: { resourceVersion, finalizers: [...finalizers, LEASE_FINALIZER] } }
+  return [{ type: 'patch', resource, namespace: pair.namespace, name, patch }]
+}
+
+/** Claims of an aggregate that was taken out, once no pod has them, if the policy says so. */
+function strayClaims(
+  observed: Observed,
+  pair: AcceptedPair,
+  input: StatusInput,
+  wanted: ReadonlySet<string>,
+): Action[] {
+  const isSettled = input.filers.every((f) => f.pod !== undefined) && outdated(input).length === 0
+  if (pair.spec.reclaimPolicy !== 'Delete' || !isSettled) return []
+  return observed.objects
+    .of(CLAIMS)
+    .filter(
+      ({ metadata: { name, labels, deletionTimestamp } }) =>
+        labels?.[LABEL_PAIR_ID] === pair.id &&
+        labels[LABEL_FILER] !== undefined &&
+        labels[LABEL_VOLUME] === undefined &&
+        deletionTimestamp === undefined &&
+        !wanted.has(name),
+    )
+    .map(({ metadata: { name, uid = '' } }) => ({
+      type: 'delete',
+      resource: CLAIMS,
+      namespace: pair.namespace,
+      name,
+      uid,
+    }))
 }
 
 function reach(observed: Observed, pair: AcceptedPair, { resource, object }: Wanted): Action[] {
@@ -201,7 +277,7 @@ function reach(observed: Observed, pair: AcceptedPair, { resource, object }: Wan
   const applied = stamped(object)
   if (there === undefined) {
     // Filers start only when nothing of somebody else's is in their way.
-    if (resource === STATEFUL_SETS && observed.foreign.length > 0) return []
+    if (resource === STATEFUL_SETS && foreignOfPair(observed).length > 0) return []
     const filer = pair.spec.filers.find((f) => namesOf(pair.name).service(f.name) === name)?.name
     const spec = object['spec'] as Record<string, unknown>
     if (resource === SERVICES && filer !== undefined) {
@@ -213,7 +289,7 @@ function reach(observed: Observed, pair: AcceptedPair, { resource, object }: Wan
     }
     return [{ type: 'apply', resource, object: applied, fresh: true }]
   }
-  const ours = there.metadata.labels?.[LABEL_PAIR_ID] === pair.uid
+  const ours = there.metadata.labels?.[LABEL_PAIR_ID] === pair.id
   if (!ours || there.metadata.deletionTimestamp !== undefined || isApplied(applied, there)) return []
   return [{ type: 'apply', resource, object: applied, fresh: false }]
 }
@@ -224,19 +300,18 @@ function statusInput(
   acceptance: Acceptance<FilerPairSpec>,
   accepted: AcceptedPair | undefined,
   view: PairView,
+  volumes: readonly VolumeInForce[],
 ): StatusInput {
   const { objects, storageClasses } = observed
   const names = namesOf(observed.name)
   const wanted = accepted === undefined ? [] : objectsOf(accepted, observed.image, observed.budgets)
-  const template = (filer: string): string => {
-    const set = wanted.find(
-      (w) => w.resource === STATEFUL_SETS && w.object.metadata.name === names.statefulSet(filer),
-    )
-    return templateOf(set?.object)
-  }
+  const setOf = (filer: string): KubeObject | undefined =>
+    wanted.find((w) => w.resource === STATEFUL_SETS && w.object.metadata.name === names.statefulSet(filer))
+      ?.object
+  // Claims of a filer's devices and log; those for people's pods wait for nobody here.
   const pending = objects
     .of(CLAIMS)
-    .filter((claim) => (claim['status'] as { phase?: string } | undefined)?.phase === 'Pending')
+    .filter((c) => c.metadata.labels?.[LABEL_FILER] !== undefined && isPending(c))
   const missingClasses = pending.flatMap((claim) => {
     const storageClass = (claim['spec'] as { storageClassName?: string }).storageClassName
     return storageClass === undefined || storageClass === '' || storageClasses?.has(storageClass) !== false
@@ -245,6 +320,7 @@ function statusInput(
   })
   return {
     spec: acceptance.spec,
+    pools: accepted === undefined ? [] : poolsOf(accepted),
     name: observed.name,
     accepted: acceptance.verdict,
     view,
@@ -252,7 +328,10 @@ function statusInput(
       name,
       pod: objects.get(PODS, names.pod(name)),
       service: objects.get(SERVICES, names.service(name)),
-      template: template(name),
+      template: templateOf(setOf(name)),
+      heldFor: newClaims(setOf(name), objects.get(STATEFUL_SETS, names.statefulSet(name))).filter(
+        (claim) => !isUsable(objects.get(CLAIMS, claim), storageClasses),
+      ),
       silentMs: observed.reports.get(name)?.silentMs ?? 0,
       silentReason: observed.reports.get(name)?.silentReason ?? '',
     })),
@@ -262,10 +341,41 @@ function statusInput(
       pair.metadata.deletionTimestamp === undefined
         ? undefined
         : observed.volumes.map((v) => v.metadata.name),
-    id: pair.metadata.uid ?? '',
-    volumeIds: new Set(observed.volumes.map((v) => v.metadata.uid ?? '')),
+    id: pairId(pair.metadata.uid ?? '', acceptance.spec),
+    volumeIds: new Set(volumes.map(({ id }) => id)),
     before: pair['status'] as FilerPairStatus | undefined,
   }
+}
+
+function isPending(claim: KubeObject): boolean {
+  return (claim['status'] as { phase?: string } | undefined)?.phase === 'Pending'
+}
+
+/** Claims that the template wants and the one in force does not have; none if there is none in force. */
+function newClaims(wanted: KubeObject | undefined, there: KubeObject | undefined): string[] {
+  if (wanted === undefined || there === undefined) return []
+  const old = claimsInTemplate(there)
+  return claimsInTemplate(wanted).filter((name) => !old.includes(name))
+}
+
+function claimsInTemplate(set: KubeObject): string[] {
+  const spec = set['spec'] as {
+    template: { spec: { volumes?: { persistentVolumeClaim?: { claimName: string } }[] } }
+  }
+  return (spec.template.spec.volumes ?? []).flatMap((v) =>
+    v.persistentVolumeClaim === undefined ? [] : [v.persistentVolumeClaim.claimName],
+  )
+}
+
+/** Whether a pod with it could start: it is bound, or is bound when the pod comes. */
+function isUsable(claim: KubeObject | undefined, classes: Observed['storageClasses']): boolean {
+  if (claim === undefined || claim.metadata.deletionTimestamp !== undefined) return false
+  const phase = (claim['status'] as { phase?: string } | undefined)?.phase
+  if (phase === 'Bound') return true
+  if (phase !== 'Pending') return false
+  const { storageClassName } = claim['spec'] as { storageClassName?: string }
+  // Where classes cannot be read, nobody can say when they bind.
+  return classes === undefined || classes.get(storageClassName ?? '') === 'WaitForFirstConsumer'
 }
 
 function templateOf(statefulSet: KubeObject | undefined): string {

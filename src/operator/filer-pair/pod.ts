@@ -6,16 +6,9 @@ import { createHash } from 'node:crypto'
 import { formatBytes, quantityBytes } from '../../api/quantity.ts'
 import type { FilerPodConfig } from '../../api/v1alpha1/filer-config.ts'
 import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
-import {
-  ANNOTATION_NETWORKS,
-  ANNOTATION_TEMPLATE,
-  LABEL_PAIR,
-  PORTS,
-  USER,
-  deviceName,
-  namesOf,
-} from '../names.ts'
-import type { AcceptedPair } from './accepted.ts'
+import { ANNOTATION_NETWORKS, ANNOTATION_TEMPLATE, LABEL_PAIR, PORTS, USER, namesOf } from '../names.ts'
+import { claimOf, devicesOf, poolsOf } from './accepted.ts'
+import type { AcceptedPair, PoolDevice } from './accepted.ts'
 
 type Json = Record<string, unknown>
 
@@ -32,14 +25,15 @@ export function filerConfig(pair: AcceptedPair, filer: string): FilerPodConfig {
   return {
     namespace: pair.namespace,
     pair: pair.name,
-    pairUid: pair.uid,
+    pairUid: pair.id,
     filer,
     partner: filers.find((f) => f !== filer)!,
     interconnects: spec.interconnects.map((i) => ({ name: i.name })),
-    aggregates: spec.aggregates.map((a) => ({
-      name: a.name,
-      filer: a.filer,
-      deviceSets: a.deviceSets.map((s) => ({
+    aggregates: poolsOf(pair).map((pool) => ({
+      name: pool.name,
+      filer: pool.filer,
+      ...(pool.volume === undefined ? {} : { type: 'Traditional' as const }),
+      deviceSets: pool.deviceSets.map((s) => ({
         name: s.name,
         count: s.count,
         sizeBytes: deviceBytes(quantityBytes(s.size), s.volumeMode),
@@ -122,9 +116,9 @@ function podSpec(pair: AcceptedPair, filer: string, operatorImage: string): Json
     volumes: [
       { name: 'log', persistentVolumeClaim: { claimName: names.logClaim(filer) } },
       { name: 'tls', secret: { secretName: names.tls(filer), defaultMode: 0o440 } },
-      ...devices(spec).map((d) => ({
+      ...devices(pair).map((d) => ({
         name: `dev-${d.name}`,
-        persistentVolumeClaim: { claimName: names.deviceClaim(filer, d.aggregate, d.set, d.index) },
+        persistentVolumeClaim: { claimName: claimOf(pair, filer, d) },
       })),
     ],
   }
@@ -142,8 +136,8 @@ function container(pair: AcceptedPair, filer: string, operatorImage: string): Js
   const { spec } = pair
   const memory = formatBytes(quantityBytes(spec.cacheSize) + MEMORY_EXTRA_BYTES)
   const probe = (path: string) => ({ httpGet: { path, port: 'metrics' } })
-  const all = devices(spec)
-  const block = all.filter((d) => d.volumeMode === 'Block')
+  const all = devices(pair)
+  const block = all.filter((d) => d.set.volumeMode === 'Block')
   return {
     name: 'filer',
     image: spec.image ?? operatorImage,
@@ -176,7 +170,7 @@ function container(pair: AcceptedPair, filer: string, operatorImage: string): Js
       { name: 'log', mountPath: '/var/lib/tandem/log' },
       { name: 'tls', mountPath: '/etc/tandem/tls', readOnly: true },
       ...all
-        .filter((d) => d.volumeMode === 'Filesystem')
+        .filter((d) => d.set.volumeMode === 'Filesystem')
         .map((d) => ({ name: `dev-${d.name}`, mountPath: `/var/lib/tandem/devices/${d.name}` })),
     ],
     ...(block.length === 0
@@ -190,16 +184,6 @@ function container(pair: AcceptedPair, filer: string, operatorImage: string): Js
   }
 }
 
-function devices(spec: FilerPairSpec) {
-  return spec.aggregates.flatMap((a) =>
-    a.deviceSets.flatMap((s) =>
-      Array.from({ length: s.count }, (_, index) => ({
-        name: deviceName(a.name, s.name, index),
-        aggregate: a.name,
-        set: s.name,
-        index,
-        volumeMode: s.volumeMode,
-      })),
-    ),
-  )
+function devices(pair: AcceptedPair): PoolDevice[] {
+  return poolsOf(pair).flatMap(devicesOf)
 }

@@ -6,6 +6,7 @@ import { ANNOTATION_TEMPLATE, namesOf } from '../names.ts'
 import { fails, headline, holds, steady, unknown } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
 import { pairEpoch } from './view.ts'
+import type { Pool } from './accepted.ts'
 import type { PairView, SideReport } from './view.ts'
 
 /** What the API says of one filer. */
@@ -15,12 +16,15 @@ export interface FilerObserved {
   readonly service: KubeObject | undefined
   /** Hash of the template that the pod should have. */
   readonly template: string
+  /** New claims that the template waits for. */
+  readonly heldFor: readonly string[]
   /** Since when its administration has not answered, while its pod runs. */
   readonly silentMs: number
   readonly silentReason: string
 }
 export interface StatusInput {
   readonly spec: FilerPairSpec | undefined
+  readonly pools: readonly Pool[]
   readonly name: string
   readonly accepted: Verdict
   readonly view: PairView
@@ -216,7 +220,8 @@ function linksUp(input: StatusInput): Verdict {
   return holds('LinksUp', 'every interconnect works')
 }
 
-function outdated(input: StatusInput): FilerObserved[] {
+/** Filers whose pod has another template than it should have. */
+export function outdated(input: StatusInput): FilerObserved[] {
   return input.filers.filter(
     (f) => f.pod !== undefined && f.pod.metadata.annotations?.[ANNOTATION_TEMPLATE] !== f.template,
   )
@@ -224,24 +229,71 @@ function outdated(input: StatusInput): FilerObserved[] {
 
 function upToDate(input: StatusInput): Verdict {
   const old = outdated(input)
-  if (old.length === 0) return holds('UpToDate', 'the pods run the wanted template')
+  if (old.length === 0) return devicesJoined(input)
   const names = old.map((f) => namesOf(input.name).pod(f.name)).join(', ')
-  return nextToReplace(input) === undefined
-    ? fails('WaitingForRedundancy', `pod ${names} has an older template; replaced once the pair is redundant`)
-    : fails('Updating', `pod ${names} has an older template and is being replaced; nothing to do`)
+  const held = [...new Set(old.flatMap((f) => f.heldFor))].sort()
+  if (held.length > 0)
+    return fails(
+      'WaitingForClaims',
+      `pod ${names} has an older template; replaced once these claims are bound: ${held.slice(0, 4).join(', ')}${held.length > 4 ? ', …' : ''}; see their StorageClass`,
+    )
+  if (nextToReplace(input) !== undefined)
+    return fails('Updating', `pod ${names} has an older template and is being replaced; nothing to do`)
+  if (input.spec!.update === 'Manual' && isSpare(input))
+    return fails(
+      'WaitingForYou',
+      `pod ${names} has an older template, and spec.update is Manual: delete one pod after the other, each when the pair is redundant`,
+    )
+  const waits = waitsForHome(input) ? 'everything is at home again' : 'the pair is redundant'
+  return fails('WaitingForRedundancy', `pod ${names} has an older template; replaced once ${waits}`)
 }
 
-/** The pod that may go now for a new one: one that does not run yet, else one of a pair that can spare it. */
-export function nextToReplace(input: StatusInput): FilerObserved | undefined {
-  const old = outdated(input).filter((f) => f.pod!.metadata.deletionTimestamp === undefined)
-  const pending = old.find((f) => (f.pod!['status'] as { phase?: string } | undefined)?.phase === 'Pending')
-  if (pending !== undefined) return pending
-  const spare =
+function devicesJoined(input: StatusInput): Verdict {
+  const waiting = input.pools.flatMap(
+    (pool) => input.view.aggregate(pool.filer, pool.name)?.waitingDevices ?? [],
+  )
+  const [first] = waiting
+  if (first === undefined) return holds('UpToDate', 'the pods run the wanted template')
+  const names = waiting.map((d) => d.name)
+  return fails(
+    'DevicesWaiting',
+    `device ${names.slice(0, 4).join(', ')}${names.length > 4 ? ', …' : ''} has not joined yet: ${first.reason}`,
+  )
+}
+
+/** Whether one filer may go: its partner would carry on with everything. */
+function isSpare(input: StatusInput): boolean {
+  return (
     redundant(input).status === 'True' &&
     takeoverPossible(input).status === 'True' &&
     absent(input).length === 0 &&
     input.filers.every((f) => f.pod !== undefined && f.pod.metadata.deletionTimestamp === undefined)
-  return spare ? old[0] : undefined
+  )
+}
+
+/**
+ * A pod is to be replaced, and what its predecessor handed over is not back yet: it is given back now, so that the next planned takeover
+ * moves one filer's volumes only. Who gives back by hand is not waited for.
+ */
+export function waitsForHome(input: StatusInput): boolean {
+  return (
+    input.spec?.takeover.giveback === 'Automatic' &&
+    input.spec.update === 'Automatic' &&
+    outdated(input).some((f) => f.heldFor.length === 0) &&
+    isSpare(input) &&
+    [...input.view.sides.values()].some((side) => side.owner !== side.side)
+  )
+}
+
+/** The pod that may go now for a new one: one that does not run yet, else one of a pair that can spare it. */
+export function nextToReplace(input: StatusInput): FilerObserved | undefined {
+  const old = outdated(input).filter(
+    (f) => f.pod!.metadata.deletionTimestamp === undefined && f.heldFor.length === 0,
+  )
+  const pending = old.find((f) => (f.pod!['status'] as { phase?: string } | undefined)?.phase === 'Pending')
+  if (pending !== undefined) return pending
+  if (input.spec?.update === 'Manual' || waitsForHome(input)) return undefined
+  return isSpare(input) ? old[0] : undefined
 }
 
 export function pairStatus(
@@ -279,7 +331,7 @@ export function pairStatus(
             }),
       }
     }),
-    aggregates: spec.aggregates.map((a) => aggregateStatus(a.name, a.filer, input)),
+    aggregates: input.pools.map((pool) => aggregateStatus(pool.name, pool.filer, input)),
     ...(view.lastTakeover === null
       ? before?.lastTakeover === undefined
         ? {}
@@ -291,6 +343,7 @@ export function pairStatus(
           retainedVolumes: retained.map((v) => ({
             id: v.id,
             name: v.name,
+            type: v.type,
             aggregate: v.aggregate,
             used: roundBytes(v.usedBytes),
           })),
@@ -341,6 +394,8 @@ function aggregateStatus(
     ...(server === undefined ? {} : { servedBy: server }),
     size: roundBytes(report.sizeBytes),
     used: roundedUsed(old?.used, report.usedBytes),
+    devices: report.devices.length,
+    ...(report.waitingDevices.length === 0 ? {} : { waitingDevices: report.waitingDevices }),
     plexes: report.plexes.map((p) => ({
       ...p,
       ...(p.state === 'Resyncing' && percent !== null

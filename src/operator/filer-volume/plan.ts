@@ -1,42 +1,67 @@
 /**
- * One pass over the volumes of a pair: finalizer, accepted spec, status, and the end of those that are deleted. Retain lets an object
- * go at once; Delete first has the filer free the data. A volume whose pair is gone, or goes with its namespace, waits for nobody.
+ * One pass over the volumes of a pair: finalizer, accepted spec, status, claim, orders about snapshots, and the end of those that are
+ * deleted. Retain lets an object go at once; Delete first has the filer free the data. A volume whose pair is gone, or goes with its
+ * namespace, waits for nobody.
  */
-import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
+import { quantityBytes } from '../../api/quantity.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
-import { FILER_VOLUMES, SERVICES } from '../../edge/kube/resources.ts'
+import { CLAIMS, FILER_VOLUMES, SERVICES } from '../../edge/kube/resources.ts'
+import type { AcceptedPair } from '../filer-pair/accepted.ts'
 import type { Observed } from '../filer-pair/observed.ts'
 import type { PairView } from '../filer-pair/view.ts'
-import { ANNOTATION_ACCEPTED, FINALIZER, namesOf } from '../names.ts'
+import { ANNOTATION_ACCEPTED, FINALIZER, LABEL_FILER, LABEL_VOLUME_ID, namesOf } from '../names.ts'
 import type { Action, Plan } from '../runtime/actions.ts'
+import { fails } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
 import { writeStatus } from '../runtime/status-write.ts'
-import { acceptVolumes } from './accept.ts'
 import type { VolumeInForce } from './accept.ts'
-import { volumeStatus, volumeVerdicts } from './status.ts'
+import { endClaim, planClaim } from './claim.ts'
+import type { ClaimPlan } from './claim.ts'
+import { planSnapshot } from './snapshot-request.ts'
+import { mountOf, volumeStatus, volumeVerdicts } from './status.ts'
+import { exportPath, homeOf } from './volume.ts'
 
-export function planVolumes(
-  observed: Observed,
-  pair: FilerPairSpec | undefined,
-  pairReady: Verdict,
-  view: PairView,
-  generation: number,
-): Plan {
+export interface PairForVolumes {
+  /** undefined: there is none, or none that was ever accepted. */
+  readonly pair: AcceptedPair | undefined
+  readonly ready: Verdict
+  readonly upToDate: Verdict
+  readonly view: PairView
+  /** Of the desired state that is handed over. */
+  readonly generation: number
+}
+
+export function planVolumes(observed: Observed, volumes: readonly VolumeInForce[], of: PairForVolumes): Plan {
   const services = new Map<string, KubeObject>()
-  for (const { name } of pair?.filers ?? []) {
+  for (const { name } of of.pair?.spec.filers ?? []) {
     const service = observed.objects.get(SERVICES, namesOf(observed.name).service(name))
     if (service !== undefined) services.set(name, service)
   }
   const actions: Action[] = []
   let againInMs: number | undefined
-  for (const volume of acceptVolumes(observed.name, pair, observed.volumes)) {
-    const { object } = volume
-    const done =
-      object.metadata.deletionTimestamp !== undefined && mayGo(volume, observed, pair, view, generation)
+  for (const volume of volumes) {
+    const { object, acceptance, id } = volume
+    const done = object.metadata.deletionTimestamp !== undefined && mayGo(volume, observed, of)
+    if (done) actions.push(...endClaim(observed, object, id), ...endDevices(volume, observed, of))
     const patch = metadataPatch(volume, done)
     if (patch !== undefined) actions.push(patch)
     if (done) continue
-    const input = { volume, pairName: observed.name, pair, pairReady, view, services }
+    const service = acceptance.spec && services.get(homeOf(acceptance.spec, of.pair?.spec))
+    const mount =
+      acceptance.spec && service && mountOf(service, exportPath(object.metadata.name, acceptance.spec))
+    const claim = claimOf(observed, volume, of, mount)
+    const snapshot = planSnapshot(volume, of.pair?.spec, of.view, observed.snapshotOutcomes)
+    const input = {
+      volume,
+      pairName: observed.name,
+      pair: of.pair?.spec,
+      pairReady: of.ready,
+      pairUpToDate: of.upToDate,
+      view: of.view,
+      mount,
+      claimed: claim.verdict,
+      snapshotRequest: snapshot.status,
+    }
     const verdicts = volumeVerdicts(input)
     const written = writeStatus(
       FILER_VOLUMES,
@@ -46,27 +71,70 @@ export function planVolumes(
       observed.nowMs,
       observed.statusWrittenMs(object.metadata.uid ?? ''),
     )
-    actions.push(...written.actions)
-    if (written.againInMs !== undefined) againInMs = Math.min(againInMs ?? Infinity, written.againInMs)
+    actions.push(...claim.actions, ...written.actions, ...snapshot.actions)
+    for (const ms of [written.againInMs, claim.againInMs])
+      if (ms !== undefined) againInMs = Math.min(againInMs ?? Infinity, ms)
   }
   return { actions, againInMs }
 }
 
-function mayGo(
-  { object, acceptance }: VolumeInForce,
+function claimOf(
   observed: Observed,
-  pair: FilerPairSpec | undefined,
-  view: PairView,
-  generation: number,
+  volume: VolumeInForce,
+  { pair, view }: PairForVolumes,
+  mount: ReturnType<typeof mountOf>,
+): ClaimPlan {
+  const { spec, verdict } = volume.acceptance
+  if (spec === undefined || pair === undefined)
+    return {
+      verdict: fails('NotAccepted', `the spec is not accepted: ${verdict.message}`),
+      actions: [],
+      againInMs: undefined,
+    }
+  const sizeBytes = spec.size === undefined ? view.volume(volume.id)?.sizeBytes : quantityBytes(spec.size)
+  // While it leaves, what is there stays until its data is gone.
+  if (volume.object.metadata.deletionTimestamp !== undefined)
+    return { verdict: fails('Binding', 'the volume is being deleted'), actions: [], againInMs: undefined }
+  return planClaim(observed, pair, volume, mount, sizeBytes === 0 ? undefined : sizeBytes)
+}
+
+function mayGo(
+  { object, acceptance, id }: VolumeInForce,
+  observed: Observed,
+  { pair, view, generation }: PairForVolumes,
 ): boolean {
   const { spec } = acceptance
   if (spec === undefined || pair === undefined || observed.namespaceTerminating) return true
-  if (spec.reclaimPolicy === 'Retain') return true
-  const side = pair.aggregates.find((a) => a.name === spec.aggregate)?.filer ?? ''
-  const owner = view.filers.get(view.sides.get(side)?.owner ?? '')
+  if (spec.reclaimPolicy === 'Retain' || !object.metadata.finalizers?.includes(FINALIZER)) return true
+  const owner = view.filers.get(view.sides.get(homeOf(spec, pair.spec))?.owner ?? '')
   if (owner === undefined || owner.generation < generation) return false
-  const report = owner.volumes.find((v) => v.id === object.metadata.uid)
+  const report = owner.volumes.find((v) => v.id === id)
   return report === undefined || report.state === 'Removed'
+}
+
+/** A traditional volume whose data is to go takes its claims along; the pods let go of them one after the other. */
+function endDevices(
+  { acceptance, id }: VolumeInForce,
+  observed: Observed,
+  { pair }: PairForVolumes,
+): Action[] {
+  const { spec } = acceptance
+  if (spec?.type !== 'Traditional' || spec.reclaimPolicy !== 'Delete' || pair === undefined) return []
+  return observed.objects
+    .of(CLAIMS)
+    .filter(
+      ({ metadata: { labels, deletionTimestamp } }) =>
+        labels?.[LABEL_VOLUME_ID] === id &&
+        labels[LABEL_FILER] !== undefined &&
+        deletionTimestamp === undefined,
+    )
+    .map(({ metadata }) => ({
+      type: 'delete',
+      resource: CLAIMS,
+      namespace: observed.namespace,
+      name: metadata.name,
+      uid: metadata.uid ?? '',
+    }))
 }
 
 function metadataPatch({ object, acceptance }: VolumeInForce, done: boolean): Action | undefined {

@@ -4,28 +4,32 @@ import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
 import type { FilerVolumeStatus } from '../../api/v1alpha1/filer-volume.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { roundedUsed } from '../filer-pair/status.ts'
-import type { PairView } from '../filer-pair/view.ts'
+import type { PairView, VolumeReport } from '../filer-pair/view.ts'
 import { ANNOTATION_ADDRESS, PORTS } from '../names.ts'
 import { fails, headline, holds } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
-import { exportPath } from './accept.ts'
 import type { VolumeInForce } from './accept.ts'
+import { aggregateOf, homeOf } from './volume.ts'
 
 export interface VolumeInput {
   readonly volume: VolumeInForce
   readonly pairName: string
   readonly pair: FilerPairSpec | undefined
   readonly pairReady: Verdict
+  readonly pairUpToDate: Verdict
   readonly view: PairView
-  /** Clients' Service by side. */
-  readonly services: ReadonlyMap<string, KubeObject>
+  readonly mount: FilerVolumeStatus['mount']
+  readonly claimed: Verdict
+  readonly snapshotRequest: FilerVolumeStatus['snapshotRequest']
 }
+
+const SNAPSHOTS_SHOWN = 32
 
 export function volumeVerdicts(input: VolumeInput): Record<string, Verdict> {
   const { acceptance } = input.volume
   if (acceptance.spec === undefined || input.pair === undefined) {
     const waits = fails('NotAccepted', `the spec is not accepted: ${acceptance.verdict.message}`)
-    return { Accepted: acceptance.verdict, Ready: waits, Exported: waits }
+    return { Accepted: acceptance.verdict, Ready: waits, Exported: waits, Claimed: waits }
   }
   const rules = acceptance.spec.export.rules ?? input.pair.exportDefaults
   return {
@@ -38,15 +42,16 @@ export function volumeVerdicts(input: VolumeInput): Record<string, Verdict> {
             'NoRules',
             `spec.export.rules: neither the volume nor FilerPair ${input.pairName} (spec.exportDefaults) has a rule, so no client may mount it; add one`,
           ),
+    Claimed: input.claimed,
   }
 }
 
 function ready(input: VolumeInput): Verdict {
-  const { object, acceptance } = input.volume
+  const { object, acceptance, id } = input.volume
   if (object.metadata.deletionTimestamp !== undefined)
     return fails('Removing', 'the volume is being deleted; its data is being freed')
-  const report = input.view.volume(object.metadata.uid ?? '')
-  const side = sideOf(input)
+  const report = input.view.volume(id)
+  const side = homeOf(acceptance.spec!, input.pair)
   if (input.view.sides.get(side)?.serving !== true)
     return fails(
       'PairNotReady',
@@ -57,15 +62,12 @@ function ready(input: VolumeInput): Verdict {
     case 'Creating':
     case 'Removed':
     case 'Retained':
-      return fails(
-        'Creating',
-        `filer ${side} is making the volume${report?.message ? `: ${report.message}` : '; nothing to do'}`,
-      )
+      return fails('Creating', creating(input, side, report))
     case 'Failed':
       return fails(
         report.reason === 'NoSpace' ? 'NoSpace' : 'Failed',
         report.reason === 'NoSpace'
-          ? `spec.size: ${acceptance.spec!.size} do not fit: ${report.message || `aggregate ${report.aggregate} is too full`}; lower it or free space`
+          ? `spec.size: ${acceptance.spec!.size ?? ''} do not fit: ${report.message || `aggregate ${report.aggregate} is too full`}; lower it or free space`
           : `filer ${side}: ${report.message || report.reason}`,
       )
     case 'Ready':
@@ -73,35 +75,57 @@ function ready(input: VolumeInput): Verdict {
   }
 }
 
-function sideOf(input: VolumeInput): string {
-  const aggregate = input.volume.acceptance.spec?.aggregate
-  return input.pair?.aggregates.find((a) => a.name === aggregate)?.filer ?? ''
+function creating(input: VolumeInput, side: string, report: VolumeReport | undefined): string {
+  if (report?.message) return `filer ${side} is making the volume: ${report.message}`
+  const waits = input.volume.acceptance.spec?.type === 'Traditional' && report === undefined
+  if (waits && input.pairUpToDate.status !== 'True')
+    return `its devices are being added to FilerPair ${input.pairName}: ${input.pairUpToDate.message}`
+  return `filer ${side} is making the volume; nothing to do`
 }
 
 export function volumeStatus(
   input: VolumeInput,
   verdicts: Readonly<Record<string, Verdict>>,
 ): Omit<FilerVolumeStatus, 'conditions' | 'observedGeneration'> {
-  const { object, acceptance } = input.volume
+  const { object, acceptance, id } = input.volume
   const before = object['status'] as FilerVolumeStatus | undefined
   const message = headline(verdicts)
   const { spec } = acceptance
-  if (spec === undefined || input.pair === undefined) return message === '' ? {} : { message }
-  const side = sideOf(input)
-  const report = input.view.volume(object.metadata.uid ?? '')
-  const sideReport = input.view.sides.get(side)
-  const service = input.services.get(side)
-  const mount = service === undefined ? undefined : mountOf(service, exportPath(object.metadata.name, spec))
-  return {
-    ...(object.metadata.uid === undefined ? {} : { id: object.metadata.uid }),
-    type: spec.type,
-    aggregate: spec.aggregate,
-    ...(sideReport?.serving === true ? { servedBy: sideReport.owner } : {}),
-    ...(report === undefined
-      ? {}
-      : { size: roundBytes(report.sizeBytes), used: roundedUsed(before?.used, report.usedBytes) }),
+  const told = {
+    ...(input.snapshotRequest === undefined ? {} : { snapshotRequest: input.snapshotRequest }),
     ...(message === '' ? {} : { message }),
-    ...(mount === undefined ? {} : { mount }),
+  }
+  if (spec === undefined || input.pair === undefined) return told
+  const report = input.view.volume(id)
+  const sideReport = input.view.sides.get(homeOf(spec, input.pair))
+  return {
+    ...(id === '' ? {} : { id }),
+    type: spec.type,
+    aggregate: aggregateOf(object.metadata.name, spec),
+    ...(sideReport?.serving === true ? { servedBy: sideReport.owner } : {}),
+    ...(report === undefined ? {} : sizes(report, before)),
+    ...told,
+    ...(input.mount === undefined ? {} : { mount: input.mount }),
+  }
+}
+
+function sizes(report: VolumeReport, before: FilerVolumeStatus | undefined): Partial<FilerVolumeStatus> {
+  const newest = [...report.snapshots].sort(
+    (x, y) => y.created.localeCompare(x.created) || y.name.localeCompare(x.name),
+  )
+  return {
+    size: roundBytes(report.sizeBytes),
+    used: roundedUsed(before?.used, report.usedBytes),
+    snapshotCount: newest.length,
+    snapshotUsed: roundedUsed(before?.snapshotUsed, report.snapshotUsedBytes),
+    ...(newest.length === 0
+      ? {}
+      : {
+          snapshots: newest.slice(0, SNAPSHOTS_SHOWN).map(({ name, created, usedBytes }) => {
+            const old = before?.snapshots?.find((s) => s.name === name)
+            return { name, created, used: roundedUsed(old?.used, usedBytes) }
+          }),
+        }),
   }
 }
 
@@ -109,7 +133,7 @@ export function volumeStatus(
  * `noresvport` and a short `timeo`: a client must notice a dead endpoint and come back from a new source port, for the old
  * connection's state on its node still leads to the filer that is gone.
  */
-function mountOf(service: KubeObject, path: string): FilerVolumeStatus['mount'] {
+export function mountOf(service: KubeObject, path: string): FilerVolumeStatus['mount'] {
   const given = service.metadata.annotations?.[ANNOTATION_ADDRESS]
   const clusterIP = (service['spec'] as { clusterIP?: string } | undefined)?.clusterIP
   const [server, port] = given === undefined ? [clusterIP, String(PORTS.nfs)] : given.split(':')

@@ -49,8 +49,12 @@ export const watchedRules: readonly Json[] = [
   ),
 ]
 
-/** What is not in any namespace: only read, and only to explain what is wrong. */
+/**
+ * What is not in any namespace: read to explain what is wrong, and PersistentVolumes of volumes with a claim. Those are got by name: the
+ * operator may neither list nor watch anybody's.
+ */
 export const clusterRules: readonly Json[] = [
+  rule('', ['persistentvolumes'], ['get', 'create', 'patch', 'delete']),
   rule('', ['namespaces'], ['get']),
   rule('storage.k8s.io', ['storageclasses'], ['get', 'list']),
 ]

@@ -1,5 +1,5 @@
 /** What a plan may ask for. The executor (executor.ts) does it in order and stops at the first that fails. */
-import type { DesiredState } from '../../api/v1alpha1/filer-config.ts'
+import type { DesiredState, SnapshotRequest } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject, Resource } from '../../edge/kube/api.ts'
 
 export type Action =
@@ -29,6 +29,8 @@ export type Action =
   /** Makes the CA, or certificates of filers, anew. */
   | { readonly type: 'issue'; readonly authority: boolean; readonly filers: readonly string[] }
   | { readonly type: 'desired'; readonly filer: string; readonly desired: DesiredState }
+  /** Asks a filer for it, without waiting for the answer: that comes with a later pass. */
+  | { readonly type: 'snapshot'; readonly filer: string; readonly request: SnapshotRequest }
   | {
       readonly type: 'event'
       readonly about: KubeObject
@@ -39,7 +41,7 @@ export type Action =
 
 /** Whether it changes anything in the API (Events aside). */
 export function isWrite(action: Action): boolean {
-  return action.type !== 'event' && action.type !== 'desired'
+  return action.type !== 'event' && action.type !== 'desired' && action.type !== 'snapshot'
 }
 
 export interface Plan {

@@ -13,6 +13,7 @@ export interface Hands {
   readonly api: KubeApi
   issue(action: Action & { type: 'issue' }): Promise<void>
   desired(action: Action & { type: 'desired' }): Promise<void>
+  snapshot(action: Action & { type: 'snapshot' }): void
   statusWritten(uid: string): void
   log(message: string): void
 }
@@ -71,6 +72,9 @@ export async function execute(
       case 'desired':
         // A filer that does not answer must not keep the rest from being done.
         await hands.desired(action).catch((error: unknown) => failures.push(error))
+        break
+      case 'snapshot':
+        hands.snapshot(action)
         break
       case 'event':
         await event(hands.api, action).catch((error: unknown) =>

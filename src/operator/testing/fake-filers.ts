@@ -1,10 +1,13 @@
 /** Filers for tests of the operator: administration services by address, whose status a test sets and whose orders it reads. */
-import type { DesiredState, FilerStatus } from '../../api/v1alpha1/filer-config.ts'
-import type { AdminConnector } from '../admin-client.ts'
+import type { DesiredState, FilerStatus, SnapshotRequest } from '../../api/v1alpha1/filer-config.ts'
+import type { AdminConnector, SnapshotAnswer } from '../admin-client.ts'
 
 export class FakeFiler {
   status: FilerStatus
   readonly orders: DesiredState[] = []
+  readonly snapshotOrders: SnapshotRequest[] = []
+  /** Calls about snapshots that fail as if the connection had broken. */
+  brokenCalls = 0
   readonly #watchers = new Set<(status: FilerStatus) => void>()
 
   constructor(status: FilerStatus) {
@@ -23,6 +26,37 @@ export class FakeFiler {
     return () => this.#watchers.delete(watcher)
   }
 
+  /** As a filer does: a repeated order changes nothing more. */
+  async snapshot(request: SnapshotRequest): Promise<SnapshotAnswer> {
+    const known = this.snapshotOrders.some((o) => o.requestId === request.requestId)
+    this.snapshotOrders.push(request)
+    const { volumeId, op, snapshot: name } = request
+    const volume = this.status.volumes.find((v) => v.id === volumeId)
+    const done = { accepted: true, reason: '', message: '' }
+    const refuse = (reason: string, message: string): SnapshotAnswer => ({ accepted: false, reason, message })
+    const answer = (): SnapshotAnswer => {
+      if (known) return done
+      if (volume === undefined) return refuse('NoSuchVolume', `there is no volume ${volumeId}`)
+      const isThere = volume.snapshots.some((s) => s.name === name)
+      if (op !== 'Create' && !isThere) return refuse('NoSuchSnapshot', `there is no snapshot ${name}`)
+      if (op === 'Create' && isThere) return refuse('SnapshotExists', `there is a snapshot ${name} already`)
+      if (op === 'Restore') return done
+      const others = volume.snapshots.filter((s) => s.name !== name)
+      const made = { name, created: new Date().toISOString(), usedBytes: 4096 }
+      const snapshots = op === 'Create' ? [...others, made] : others
+      this.tell({
+        volumes: this.status.volumes.map((v) => (v === volume ? { ...v, snapshots } : v)),
+      })
+      return done
+    }
+    const result = answer()
+    if (this.brokenCalls > 0) {
+      this.brokenCalls--
+      throw new Error('UNAVAILABLE: the connection broke')
+    }
+    return result
+  }
+
   /** As a filer does: volumes that are wanted come to be, those that are removed go. */
   order(desired: DesiredState): void {
     this.orders.push(desired)
@@ -36,13 +70,15 @@ export class FakeFiler {
         sizeBytes: v.sizeBytes,
         usedBytes: 4096,
         snapshotUsedBytes: 0,
-        snapshots: [],
+        snapshots: this.status.volumes.find((known) => known.id === v.id)?.snapshots ?? [],
         state: v.state === 'Removed' ? 'Removed' : 'Ready',
         reason: '',
         message: '',
       },
     ])
-    const kept = this.status.volumes.filter((v) => !volumes.some((n) => n.id === v.id))
+    const kept = this.status.volumes
+      .filter((v) => !volumes.some((n) => n.id === v.id))
+      .map((v) => ({ ...v, state: v.state === 'Removed' ? v.state : ('Retained' as const) }))
     this.tell({ generation: desired.generation, volumes: [...kept, ...volumes] })
   }
 }
@@ -61,6 +97,7 @@ export class FakeFilers {
       this.#at(address).order(desired)
       return desired.generation
     },
+    snapshot: async (request) => this.#at(address).snapshot(request),
     watch: async (onStatus, signal) => {
       const end = this.#at(address).watch(onStatus)
       await new Promise((resolve) => signal.addEventListener('abort', resolve))

@@ -1,11 +1,23 @@
 /** A world of objects in memory for tests of plans: actions are done to it, and it can be observed again. No I/O. */
-import type { FilerStatus } from '../../api/v1alpha1/filer-config.ts'
+import type { FilerStatus, SnapshotRequest } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject, Resource } from '../../edge/kube/api.ts'
-import { BUDGETS_V1, FILER_PAIRS, FILER_VOLUMES, LEASES, SECRETS } from '../../edge/kube/resources.ts'
+import {
+  BUDGETS_V1,
+  CLAIMS,
+  FILER_PAIRS,
+  FILER_VOLUMES,
+  LEASES,
+  PERSISTENT_VOLUMES,
+  PODS,
+  SECRETS,
+  STATEFUL_SETS,
+} from '../../edge/kube/resources.ts'
 import type { Observed } from '../filer-pair/observed.ts'
 import { plan } from '../filer-pair/plan.ts'
+import type { SnapshotOutcome } from '../filer-volume/snapshot-request.ts'
 import { LABEL_PAIR, LABEL_PAIR_ID, namesOf } from '../names.ts'
 import type { Action } from '../runtime/actions.ts'
+import { wellStatus } from './fake-filers.ts'
 import { isWrite } from '../runtime/actions.ts'
 
 const key = (resource: Resource, name: string): string => `${resource.kind}/${name}`
@@ -25,8 +37,10 @@ export class World {
   readonly objects = new Map<string, KubeObject>()
   readonly reports = new Map<string, FilerStatus>()
   readonly events: string[] = []
+  readonly snapshotRequests: SnapshotRequest[] = []
   nowMs = Date.UTC(2026, 0, 1)
-  storageClasses: ReadonlySet<string> | undefined
+  storageClasses: Observed['storageClasses']
+  snapshotOutcomes = new Map<string, SnapshotOutcome>()
   namespaceTerminating = false
   foreign: string[] = []
   #version = 0
@@ -64,6 +78,31 @@ export class World {
     this.objects.set(key(resource, name), after)
   }
 
+  /** The volume controller's part. */
+  bindClaims(): void {
+    for (const object of [...this.objects.values()])
+      if (object.kind === CLAIMS.kind) this.put({ ...object, status: { phase: 'Bound' } })
+  }
+
+  /** Kubelet's part: pods that are missing come from their templates, and their filers are well. */
+  runPods(): void {
+    for (const filer of ['a', 'b']) {
+      const name = namesOf(this.#name).pod(filer)
+      if (this.get(PODS, name) !== undefined) continue
+      const set = this.get(STATEFUL_SETS, namesOf(this.#name).statefulSet(filer))!['spec'] as {
+        template: { metadata: object; spec: object }
+      }
+      this.put({
+        apiVersion: 'v1',
+        kind: PODS.kind,
+        metadata: { name, ...set.template.metadata },
+        spec: { ...set.template.spec, nodeName: `node-${filer}` },
+        status: { phase: 'Running' },
+      })
+      if (!this.reports.has(filer)) this.reports.set(filer, wellStatus(filer))
+    }
+  }
+
   observed(): Observed {
     const all = [...this.objects.values()]
     const labelled = all.filter(
@@ -91,6 +130,10 @@ export class World {
         filers: ['a', 'b'].filter((f) => !secret(names.tls(f))),
       },
       storageClasses: this.storageClasses,
+      persistentVolumes: new Map(
+        all.filter((o) => o.kind === PERSISTENT_VOLUMES.kind).map((o) => [o.metadata.name, o]),
+      ),
+      snapshotOutcomes: this.snapshotOutcomes,
       budgets: BUDGETS_V1,
       image: 'tandem:test',
       namespaceTerminating: this.namespaceTerminating,
@@ -102,8 +145,15 @@ export class World {
   /** One pass; gives what it did, as `type kind/name`. */
   pass(): string[] {
     const { actions } = plan(this.observed())
-    for (const action of actions) this.#do(action)
-    return actions.filter(isWrite).map(describe)
+    const done = actions.filter((action) => !this.#isInTheWay(action))
+    for (const action of done) this.#do(action)
+    return done.filter(isWrite).map(describe)
+  }
+
+  /** As the executor does: what has the name already and is not ours stays. */
+  #isInTheWay(action: Action): boolean {
+    if (action.type !== 'apply' || !action.fresh) return false
+    return this.foreign.includes(`${action.resource.kind} ${action.object.metadata.name}`)
   }
 
   /** Passes until one writes nothing; gives how many wrote. */
@@ -154,6 +204,9 @@ export class World {
           this.reports.set(action.filer, { ...report, generation: action.desired.generation })
         break
       }
+      case 'snapshot':
+        this.snapshotRequests.push(action.request)
+        break
       case 'event':
         this.events.push(`${action.level} ${action.reason}`)
         break
@@ -174,6 +227,8 @@ function describe(action: Action): string {
       return `issue ${[...(action.authority ? ['authority'] : []), ...action.filers].join()}`
     case 'desired':
       return `desired ${action.filer}`
+    case 'snapshot':
+      return `snapshot ${action.filer}`
     case 'event':
       return `event ${action.reason}`
   }
