@@ -3,6 +3,7 @@
  * drivers on loopback. `node bench/interconnect.ts [--seconds N]`. The far end copies into memory and flushes nothing.
  */
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { crc32 } from 'node:zlib'
 import type { Channel, ChannelClient, Region } from '../src/core/connection/client.ts'
@@ -98,7 +99,15 @@ function filer(
   return manager
 }
 
-async function measure(channel: Channel, bytes: number, depth: number, seconds: number) {
+/** CPU of a process so far, in microseconds. */
+function cpuOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  // In ticks of a hundredth of a second.
+  return (Number(fields[11]) + Number(fields[12])) * 10_000
+}
+
+async function measure(channel: Channel, farPid: number, bytes: number, depth: number, seconds: number) {
   const payload = new Uint8Array(bytes).fill(7)
   const end = performance.now() + seconds * 1000
   const latencies: number[] = []
@@ -113,6 +122,7 @@ async function measure(channel: Channel, bytes: number, depth: number, seconds: 
   }
   const begun = performance.now()
   const cpu = process.cpuUsage()
+  const farCpu = cpuOf(farPid)
   await Promise.all(Array.from({ length: depth }, worker))
   const elapsed = (performance.now() - begun) / 1000
   const { user, system } = process.cpuUsage(cpu)
@@ -123,7 +133,8 @@ async function measure(channel: Channel, bytes: number, depth: number, seconds: 
   console.log(
     `${String(bytes / 1024).padStart(5)} KiB  ${String(depth).padStart(3)} in flight  ${rate.toFixed(0).padStart(7)} op/s  ` +
       `${((rate * bytes) / 1e6).toFixed(0).padStart(5)} MB/s  p50 ${at(0.5)} us  p99 ${at(0.99)} us  ` +
-      `sender's CPU ${((user + system) / latencies.length).toFixed(0).padStart(6)} us/op`,
+      `CPU us/op: sender ${((user + system) / latencies.length).toFixed(0).padStart(6)}, ` +
+      `receiver ${((cpuOf(farPid) - farCpu) / latencies.length).toFixed(0).padStart(6)}`,
   )
 }
 
@@ -162,7 +173,7 @@ if (process.send !== undefined) {
       [1 << 20, 1],
       [1 << 20, 4],
     ] as const) {
-      await measure(channels.at(-1)!, bytes, depth, Number(values.seconds))
+      await measure(channels.at(-1)!, far.pid!, bytes, depth, Number(values.seconds))
     }
     await manager.stop()
     far.kill()

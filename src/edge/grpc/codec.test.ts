@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import type { Frame } from '../../core/connection/frames.ts'
-import { Batch } from '../../proto/gen/interconnect.ts'
+import { Batch, Frame as Wire } from '../../proto/gen/interconnect.ts'
 import { decodeBatch, EncodedBatch } from './codec.ts'
 
 const u32 = fc.nat({ max: 0xffffffff })
@@ -108,7 +108,19 @@ function encode(batch: readonly Frame[]): Buffer {
   return bytes
 }
 
-/** Payload comes back as one chunk. */
+/** The bytes as they may arrive: cut anywhere. */
+function cut(bytes: Uint8Array, sizes: readonly number[]): Uint8Array[] {
+  const chunks: Uint8Array[] = []
+  let at = 0
+  for (const size of sizes) {
+    chunks.push(bytes.subarray(at, at + size))
+    at += size
+  }
+  return [...chunks, bytes.subarray(at)]
+}
+const cuts = fc.array(fc.nat({ max: 40 }), { maxLength: 20 })
+
+/** Payload comes back in other chunks. */
 function joined(frame: Frame): unknown {
   if (!('payload' in frame)) return { ...frame }
   const bytes = Buffer.concat(frame.payload)
@@ -118,10 +130,26 @@ function joined(frame: Frame): unknown {
 describe('codec', () => {
   test('what is encoded is decoded', () => {
     fc.assert(
-      fc.property(fc.array(frames, { maxLength: 5 }), (batch) => {
-        expect(decodeBatch(encode(batch)).map(joined)).toEqual(batch.map(joined))
+      fc.property(fc.array(frames, { maxLength: 5 }), cuts, (batch, sizes) => {
+        expect(decodeBatch(cut(encode(batch), sizes)).map(joined)).toEqual(batch.map(joined))
       }),
     )
+  })
+
+  test('fields in any order, and fields of later versions, are read as protobuf has them', () => {
+    const message = { kind: 'message' as const, port: 1, generation: 2, seq: 3, bytes: 4, more: false }
+    const [frame] = Batch.decode(encode([{ ...message, payload: [new Uint8Array([9, 8])] }])).frames
+    const body = Wire.encode({ ...frame!, payload: new Uint8Array(0) }).finish()
+    const later = [
+      0xf8, 0x02, 0x05, 0xfd, 0x02, 1, 2, 3, 4, 0xf9, 0x02, 1, 2, 3, 4, 5, 6, 7, 8, 0xfa, 0x02, 1, 7,
+    ]
+    const inner = Uint8Array.from([0xfa, 0x01, 2, 9, 8, ...later, ...body])
+    const batch = Uint8Array.from([0x10, 1, 0x0a, inner.length, ...inner, 0x1a, 1, 0])
+    for (let at = 0; at <= batch.length; at++) {
+      expect(decodeBatch([batch.subarray(0, at), batch.subarray(at)]).map(joined)).toEqual([
+        { ...message, payload: '0908' },
+      ])
+    }
   })
 
   test('the bytes are those of the generated encoder', () => {
@@ -134,19 +162,20 @@ describe('codec', () => {
   })
 
   test('R2: mutated batches are decoded or refused, never anything else', () => {
-    const mutation = fc.record({ at: fc.nat(), byte: fc.nat({ max: 255 }), cut: fc.option(fc.nat()) })
+    const mutation = fc.record({ at: fc.nat(), byte: fc.nat({ max: 255 }), end: fc.option(fc.nat()) })
     fc.assert(
       fc.property(
         fc.array(frames, { minLength: 1, maxLength: 3 }),
         fc.array(mutation, { minLength: 1 }),
-        (batch, mutations) => {
+        cuts,
+        (batch, mutations, sizes) => {
           let bytes = encode(batch)
-          for (const { at, byte, cut } of mutations) {
+          for (const { at, byte, end } of mutations) {
             if (bytes.length > 0) bytes[at % bytes.length] = byte
-            if (cut !== null) bytes = bytes.subarray(0, cut % (bytes.length + 1))
+            if (end !== null) bytes = bytes.subarray(0, end % (bytes.length + 1))
           }
           try {
-            decodeBatch(bytes)
+            decodeBatch(cut(bytes, sizes))
           } catch (error) {
             expect(error).toBeInstanceOf(Error)
           }

@@ -1,17 +1,19 @@
 /**
  * Frames to bytes and back, as src/proto/interconnect.proto has them. Everything but payload goes through the generated
  * code; payload, which the message numbers last, is appended from the chunks as they are, with one copy into the batch,
- * and handed out as views of the batch received, with none. The bytes are those of the generated encoder (codec.test.ts).
+ * and handed out as views of what was received, in the chunks in which it came, with none. The bytes are those of the generated
+ * encoder (codec.test.ts).
  */
 import type { ChannelErrorCode } from '../../core/connection/client.ts'
 import type { ChannelName, ChannelOffer, Frame } from '../../core/connection/frames.ts'
-import { Batch, Outcome, Frame as Wire } from '../../proto/gen/interconnect.ts'
+import { Outcome, Frame as Wire } from '../../proto/gen/interconnect.ts'
 import type { Fence, Offer } from '../../proto/gen/interconnect.ts'
 
-const EMPTY = new Uint8Array(0)
+const EMPTY: Uint8Array = new Uint8Array(0)
 /** Batch.frames and Frame.payload, as tag bytes. */
 const FRAME_TAG = 0x0a
 const PAYLOAD_TAG = [0xfa, 0x01] as const
+const PAYLOAD_TAG_NUMBER = 0xfa
 
 export class WireError extends Error {
   constructor(message: string) {
@@ -39,8 +41,8 @@ export class EncodedBatch {
     this.length = total
   }
 
-  writeTo(target: Uint8Array): void {
-    let at = 0
+  /** Writes `length` bytes from `at` on. */
+  writeTo(target: Uint8Array, at = 0): void {
     for (const { head, payload, bytes, length } of this.#parts) {
       target[at++] = FRAME_TAG
       at = putVarint(target, at, length)
@@ -65,11 +67,146 @@ interface Part {
   readonly length: number
 }
 
-/** Throws WireError (or what the generated decoder throws) for anything that is not a batch. Payload is a view of `bytes`. */
-export function decodeBatch(bytes: Uint8Array): Frame[] {
-  // A plain view: a Buffer's slice() would be a view where everybody expects a copy.
-  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return Batch.decode(plain).frames.map(fromWire)
+/**
+ * The frames of a batch that came in these chunks. Throws WireError (or what the generated decoder throws) for anything that is
+ * not a batch. Payload is views of the chunks.
+ */
+export function decodeBatch(chunks: readonly Uint8Array[]): Frame[] {
+  const cursor = new Cursor(chunks)
+  const frames: Frame[] = []
+  while (cursor.left > 0) {
+    const tag = cursor.varint()
+    if (tag === FRAME_TAG) frames.push(readFrame(cursor))
+    else cursor.skipField(tag)
+  }
+  return frames
+}
+
+function readFrame(cursor: Cursor): Frame {
+  const length = cursor.varint()
+  if (length > cursor.left) throw new WireError('frame beyond its batch')
+  const end = cursor.left - length
+  let head = EMPTY
+  let payload: readonly Uint8Array[] = []
+  let from = cursor.place()
+  while (cursor.left > end) {
+    const before = cursor.left
+    const tag = cursor.varint()
+    if (tag !== PAYLOAD_TAG_NUMBER) {
+      cursor.skipField(tag)
+      if (cursor.left === end) head = joined(head, cursor.bytesFrom(from, from.left - end))
+      continue
+    }
+    head = joined(head, cursor.bytesFrom(from, from.left - before))
+    payload = cursor.views(cursor.varint())
+    from = cursor.place()
+  }
+  if (cursor.left < end) throw new WireError('field beyond its frame')
+  return fromWire(Wire.decode(head), payload)
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  if (a.byteLength === 0) return b
+  if (b.byteLength === 0) return a
+  const bytes = new Uint8Array(a.byteLength + b.byteLength)
+  bytes.set(a)
+  bytes.set(b, a.byteLength)
+  return bytes
+}
+
+interface Place {
+  readonly index: number
+  readonly at: number
+  readonly left: number
+}
+
+/** Protobuf's basic types over a list of chunks. */
+class Cursor {
+  readonly #chunks: readonly Uint8Array[]
+  #index = 0
+  #at = 0
+  /** Bytes not read yet. */
+  left = 0
+
+  constructor(chunks: readonly Uint8Array[]) {
+    this.#chunks = chunks
+    for (const chunk of chunks) this.left += chunk.byteLength
+  }
+
+  place(): Place {
+    return { index: this.#index, at: this.#at, left: this.left }
+  }
+
+  varint(): number {
+    let value = 0
+    for (let scale = 1; scale < 2 ** 63; scale *= 128) {
+      const byte = this.#byte()
+      value += (byte & 127) * scale
+      if (byte < 128) return value
+    }
+    throw new WireError('number without end')
+  }
+
+  skipField(tag: number): void {
+    switch (tag & 7) {
+      case 0:
+        this.varint()
+        return
+      case 1:
+        this.views(8)
+        return
+      case 2:
+        this.views(this.varint())
+        return
+      case 5:
+        this.views(4)
+        return
+      default:
+        throw new WireError(`field of wire type ${tag & 7}`)
+    }
+  }
+
+  /** The next `bytes` bytes where they lie. */
+  views(bytes: number): Uint8Array[] {
+    if (bytes > this.left) throw new WireError('field beyond its batch')
+    const views: Uint8Array[] = []
+    this.left -= bytes
+    for (let missing = bytes; missing > 0;) {
+      const view = this.#chunks[this.#index]!.subarray(this.#at, this.#at + missing)
+      this.#at += view.byteLength
+      missing -= view.byteLength
+      if (view.byteLength > 0) views.push(view)
+      if (missing > 0) {
+        this.#index += 1
+        this.#at = 0
+      }
+    }
+    return views
+  }
+
+  /** `bytes` bytes from an earlier place on, in one piece. */
+  bytesFrom({ index, at }: Place, bytes: number): Uint8Array {
+    const first = this.#chunks[index]?.subarray(at, at + bytes) ?? EMPTY
+    if (first.byteLength === bytes) return first
+    const whole = new Uint8Array(bytes)
+    let filled = 0
+    for (let next = index, from = at; filled < bytes; next++, from = 0) {
+      const part = this.#chunks[next]!.subarray(from, from + bytes - filled)
+      whole.set(part, filled)
+      filled += part.byteLength
+    }
+    return whole
+  }
+
+  #byte(): number {
+    if (this.left === 0) throw new WireError('batch ends within a field')
+    while (this.#at === this.#chunks[this.#index]!.byteLength) {
+      this.#index += 1
+      this.#at = 0
+    }
+    this.left -= 1
+    return this.#chunks[this.#index]![this.#at++]!
+  }
 }
 
 function varintBytes(value: number): number {
@@ -187,23 +324,23 @@ function fromOffer(offer: Offer | undefined) {
   return { ...need(name, 'name'), port, memoryBytes, regions }
 }
 
-function fromWire(wire: Wire): Frame {
+function fromWire(wire: Wire, payload: readonly Uint8Array[]): Frame {
   const body = need(wire.body, 'body')
   switch (body.$case) {
     case 'write':
-      return { kind: 'write', ...body.value, fence: fence(body.value.fence), payload: payloadOf(wire) }
+      return { kind: 'write', ...body.value, fence: fence(body.value.fence), payload }
     case 'read':
       return { kind: 'read', ...body.value, fence: fence(body.value.fence) }
     case 'flush':
       return { kind: 'flush', ...body.value, fence: fence(body.value.fence) }
     case 'message':
-      return { kind: 'message', ...body.value, payload: payloadOf(wire) }
+      return { kind: 'message', ...body.value, payload }
     case 'done': {
       const { port, generation, seq, outcome, message } = body.value
       return { kind: 'done', port, generation, seq, code: codeOf(outcome), message, fence: body.value.fence }
     }
     case 'data':
-      return { kind: 'data', ...body.value, payload: payloadOf(wire) }
+      return { kind: 'data', ...body.value, payload }
     case 'heartbeat':
       return { kind: 'heartbeat', ...body.value }
     case 'heartbeatReply':
@@ -247,8 +384,4 @@ function fromWire(wire: Wire): Frame {
     case 'moved':
       return { kind: 'moved', ...need(body.value.name, 'name'), agreed: body.value.agreed }
   }
-}
-
-function payloadOf(wire: Wire): readonly Uint8Array[] {
-  return wire.payload.byteLength > 0 ? [wire.payload] : []
 }

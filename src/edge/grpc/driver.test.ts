@@ -2,12 +2,18 @@
 import { connect } from 'node:net'
 import { crc32 } from 'node:zlib'
 import { afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { Metadata, Server, status } from '@grpc/grpc-js'
+import type { ServerDuplexStream, ServiceError } from '@grpc/grpc-js'
 import type { Channel, ChannelClient, Region } from '../../core/connection/client.ts'
 import { ConnectionManager } from '../../core/connection/manager.ts'
+import type { Frame } from '../../core/connection/frames.ts'
 import type { Env } from '../../core/env/env.ts'
+import { InterconnectClient, InterconnectService } from '../../proto/gen/interconnect.ts'
+import type { Batch } from '../../proto/gen/interconnect.ts'
 import { filerUri, issue, newAuthority } from '../pki.ts'
 import type { Authority } from '../pki.ts'
 import { GrpcDriver } from './driver.ts'
+import { clientCredentials, RefreshedServerCredentials } from './tls.ts'
 import type { TlsMaterial } from './tls.ts'
 
 let authority: Authority
@@ -251,6 +257,98 @@ describe('interconnect over gRPC', () => {
     expect(lines.filter((line) => line.event === 'interconnect caller refused')).toHaveLength(1)
     await a.twin.channel!.send(new Uint8Array(1))
     expect(a.twin.events).toEqual(['up 1'])
+  })
+
+  test('grpc-js understands both ends: it calls the listener, and is called', async () => {
+    const tlsA = await material(authority, filerUri('ns', 'p', 'a'))
+    const tlsB = await material(authority, filerUri('ns', 'p', 'b'))
+    const driver = (listen: string) =>
+      new GrpcDriver({
+        name: 'default',
+        listen,
+        tls: { current: () => tlsA },
+        partnerUri: filerUri('ns', 'p', 'b'),
+        log: env.log,
+      })
+    const heartbeat = (seq: number): Batch => ({
+      frames: [
+        {
+          body: { $case: 'heartbeat', value: { seq, incarnation: 1, slow: false } },
+          payload: new Uint8Array(0),
+        },
+      ],
+    })
+    const big = { kind: 'message' as const, port: 1, generation: 1, seq: 1, bytes: 700_000, more: false }
+    const payload = [new Uint8Array(700_000).fill(5)]
+
+    const ours = driver('127.0.0.1:0')
+    const received: Frame[] = []
+    const reasons: string[] = []
+    await ours.start((stream) => ({
+      opened: () => undefined,
+      received: (frames) => {
+        received.push(...frames)
+        stream.send([
+          { kind: 'heartbeat-reply', seq: 7, incarnation: 2 },
+          { ...big, payload },
+        ])
+      },
+      drained: () => undefined,
+      closed: (reason) => reasons.push(reason),
+    }))
+    const client = new InterconnectClient(
+      ours.address,
+      clientCredentials({ current: () => tlsB }, (uri) => uri === filerUri('ns', 'p', 'a')),
+      { 'grpc.ssl_target_name_override': 'tandem' },
+    )
+    const metadata = new Metadata()
+    metadata.set('tandem-link', 'default')
+    const call = client.link(metadata)
+    call.write(heartbeat(3))
+    const answer = await new Promise<Batch>((resolve) => call.once('data', resolve))
+    expect(received).toEqual([{ kind: 'heartbeat', seq: 3, incarnation: 1, slow: false }])
+    expect(answer.frames.map(({ body }) => body?.$case)).toEqual(['heartbeatReply', 'message'])
+    expect(Buffer.compare(answer.frames[1]!.payload, payload[0]!)).toBe(0)
+    call.on('error', () => undefined)
+    call.cancel()
+    while (reasons.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    const refused = client.link(new Metadata())
+    const error = await new Promise<ServiceError>((resolve) => refused.once('error', resolve))
+    expect(error).toMatchObject({ code: status.PERMISSION_DENIED, details: 'call for driver undefined' })
+    client.close()
+    await ours.stop()
+
+    const server = new Server()
+    const calls: ServerDuplexStream<Batch, Batch>[] = []
+    server.addService(InterconnectService, {
+      link: (taken: ServerDuplexStream<Batch, Batch>) => {
+        calls.push(taken)
+        taken.sendMetadata(new Metadata())
+        taken.on('data', (batch: Batch) => taken.write(batch))
+      },
+    })
+    const credentials = new RefreshedServerCredentials({ current: () => tlsB }, 10_000)
+    const port = await new Promise<number>((resolve, reject) =>
+      server.bindAsync('127.0.0.1:0', credentials.credentials, (failure, bound) =>
+        failure === null ? resolve(bound) : reject(failure),
+      ),
+    )
+    const echoed: Frame[] = []
+    const end = await new Promise<string>((resolve) => {
+      const stream = driver('127.0.0.1:0').dial(`127.0.0.1:${port}`, {
+        opened: () => void stream.send([{ ...big, payload }]),
+        received: (frames) => {
+          echoed.push(...frames)
+          calls[0]!.emit('error', { code: status.UNAVAILABLE, details: 'over – now' })
+        },
+        drained: () => undefined,
+        closed: resolve,
+      })
+    })
+    expect(end).toBe('over – now')
+    expect(echoed.map((frame) => frame.kind)).toEqual(['message'])
+    credentials.stop()
+    server.forceShutdown()
   })
 
   test('certificates renew without dropping a channel, and new connections use the new one', async () => {

@@ -1,25 +1,45 @@
 /**
  * The interconnect over gRPC: one driver on one network. It listens on its own network's address and dials from it; each
- * direction is one HTTP/2 connection with one long stream (retries off). Both ends prove by certificate which filer of
- * which pair they are.
+ * direction is one HTTP/2 connection with one long call (message-stream.ts has the framing). Both ends prove by certificate which
+ * filer of which pair they are.
  *
  * What is sent is bounded by what the connection has not yet taken (`QUEUE_BYTES`): beyond it `send` says no and pressure
  * reaches the channels. What is received is bounded by the channels' windows, so streams are always read.
  *
  * Whoever speaks anything else on the port, or has another name, is cut off; one line is logged, at most one a second.
  */
+import { connect as connectHttp2, constants, createSecureServer } from 'node:http2'
+import type {
+  ClientHttp2Session,
+  Http2Stream,
+  IncomingHttpHeaders,
+  ServerHttp2Session,
+  ServerHttp2Stream,
+} from 'node:http2'
 import { createServer } from 'node:net'
 import type { Server as TcpServer, Socket } from 'node:net'
-import { Client, Metadata, Server, status } from '@grpc/grpc-js'
-import type { ChannelOptions, ServerDuplexStream, ServiceDefinition } from '@grpc/grpc-js'
+import { connect as connectTls } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import type { Driver, Stream, StreamHandler } from '../../core/connection/driver.ts'
 import type { Frame } from '../../core/connection/frames.ts'
 import type { Log } from '../../core/env/env.ts'
 import { InterconnectService } from '../../proto/gen/interconnect.ts'
-import { joinAddress, LOCAL_ADDRESS_OPTION, splitAddress, targetOf } from './address.ts'
+import { joinAddress, splitAddress } from './address.ts'
 import { decodeBatch, EncodedBatch } from './codec.ts'
+import {
+  MessageReader,
+  OK,
+  outcome,
+  outcomeOf,
+  PERMISSION_DENIED,
+  PREFIX_BYTES,
+  putPrefix,
+  REQUEST_HEADERS,
+  RESPONSE_HEADERS,
+  UNAVAILABLE,
+} from './message-stream.ts'
 import type { TlsSource } from './tls.ts'
-import { clientCredentials, RefreshedServerCredentials, uriNames } from './tls.ts'
+import { contextOptions, expecting, onRenewal, uriNames } from './tls.ts'
 
 export interface GrpcDriverOptions {
   /** The network's name, equal on both filers. */
@@ -41,46 +61,23 @@ const QUEUE_BYTES = 1 << 20
 /** Holds a batch of the manager's usual size. */
 const SCRATCH_BYTES = 320 << 10
 const SCRATCH_KEPT = 8
+/** What may be under way towards this end before it is read. */
+const WINDOW_BYTES = 8 << 20
 /** A caller that has made no valid call by then is cut off. */
 const GREETING_MS = 5000
 const MAX_CALLERS = 64
 const REFUSAL_LOG_MS = 1000
-
-const channelOptions: ChannelOptions = {
-  'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
-  'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
-  'grpc.enable_retries': 0,
-  'grpc.keepalive_time_ms': 5000,
-  'grpc.keepalive_timeout_ms': 2000,
-  'grpc.use_local_subchannel_pool': 1,
-  'grpc.enable_http_proxy': 0,
-  'grpc.enable_channelz': 0,
-  'grpc.service_config_disable_resolution': 1,
-  'grpc.initial_reconnect_backoff_ms': 60_000,
-  'grpc-node.flow_control_window': 8 << 20,
-}
-
-const identity = (bytes: Buffer): Buffer => bytes
-
-/** The generated service, with (de)serialization left to codec.ts. */
-const service: ServiceDefinition = {
-  link: {
-    ...InterconnectService.link,
-    requestSerialize: identity,
-    requestDeserialize: identity,
-    responseSerialize: identity,
-    responseDeserialize: identity,
-  },
-}
+/** How long the last words of a connection may take. */
+const FAREWELL_MS = 100
+const { path: PATH } = InterconnectService.link
 
 export class GrpcDriver implements Driver {
   readonly name: string
   readonly #options: GrpcDriverOptions
   #address: string
   #localAddress: string | undefined
-  #server: Server | undefined
   #listener: TcpServer | undefined
-  #credentials: RefreshedServerCredentials | undefined
+  #renewal: { stop(): void } | undefined
   /** Connections taken, by the caller's address. */
   #callers = new Map<string, { readonly socket: Socket; known: boolean }>()
   #streams = new Set<WireStream>()
@@ -102,14 +99,25 @@ export class GrpcDriver implements Driver {
 
   async start(accept: (stream: Stream) => StreamHandler): Promise<void> {
     const { listen, advertise, tls, certificateRefreshMs = 10_000 } = this.#options
-    const refreshed = new RefreshedServerCredentials(tls, certificateRefreshMs)
-    const server = new Server(channelOptions)
-    server.addService(service, {
-      link: (call: ServerDuplexStream<Buffer, Buffer>) => this.#onCall(call, accept),
+    const server = createSecureServer({
+      ...contextOptions(tls.current()),
+      requestCert: true,
+      rejectUnauthorized: true,
+      settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
     })
-    const injector = server.createConnectionInjector(refreshed.credentials)
+    server.on('session', (session: ServerHttp2Session) => {
+      session.setLocalWindowSize(WINDOW_BYTES)
+      session.on('error', () => undefined)
+    })
+    server.on('stream', (stream, headers) => this.#onCall(stream, headers, accept))
+    server.on('tlsClientError', (_error: Error, socket: TLSSocket) => socket.destroy())
+    server.on('unknownProtocol', (socket: TLSSocket) => socket.destroy())
+    server.on('sessionError', () => undefined)
+    const renewal = onRenewal(tls, certificateRefreshMs, (fresh) =>
+      server.setSecureContext(contextOptions(fresh)),
+    )
     const listener = createServer((socket) =>
-      this.#onConnection(socket, (taken) => injector.injectConnection(taken)),
+      this.#onConnection(socket, (taken) => server.emit('connection', taken)),
     )
     const { host, port } = splitAddress(listen)
     try {
@@ -121,49 +129,73 @@ export class GrpcDriver implements Driver {
         })
       })
     } catch (error) {
-      refreshed.stop()
+      renewal.stop()
       throw error
     }
     const bound = listener.address()
     if (advertise === undefined && typeof bound === 'object' && bound !== null)
       this.#address = joinAddress(host, bound.port)
-    this.#server = server
     this.#listener = listener
-    this.#credentials = refreshed
+    this.#renewal = renewal
   }
 
   dial(address: string, handler: StreamHandler): Stream {
     const { tls, partnerUri } = this.#options
-    const options: ChannelOptions = { ...channelOptions, 'grpc.ssl_target_name_override': 'tandem' }
-    if (this.#localAddress !== undefined) options[LOCAL_ADDRESS_OPTION] = this.#localAddress
-    let client: Client
+    let socket: TLSSocket
+    let session: ClientHttp2Session
     try {
-      client = new Client(
-        targetOf(address),
-        clientCredentials(tls, (uri) => uri === partnerUri),
-        options,
-      )
+      const { host, port } = splitAddress(address)
+      socket = connectTls({
+        host,
+        port,
+        ...(this.#localAddress === undefined ? {} : { localAddress: this.#localAddress }),
+        ...contextOptions(tls.current()),
+        // Not the host's name: pods' addresses come and go.
+        servername: 'tandem',
+        checkServerIdentity: expecting((uri) => uri === partnerUri),
+        ALPNProtocols: ['h2'],
+      })
+      socket.setNoDelay()
+      session = connectHttp2(`https://${address}`, {
+        createConnection: () => socket,
+        settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
+      })
     } catch (error) {
       queueMicrotask(() => handler.closed(describe(error)))
       return { send: () => true, close: () => undefined }
     }
-    const metadata = new Metadata()
-    metadata.set('tandem-link', this.name)
-    const call = client.makeBidiStreamRequest(service.link!.path, identity, identity, metadata)
+    const call = session.request({ ...REQUEST_HEADERS, ':path': PATH, 'tandem-link': this.name })
     const stream = new WireStream(call, () => {
-      call.cancel()
-      client.close()
+      call.close(constants.NGHTTP2_CANCEL)
+      session.destroy()
       this.#streams.delete(stream)
     })
     this.#streams.add(stream)
-    call.on('metadata', () => stream.handler?.opened())
+    session.on('connect', () => {
+      if (!session.destroyed) session.setLocalWindowSize(WINDOW_BYTES)
+    })
+    socket.on('error', (error: Error) => stream.ended(error.message))
+    session.on('error', (error: Error) => stream.ended(error.message))
+    let opened = false
+    call.on('response', (headers: IncomingHttpHeaders & { ':status'?: number }) => {
+      const end = outcomeOf(headers)
+      if (end !== undefined || headers[':status'] !== 200) {
+        stream.ended(end ?? `HTTP status ${headers[':status']}`)
+      } else if (!opened) {
+        opened = true
+        stream.handler?.opened()
+      }
+    })
+    call.on('trailers', (trailers: IncomingHttpHeaders) =>
+      stream.ended(outcomeOf(trailers) ?? 'closed by the partner'),
+    )
     stream.attach(handler)
     return stream
   }
 
   async stop(): Promise<void> {
     for (const stream of this.#streams) stream.close('stopped')
-    this.#credentials?.stop()
+    this.#renewal?.stop()
     const listener = this.#listener
     this.#listener = undefined
     if (listener !== undefined) {
@@ -171,11 +203,9 @@ export class GrpcDriver implements Driver {
       for (const { socket } of this.#callers.values()) socket.destroySoon()
       setTimeout(() => {
         for (const { socket } of this.#callers.values()) socket.destroy()
-      }, 200).unref()
+      }, 2 * FAREWELL_MS).unref()
       await closed
     }
-    this.#server?.forceShutdown()
-    this.#server = undefined
   }
 
   #onConnection(socket: Socket, inject: (socket: Socket) => void): void {
@@ -201,32 +231,42 @@ export class GrpcDriver implements Driver {
     inject(socket)
   }
 
-  #onCall(call: ServerDuplexStream<Buffer, Buffer>, accept: (stream: Stream) => StreamHandler): void {
-    const peer = call.getPeer()
+  #onCall(
+    call: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    accept: (stream: Stream) => StreamHandler,
+  ): void {
+    const socket = call.session?.socket as TLSSocket | undefined
+    const peer = joinAddress(socket?.remoteAddress ?? '?', socket?.remotePort ?? 0)
     const caller = this.#callers.get(peer)
     if (caller !== undefined) caller.known = true
-    const names = uriNames(call.getAuthContext().sslPeerCertificate ?? { subjectaltname: '' })
-    const [link] = call.metadata.get('tandem-link')
+    const certificate = socket?.getPeerCertificate()
+    const names = uriNames(certificate ?? { subjectaltname: '' })
+    const link = headers['tandem-link']
     const refusal = !names.includes(this.#options.partnerUri)
       ? `certificate names ${names.join(', ') || 'nobody'}`
-      : link !== this.name
-        ? `call for driver ${String(link)}`
-        : undefined
+      : headers[':path'] !== PATH
+        ? `call of ${String(headers[':path'])}`
+        : link !== this.name
+          ? `call for driver ${String(link)}`
+          : undefined
     if (refusal !== undefined) {
       this.#refused(peer, refusal)
       call.on('error', () => undefined)
-      call.emit('error', { code: status.PERMISSION_DENIED, details: refusal })
+      call.respond({ ...RESPONSE_HEADERS, ...outcome(PERMISSION_DENIED, refusal) }, { endStream: true })
       return
     }
-    call.sendMetadata(new Metadata())
+    let last = outcome(OK, '')
+    call.respond(RESPONSE_HEADERS, { waitForTrailers: true })
+    call.on('wantTrailers', () => call.sendTrailers(last))
     const stream = new WireStream(call, (reason) => {
       this.#streams.delete(stream)
-      call.emit('error', { code: status.UNAVAILABLE, details: reason })
+      last = outcome(UNAVAILABLE, reason)
+      call.end()
       // The status may not get through; the connection carries nothing else.
-      setTimeout(() => caller?.socket.destroy(), 100).unref()
+      setTimeout(() => caller?.socket.destroy(), FAREWELL_MS).unref()
     })
     this.#streams.add(stream)
-    call.on('cancelled', () => stream.ended('closed by the partner'))
     stream.attach(accept(stream))
   }
 
@@ -238,58 +278,52 @@ export class GrpcDriver implements Driver {
   }
 }
 
-/** What both kinds of call have in common. */
-interface Call {
-  write(bytes: Buffer, done: () => void): boolean
-  on(event: 'data', listener: (bytes: Buffer) => void): unknown
-  on(event: 'end', listener: () => void): unknown
-  on(event: 'error', listener: (error: Error & { details?: string }) => void): unknown
-}
-
 class WireStream implements Stream {
   handler: StreamHandler | undefined
-  readonly #call: Call
+  readonly #call: Http2Stream
   readonly #release: (reason: string) => void
-  /** Buffers whose batch grpc-js has copied and sent: most of the cost of a large batch was the garbage it left. */
+  /** Buffers whose batch the connection has taken: most of the cost of a large batch is the garbage that it leaves. */
   #scratch: Buffer[] = []
   #queued = 0
   #full = false
   #over = false
 
-  constructor(call: Call, release: (reason: string) => void) {
+  constructor(call: Http2Stream, release: (reason: string) => void) {
     this.#call = call
     this.#release = release
   }
 
   attach(handler: StreamHandler): void {
     this.handler = handler
-    this.#call.on('error', (error) => this.ended(error.details ?? error.message))
-    this.#call.on('end', () => this.ended('closed by the partner'))
-    this.#call.on('data', (bytes) => {
-      if (this.#over) return
-      let frames: Frame[]
+    const reader = new MessageReader(MAX_MESSAGE_BYTES)
+    this.#call.on('error', (error: Error) => this.ended(error.message))
+    this.#call.on('end', () => this.#soonEnded())
+    this.#call.on('aborted', () => this.#soonEnded())
+    this.#call.on('close', () => this.#soonEnded())
+    this.#call.on('data', (bytes: Buffer) => {
+      let batches: Frame[][]
       try {
-        frames = decodeBatch(bytes)
+        batches = reader.push(bytes).map(decodeBatch)
       } catch (error) {
         this.ended(`not a batch of frames: ${describe(error)}`)
         return
       }
-      this.handler?.received(frames)
+      for (const frames of batches) if (!this.#over) this.handler?.received(frames)
     })
   }
 
   send(frames: readonly Frame[]): boolean {
     if (this.#over) return true
     const batch = new EncodedBatch(frames)
+    const length = PREFIX_BYTES + batch.length
     const scratch =
-      batch.length <= SCRATCH_BYTES
-        ? (this.#scratch.pop() ?? Buffer.allocUnsafeSlow(SCRATCH_BYTES))
-        : undefined
-    const bytes = scratch?.subarray(0, batch.length) ?? Buffer.allocUnsafeSlow(batch.length)
-    batch.writeTo(bytes)
-    this.#queued += batch.length
+      length <= SCRATCH_BYTES ? (this.#scratch.pop() ?? Buffer.allocUnsafeSlow(SCRATCH_BYTES)) : undefined
+    const bytes = scratch?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length)
+    putPrefix(bytes)
+    batch.writeTo(bytes, PREFIX_BYTES)
+    this.#queued += length
     this.#call.write(bytes, () => {
-      this.#queued -= batch.length
+      this.#queued -= length
       if (scratch !== undefined && this.#scratch.length < SCRATCH_KEPT) this.#scratch.push(scratch)
       if (!this.#full || this.#queued > QUEUE_BYTES / 2 || this.#over) return
       this.#full = false
@@ -313,6 +347,11 @@ class WireStream implements Stream {
     const { handler } = this
     this.close(reason)
     handler?.closed(reason)
+  }
+
+  /** Who knows why (trailers, the connection's error) is heard first. */
+  #soonEnded(): void {
+    setImmediate(() => this.ended('closed by the partner'))
   }
 }
 

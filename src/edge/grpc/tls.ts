@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createSecureContext } from 'node:tls'
-import type { PeerCertificate } from 'node:tls'
+import type { PeerCertificate, SecureContextOptions } from 'node:tls'
 import { credentials, experimental } from '@grpc/grpc-js'
 import type { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js'
 
@@ -59,29 +59,50 @@ export function uriNames(certificate: Pick<PeerCertificate, 'subjectaltname'>): 
     .map((entry) => entry.slice('URI:'.length))
 }
 
-/** For a connection to be made now, to a server that `allowed` names. */
+/** As node:tls takes it. */
+export function contextOptions({ ca, certificate, key }: TlsMaterial): SecureContextOptions {
+  return { ca, cert: certificate, key }
+}
+
+/** Accepts a server by the names in its certificate alone. */
+export function expecting(allowed: (uri: string) => boolean) {
+  return (_host: string, presented: PeerCertificate): Error | undefined => {
+    const names = uriNames(presented)
+    if (names.some(allowed)) return undefined
+    return new Error(`server's certificate names ${names.join(', ') || 'nobody'}, who is not expected here`)
+  }
+}
+
+/** For a connection of grpc-js to be made now, to a server that `allowed` names. */
 export function clientCredentials(source: TlsSource, allowed: (uri: string) => boolean): ChannelCredentials {
   const { ca, certificate, key } = source.current()
   return credentials.createSsl(Buffer.from(ca), Buffer.from(key), Buffer.from(certificate), {
-    checkServerIdentity: (_host, presented) => {
-      const names = uriNames(presented)
-      if (names.some(allowed)) return undefined
-      return new Error(`server's certificate names ${names.join(', ') || 'nobody'}, who is not expected here`)
-    },
+    checkServerIdentity: expecting(allowed),
   })
 }
 
-/** For a server; looks for a new certificate every `refreshMs`. Only who has one of our CA gets as far as a call. */
+/** Asks a source for new material every `refreshMs`, and tells of it. */
+export function onRenewal(source: TlsSource, refreshMs: number, renewed: (fresh: TlsMaterial) => void) {
+  let known = source.current()
+  const timer = setInterval(() => {
+    const fresh = source.current()
+    if (sameMaterial(fresh, known)) return
+    known = fresh
+    renewed(fresh)
+  }, refreshMs)
+  timer.unref()
+  return { stop: (): void => clearInterval(timer) }
+}
+
+/** For a server of grpc-js; looks for a new certificate every `refreshMs`. Only who has one of our CA gets as far as a call. */
 export class RefreshedServerCredentials {
   readonly credentials: ServerCredentials
-  readonly #source: TlsSource
-  readonly #timer: NodeJS.Timeout
+  readonly #renewal: { stop(): void }
   #material: TlsMaterial
   #identityListeners = new Set<experimental.IdentityCertificateUpdateListener>()
   #caListeners = new Set<experimental.CaCertificateUpdateListener>()
 
   constructor(source: TlsSource, refreshMs: number) {
-    this.#source = source
     this.#material = source.current()
     // Told later than asked: grpc-js asks before it can take an answer.
     const provider: experimental.CertificateProvider = {
@@ -101,20 +122,15 @@ export class RefreshedServerCredentials {
       },
     }
     this.credentials = experimental.createCertificateProviderServerCredentials(provider, provider, true)
-    this.#timer = setInterval(() => this.refresh(), refreshMs)
-    this.#timer.unref()
-  }
-
-  refresh(): void {
-    const fresh = this.#source.current()
-    if (sameMaterial(fresh, this.#material)) return
-    this.#material = fresh
-    for (const listener of this.#caListeners) listener({ caCertificate: Buffer.from(fresh.ca) })
-    for (const listener of this.#identityListeners) listener(this.#identity())
+    this.#renewal = onRenewal(source, refreshMs, (fresh) => {
+      this.#material = fresh
+      for (const listener of this.#caListeners) listener({ caCertificate: Buffer.from(fresh.ca) })
+      for (const listener of this.#identityListeners) listener(this.#identity())
+    })
   }
 
   stop(): void {
-    clearInterval(this.#timer)
+    this.#renewal.stop()
   }
 
   #identity(): experimental.IdentityCertificateUpdate {
