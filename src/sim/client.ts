@@ -39,6 +39,7 @@ interface Counter {
 
 export class Client {
   readonly caller: Caller
+  readonly #path: string
   readonly #random: SimRandom
   readonly #model = new Model()
   readonly counter: Counter = { handle: new Uint8Array(0), attempted: 0, acknowledged: 0, seen: 0 }
@@ -51,8 +52,10 @@ export class Client {
   pauseMs = 1
   refused = 0
 
-  constructor(caller: Caller, peers: readonly Client[]) {
+  /** `path` is that of its volume. */
+  constructor(caller: Caller, path: string, peers: readonly Client[]) {
     this.caller = caller
+    this.#path = path
     this.#random = caller.pair.world.random.fork()
     this.#peers = peers
   }
@@ -87,7 +90,7 @@ export class Client {
   async #begin(): Promise<void> {
     const { caller } = this
     const mount = await caller.call((vfs) => {
-      const found = vfs.exports().find((one) => one.path === `/${caller.side}`)
+      const found = vfs.exports().find((one) => one.path === this.#path)
       if (found) return found.root
       // Its volume is not made yet, or served elsewhere.
       return undefined

@@ -10,7 +10,7 @@
 import type { Connection } from '../core/connection/client.ts'
 import { ConnectionManager } from '../core/connection/manager.ts'
 import { Filer } from '../core/filer/filer.ts'
-import type { Desired } from '../core/filer/served-volumes.ts'
+import type { Desired, DesiredVolume } from '../core/filer/served-volumes.ts'
 import type { LogDevice } from '../core/nvlog/log-device.ts'
 import { Mailbox } from '../core/pair/mailbox.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
@@ -35,6 +35,8 @@ export interface PairOptions {
   readonly seed: number
   /** Devices of each aggregate, in blocks. */
   readonly deviceBlocks: readonly number[]
+  /** Devices of the traditional volume of each side; none if not said. */
+  readonly traditionalBlocks?: readonly number[]
   readonly volumeBytes: number
   readonly logBlocks: number
   readonly cacheBytes: number
@@ -46,7 +48,18 @@ interface Media {
   readonly mailbox: SimMedium
   readonly logs: Record<SideName, SimMedium>
   readonly plexes: Record<SideName, readonly SimMedium[]>
+  /** Of the traditional volume of each side. */
+  readonly traditional: Record<SideName, readonly SimMedium[]>
 }
+
+/** One aggregate of a side as one filer has it. */
+export interface SimPlex {
+  readonly name: string
+  readonly type?: 'Traditional'
+  readonly media: readonly SimMedium[]
+}
+
+export const traditionalOf = (side: SideName): string => `t${side}`
 
 export interface RunningFiler {
   readonly name: FilerName
@@ -87,6 +100,10 @@ export class FilerPair {
     this.vote = new SimVoteServer(this.world)
     const plex = (filer: FilerName, side: SideName): readonly SimMedium[] =>
       options.deviceBlocks.map((blocks, n) => new SimMedium(`${filer}/aggr-${side}-main-${n}`, blocks))
+    const traditional = (filer: FilerName, side: SideName): readonly SimMedium[] =>
+      (options.traditionalBlocks ?? []).map(
+        (blocks, n) => new SimMedium(`${filer}/vol-${traditionalOf(side)}-main-${n}`, blocks),
+      )
     const make = (filer: FilerName): Media => ({
       mailbox: new SimMedium(`${filer}/mailbox`, 2),
       logs: {
@@ -94,25 +111,58 @@ export class FilerPair {
         b: new SimMedium(`${filer}/log-b`, options.logBlocks),
       },
       plexes: { a: plex(filer, 'a'), b: plex(filer, 'b') },
+      traditional: { a: traditional(filer, 'a'), b: traditional(filer, 'b') },
     })
     this.media = { a: make('a'), b: make('b') }
   }
 
+  /** Paths of the volumes of a side. */
+  exports(side: SideName): readonly string[] {
+    return this.options.traditionalBlocks === undefined
+      ? [`/${side}`]
+      : [`/${side}`, `/${traditionalOf(side)}`]
+  }
+
+  plexes(filer: FilerName, side: SideName): readonly SimPlex[] {
+    const { plexes, traditional } = this.media[filer]
+    const flexible: SimPlex = { name: `aggr-${side}`, media: plexes[side] }
+    if (this.options.traditionalBlocks === undefined) return [flexible]
+    return [flexible, { name: `vol-${traditionalOf(side)}`, type: 'Traditional', media: traditional[side] }]
+  }
+
   get #desired(): Desired {
-    return {
-      generation: 1,
-      volumes: FILERS.map((side) => ({
+    const exported = (name: string) => ({
+      path: `/${name}`,
+      rules: [{ clients: ['*'], access: 'ReadWrite' as const, squash: 'None' as const }],
+    })
+    const volumes = FILERS.flatMap((side): DesiredVolume[] => {
+      const flexible: DesiredVolume = {
         id: `volume-${side}`,
         name: side,
-        type: 'Flexible' as const,
+        type: 'Flexible',
         aggregate: `aggr-${side}`,
         sizeBytes: this.options.volumeBytes,
-        export: {
-          path: `/${side}`,
-          rules: [{ clients: ['*'], access: 'ReadWrite' as const, squash: 'None' as const }],
+        export: exported(side),
+        state: 'Present',
+      }
+      if (this.options.traditionalBlocks === undefined) return [flexible]
+      const name = traditionalOf(side)
+      return [
+        flexible,
+        {
+          id: `volume-${name}`,
+          name,
+          type: 'Traditional',
+          aggregate: `vol-${name}`,
+          sizeBytes: 0,
+          export: exported(name),
+          state: 'Present',
         },
-        state: 'Present' as const,
-      })),
+      ]
+    })
+    return {
+      generation: 1,
+      volumes,
       takeover: {
         mode: 'Automatic',
         giveback: 'Automatic',
@@ -185,15 +235,14 @@ export class FilerPair {
     Object.assign(running, { connection })
     const side = (home: SideName) => ({
       log: this.#log(name, process, media.logs[home]),
-      aggregates: [
-        {
-          name: `aggr-${home}`,
-          devices: media.plexes[home].map((medium, n) => ({
-            name: `aggr-${home}-main-${n}`,
-            device: this.#device(name, process, medium),
-          })),
-        },
-      ],
+      aggregates: this.plexes(name, home).map(({ name: aggregate, type, media: plex }) => ({
+        name: aggregate,
+        ...(type === undefined ? {} : { type }),
+        devices: plex.map((medium, n) => ({
+          name: `${aggregate}-main-${n}`,
+          device: this.#device(name, process, medium),
+        })),
+      })),
     })
     const filer = new Filer({
       env,
@@ -249,8 +298,9 @@ export class FilerPair {
     this.world.note(`crash ${name}`)
     running.process.kill(silent)
     for (const reset of [...running.waiting]) reset('connection reset')
-    const { mailbox, logs, plexes } = this.media[name]
-    for (const medium of [mailbox, logs.a, logs.b, ...plexes.a, ...plexes.b]) medium.crash(this.world.random)
+    const { mailbox, logs, plexes, traditional } = this.media[name]
+    const disks = [...plexes.a, ...plexes.b, ...traditional.a, ...traditional.b]
+    for (const medium of [mailbox, logs.a, logs.b, ...disks]) medium.crash(this.world.random)
   }
 
   /** The filers that serve a side; more than one only while an old owner cannot answer any more. */

@@ -7,7 +7,7 @@ import { BufferCache } from '../core/block/buffer-cache.ts'
 import { checkVolumeFiles } from '../core/block/check-files.ts'
 import { checkAggregate } from '../core/block/check.ts'
 import { SimDevice } from './device.ts'
-import type { FilerName, FilerPair, SideName } from './filer-pair.ts'
+import type { FilerName, FilerPair, SimPlex } from './filer-pair.ts'
 import { FILERS, other } from './filer-pair.ts'
 
 const CACHE_BYTES = 64 << 20
@@ -27,9 +27,9 @@ export function checkMemory(pair: FilerPair): void {
   }
 }
 
-async function open(pair: FilerPair, filer: FilerName, side: SideName) {
+async function open(pair: FilerPair, filer: FilerName, plex: SimPlex) {
   const process = pair.world.process(`check-${filer}`)
-  const media = pair.media[filer].plexes[side].map((medium) => medium.copy())
+  const media = plex.media.map((medium) => medium.copy())
   const devices = media.map((medium) => new SimDevice(medium))
   const aggregate = await Aggregate.open(process.env, devices, {
     cache: new BufferCache(CACHE_BYTES),
@@ -61,18 +61,23 @@ export async function problemsOf(pair: FilerPair): Promise<string[]> {
   const problems: string[] = []
   for (const side of FILERS) {
     const owner = pair.ownerOf(side)
-    const [one, two] = [await open(pair, owner, side), await open(pair, other(owner), side)]
-    for (const [filer, { result }] of [
-      [owner, one],
-      [other(owner), two],
-    ] as const) {
-      for (const problem of result.problems) problems.push(`side ${side} at ${filer}: ${problem}`)
-    }
-    if (one.aggregate.root.image !== two.aggregate.root.image) {
-      problems.push(`side ${side}: roots ${one.aggregate.root.image} and ${two.aggregate.root.image}`)
-    }
-    if (one.result.blocksUsed !== two.result.blocksUsed) {
-      problems.push(`side ${side}: ${one.result.blocksUsed} and ${two.result.blocksUsed} blocks in use`)
+    for (const [n, plex] of pair.plexes(owner, side).entries()) {
+      const [one, two] = [
+        await open(pair, owner, plex),
+        await open(pair, other(owner), pair.plexes(other(owner), side)[n]!),
+      ]
+      for (const [filer, { result }] of [
+        [owner, one],
+        [other(owner), two],
+      ] as const) {
+        for (const problem of result.problems) problems.push(`${plex.name} at ${filer}: ${problem}`)
+      }
+      if (one.aggregate.root.image !== two.aggregate.root.image) {
+        problems.push(`${plex.name}: roots ${one.aggregate.root.image} and ${two.aggregate.root.image}`)
+      }
+      if (one.result.blocksUsed !== two.result.blocksUsed) {
+        problems.push(`${plex.name}: ${one.result.blocksUsed} and ${two.result.blocksUsed} blocks in use`)
+      }
     }
   }
   return problems

@@ -4,9 +4,7 @@ import { readFileSync } from 'node:fs'
 import { parseScenario } from './scenario.ts'
 import { simulate } from './simulation.ts'
 
-const SHORT = parseScenario(
-  'short',
-  `
+const STEPS = `
 option clients 2
 option pause-ms 8
 repeat 2
@@ -33,8 +31,10 @@ repeat 2
   peace
   run 0..500
 end
-`,
-)
+`
+const SHORT = parseScenario('short', STEPS)
+/** With a traditional volume on each side beside the flexible one. */
+const BOTH = parseScenario('both kinds', `option traditional-blocks 1000\n${STEPS}`)
 
 describe('whole pairs under faults', () => {
   test('H1 H2 H3 H6 H8 H10 hold, both copies are consistent and equal at the end', async () => {
@@ -45,6 +45,16 @@ describe('whole pairs under faults', () => {
       operations += result.operations
     }
     expect(operations).toBeGreaterThan(2000)
+  }, 300_000)
+
+  test('they hold with traditional volumes too', async () => {
+    let operations = 0
+    for (let seed = 21; seed <= 23; seed++) {
+      const result = await simulate(BOTH, seed)
+      if (result.failure) throw new Error(`seed ${seed}: ${result.failure.message}\n${result.failure.story}`)
+      operations += result.operations
+    }
+    expect(operations).toBeGreaterThan(1500)
   }, 300_000)
 
   test('a seed repeats its run, event by event', async () => {

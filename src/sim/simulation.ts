@@ -30,9 +30,11 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
     return value
   }
   const blocks = option('device-blocks', 6000)
+  const traditional = option('traditional-blocks', 0)
   const pair = new FilerPair({
     seed,
     deviceBlocks: [blocks, Math.ceil(blocks * 0.7)],
+    ...(traditional === 0 ? {} : { traditionalBlocks: [traditional, Math.ceil(traditional * 0.5)] }),
     volumeBytes: option('volume-mib', 32) * 2 ** 20,
     logBlocks: 1 + 2 * option('log-half-blocks', 128),
     cacheBytes: option('cache-mib', 8) * 2 ** 20,
@@ -43,7 +45,9 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
     const answers = new SideAnswers()
     const peers: Client[] = []
     for (let n = 0; n < option('clients', 6); n++) {
-      const client = new Client(new Caller(pair, side, `${side}${n}`, answers), peers)
+      const paths = pair.exports(side)
+      const path = paths[n % paths.length]!
+      const client = new Client(new Caller(pair, side, `${side}${n}`, answers), path, peers)
       client.pauseMs = option('pause-ms', 1)
       peers.push(client)
     }

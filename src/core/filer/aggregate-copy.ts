@@ -37,6 +37,8 @@ import type { VolumeOperation } from './volume-operation.ts'
 
 export interface AggregateDevices {
   readonly name: string
+  /** Of one traditional volume alone; of flexible volumes if not said. */
+  readonly type?: 'Traditional'
   /** `<aggregate>-<set>-<n>`, in order. */
   readonly devices: readonly CopyDevice[]
 }
@@ -80,7 +82,7 @@ export class AggregateCopy implements SideCopy {
     const { env, aggregates, pairUid } = this.#options
     const roots: RootFacts[] = []
     let blank = 0
-    for (const { name, devices } of aggregates) {
+    for (const { name, type = 'Flexible', devices } of aggregates) {
       try {
         const plex = await readPlex(
           env,
@@ -96,6 +98,10 @@ export class AggregateCopy implements SideCopy {
             state: 'Foreign',
             message: `${devices[0]!.name} belongs to ${label.aggregateName} of another pair`,
           }
+        }
+        if (label.type !== type) {
+          const message = `${devices[0]!.name} is of an aggregate of type ${label.type}, not ${type}`
+          return { state: 'Foreign', message }
         }
         const root = plex.roots[0]?.root
         if (!root || plex.labels.some((one) => one.state !== 'complete')) {
@@ -122,9 +128,9 @@ export class AggregateCopy implements SideCopy {
 
   async format(): Promise<void> {
     const { env, side, pairUid, aggregates } = this.#options
-    for (const { name, devices } of aggregates) {
+    for (const { name, type = 'Flexible', devices } of aggregates) {
       const plex = devices.map((one) => one.device)
-      await Aggregate.format(env, { id: `${pairUid}/${name}`, name, side, pairUid }, [plex])
+      await Aggregate.format(env, { id: `${pairUid}/${name}`, name, side, pairUid, type }, [plex])
     }
   }
 
@@ -383,8 +389,8 @@ function newVolumeOf(volume: FilerVolume): Parameters<typeof FileSystem.make>[1]
 function applyOperation(aggregate: FilerAggregate, operation: VolumeOperation): void {
   switch (operation.op) {
     case 'create': {
-      const { id, name, sizeBytes, fsid, index, properties } = operation
-      aggregate.createVolume({ id, name, sizeBytes, fsid, index, properties: { ...properties } })
+      const { id, name, type = 'Flexible', sizeBytes, fsid, index, properties } = operation
+      aggregate.createVolume({ id, name, type, sizeBytes, fsid, index, properties: { ...properties } })
       return
     }
     case 'change': {

@@ -13,6 +13,7 @@ function storeOf(fsids: readonly number[], ready: Promise<void>): AggregateStore
       fsid,
       id: `id-${fsid}`,
       name: `v${fsid}`,
+      type: 'Flexible',
       sizeBytes: 4096,
       content: { rootHandle: () => ready.then(() => new Uint8Array(32)) },
       properties,

@@ -28,6 +28,7 @@ export interface DesiredVolume {
   readonly name: string
   readonly type: 'Flexible' | 'Traditional'
   readonly aggregate: string
+  /** Of no account for a traditional volume. */
   readonly sizeBytes: number
   readonly export: VolumeProperties['export']
   readonly state: 'Present' | 'Removed'
@@ -204,6 +205,9 @@ export class ServedVolumes implements VolumeTable {
       )
       return
     }
+    if (volume && volume.type !== wanted.type) {
+      throw new AggregateError('TYPE', `the volume is ${volume.type}, and cannot become ${wanted.type}`)
+    }
     if (volume && isAsWanted(volume, wanted)) return
     await store.change(wanted.aggregate, () => this.#operationFor(aggregate, wanted))
     const changed = aggregate.volume(wanted.id)
@@ -224,7 +228,8 @@ export class ServedVolumes implements VolumeTable {
       seconds: this.#env.clock.wall().seconds,
     }
     const index = freeIndex(aggregate)
-    return { op: 'create', id, name, sizeBytes, fsid: this.#fsidOf(id), index, properties }
+    const type = wanted.type === 'Traditional' ? { type: wanted.type } : {}
+    return { op: 'create', id, name, ...type, sizeBytes, fsid: this.#fsidOf(id), index, properties }
   }
 
   /** From the volume's id, so that it is the same wherever and whenever it is asked; 48 bits, not 0. */
@@ -253,7 +258,8 @@ function isAsWanted(volume: FilerVolume, wanted: DesiredVolume): boolean {
   return (
     properties.retained !== true &&
     volume.name === wanted.name &&
-    volume.sizeBytes === Math.floor(wanted.sizeBytes / 4096) * 4096 &&
+    // A traditional volume has what its devices hold.
+    (volume.type === 'Traditional' || volume.sizeBytes === Math.floor(wanted.sizeBytes / 4096) * 4096) &&
     JSON.stringify(properties.export) === JSON.stringify(wanted.export)
   )
 }

@@ -22,6 +22,8 @@ export type VolumeOperation =
       readonly op: 'create'
       readonly id: string
       readonly name: string
+      /** Flexible if not said. */
+      readonly type?: 'Traditional'
       readonly sizeBytes: number
       readonly fsid: number
       readonly index: number

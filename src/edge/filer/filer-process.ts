@@ -272,7 +272,7 @@ function openAggregate(
       return { name, device }
     }),
   )
-  return { name: aggregate.name, devices }
+  return { name: aggregate.name, ...(aggregate.type === undefined ? {} : { type: aggregate.type }), devices }
 }
 
 async function takeLock(folder: string, env: Env): Promise<VolumeLock> {

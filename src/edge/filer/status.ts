@@ -102,7 +102,7 @@ function volumes(filer: Filer): FilerStatus['volumes'] {
           name: volume.name,
           aggregate,
           side,
-          type: 'Flexible',
+          type: volume.type,
           sizeBytes: volume.sizeBytes,
           usedBytes: volume.used * 4096,
           snapshotUsedBytes: 0,
