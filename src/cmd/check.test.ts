@@ -8,23 +8,52 @@ import { FileSystem } from '../core/fs/volume.ts'
 import { openDevice } from '../edge/node/device.ts'
 import { nodeEnv } from '../edge/node/env.ts'
 import { check, run } from './check.ts'
+import type { CheckFlags } from './check.ts'
 
 const MIB = 2 ** 20
+/** Sparse; large enough that threads get work. */
+const DEVICE_BYTES = 2 ** 30
+const SPEC = { id: 'id', name: 'aggr1', side: 'a', pairUid: 'pair' }
+const CALLER = { uid: 0, gid: 0, gids: [] }
+const env = nodeEnv({ write: () => {} })
 let folder: string
 let printed: string[]
 /** Where some block of a file lies, in bytes of the device. */
 let place = 0
 
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'check-'))
-  const env = nodeEnv({ write: () => {} })
-  mkdirSync(join(folder, 'claims/one'), { recursive: true })
-  const device = openDevice(join(folder, 'claims/one/device'), { bytes: 64 * MIB })
-  await Aggregate.format(env, { id: 'id', name: 'aggr1', side: 'a', pairUid: 'pair' }, [[device]])
-  let seq = 0
-  const journal = { admit() {}, append: () => ++seq, answer() {} }
-  const aggregate = await Aggregate.open<FileSystem>(env, [device], {
+type Files = Aggregate<FileSystem>
+
+const paths = (name: string): [string, string] => [
+  join(folder, name, 'a/device'),
+  join(folder, name, 'b/device'),
+]
+
+async function consistencyPoint(aggregate: Files): Promise<void> {
+  const point = aggregate.freeze({ cp: aggregate.root.cp + 1, epoch: 1, covers: 0 })
+  await point.write()
+  await point.commitRoot(0)
+  await point.commitRoot(1)
+  point.complete()
+}
+
+/** An aggregate with files, both copies, below `folder/name`; `damage` gets it open, with a consistency point to follow. */
+async function makeAggregate(
+  name: string,
+  damage: (aggregate: Files) => void | Promise<void> = () => {},
+): Promise<void> {
+  const devices = paths(name).map((path) => {
+    mkdirSync(join(path, '..'), { recursive: true })
+    return openDevice(path, { bytes: DEVICE_BYTES })
+  })
+  await Aggregate.format(
+    env,
+    SPEC,
+    devices.map((device) => [device]),
+  )
+  const journal = { admit() {}, append: () => 1, answer() {} }
+  const aggregate: Files = await Aggregate.open<FileSystem>(env, [devices[0]!], {
     cache: new BufferCache(16 * MIB),
+    mirror: [devices[1]!],
     content: (store, root) =>
       new FileSystem({
         env,
@@ -46,21 +75,41 @@ beforeAll(async () => {
   })
   const volume = aggregate.createVolume({ id: 'v', name: 'home', sizeBytes: 32 * MIB, fsid: 77 })
   const root = await volume.content.rootHandle()
-  const caller = { uid: 0, gid: 0, gids: [] }
   for (let i = 0; i < 40; i++) {
-    const made = await volume.content.create(caller, root, `file-${i}`, { mode: 'GUARDED', attributes: {} })
+    const made = await volume.content.create(CALLER, root, `file-${i}`, { mode: 'GUARDED', attributes: {} })
     if (!made.ok) throw new Error(made.status)
-    await volume.content.write(caller, made.object.handle, 0, new Uint8Array(i * 3000).fill(i), 'FILE_SYNC')
-    if (i % 3 === 0) await volume.content.remove(caller, root, `file-${i}`)
+    await volume.content.write(CALLER, made.object.handle, 0, new Uint8Array(i * 3000).fill(i), 'FILE_SYNC')
+    if (i % 3 === 0) await volume.content.remove(CALLER, root, `file-${i}`)
   }
-  const point = aggregate.freeze({ cp: 1, epoch: 1, covers: seq })
-  await point.write()
-  await point.commitRoot(0)
-  await point.commitRoot(1)
-  point.complete()
-  const { block } = aggregate.layout.locate(5)
-  place = block * 4096
-  await device.close()
+  await consistencyPoint(aggregate)
+  place = aggregate.layout.locate(5).block * 4096
+  await damage(aggregate)
+  await consistencyPoint(aggregate)
+  await aggregate.close()
+  for (const device of devices) await device.close()
+}
+
+/** A block that the active map has and nothing refers to, and a number that no file has. */
+function leak(aggregate: Files): void {
+  aggregate.meta.changes.push(aggregate.space.take())
+  const volume = aggregate.volume('v')!
+  volume.allocate('data')
+  volume.allocate('data')
+}
+
+const checked = async (name: string, flags: Partial<CheckFlags> = {}): Promise<[number, Report]> => {
+  printed = []
+  const status = await check([join(folder, name)], { json: true, force: false, ...flags })
+  return [status, JSON.parse(printed.join('\n')) as Report]
+}
+interface Report {
+  aggregates: { problems: string[]; leaks: number; cp: number; blocksUsed: number; repaired?: object }[]
+  copies: { equalRoots: boolean; blocks: number; problems: string[] }[]
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'check-'))
+  await makeAggregate('good')
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
@@ -72,19 +121,82 @@ afterEach(() => {
   jest.restoreAllMocks()
 })
 
-test('a sound aggregate with files passes, found by its folder', async () => {
-  expect(await run([folder])).toBe(0)
+test('a sound aggregate with files passes, both copies, found by their folder', async () => {
+  expect(await run([join(folder, 'good')])).toBe(0)
   expect(printed.join('\n')).toMatch(/aggregate aggr1 of a, plex 0 .*\n.*1 volumes\n {2}consistent/)
+  expect(printed.join('\n')).toMatch(/copies of aggr1: equal roots, \d+ blocks compared\n {2}equal/)
 })
 
-test('one changed byte is found and named; nothing is written', async () => {
-  const path = join(folder, 'claims/one/device')
+test('threads find what one finds', async () => {
+  const [one, two] = [await checked('good', { threads: 1 }), await checked('good', { threads: 2 })]
+  const facts = ([status, { aggregates, copies }]: [number, Report]) => [
+    status,
+    aggregates.map(({ problems, cp, blocksUsed }) => ({ problems, cp, blocksUsed })),
+    copies,
+  ]
+  expect(facts(two)).toEqual(facts(one))
+})
+
+test('leaks are told, given back by a new image on both copies, and nothing else changes', async () => {
+  await makeAggregate('leaks', leak)
+  const [status, before] = await checked('leaks')
+  expect(status).toBe(1)
+  expect(before.aggregates[0]).toMatchObject({ leaks: 3, cp: 2 })
+  expect(before.aggregates[0]!.problems.join('\n')).toMatch(
+    /volume v: block \d+ is lost[^]*volume v: block \d+ is lost[^]*block \d+ is lost/,
+  )
+  const [repaired, { aggregates, copies }] = await checked('leaks', { repair: true })
+  expect(repaired).toBe(0)
+  expect(aggregates[0]).toMatchObject({ problems: [], cp: 3, repaired: { block: 1, number: 2 } })
+  expect(aggregates[1]).toMatchObject({ problems: [], cp: 3 })
+  expect(copies[0]!.equalRoots).toBe(true)
+  const [again, after] = await checked('leaks')
+  expect(again).toBe(0)
+  expect(after.copies[0]).toMatchObject({ equalRoots: true, problems: [] })
+})
+
+test('inodes that are on no list join theirs', async () => {
+  await makeAggregate('inodes', async (aggregate) => {
+    const volume = aggregate.volume('v')!
+    const { inodes } = volume.content['core']
+    const root = await volume.content.rootHandle()
+    for (let i = 1; i < 40; i += 3) await volume.content.remove(CALLER, root, `file-${i}`)
+    // The list of free inodes is cut behind its head.
+    const { freeHead } = inodes
+    inodes.prepare(freeHead)
+    inodes.change(freeHead).next = 0
+  })
+  const [status, before] = await checked('inodes')
+  expect(status).toBe(1)
+  expect(before.aggregates[0]!.leaks).toBe(before.aggregates[0]!.problems.length)
+  expect(before.aggregates[0]!.leaks).toBeGreaterThan(5)
+  expect((await checked('inodes', { repair: true }))[0]).toBe(0)
+  expect((await checked('inodes'))[0]).toBe(0)
+})
+
+test('an image with more wrong than leaks is not repaired', async () => {
+  await makeAggregate('both', (aggregate) => {
+    leak(aggregate)
+    const { inodes } = aggregate.volume('v')!.content['core']
+    const ino = inodes.inoEnd - 2
+    inodes.prepare(ino)
+    inodes.change(ino).nlink = 7
+  })
+  const [status, { aggregates }] = await checked('both', { repair: true })
+  expect(status).toBe(1)
+  expect(aggregates[0]).toMatchObject({ cp: 2, leaks: 3 })
+  expect(JSON.stringify(aggregates[0])).toMatch(/not repaired: more is wrong than leaks/)
+})
+
+test('one changed byte is found and named, in the one copy that has it; nothing is written', async () => {
+  const path = paths('good')[0]
   const fd = openSync(path, 'r+')
   writeSync(fd, new Uint8Array([0x55]), 0, 1, place + 100)
   closeSync(fd)
-  expect(await check([path], { json: true, force: false })).toBe(1)
-  const { aggregates } = JSON.parse(printed.join('\n')) as { aggregates: { problems: string[] }[] }
+  const [status, { aggregates }] = await checked('good')
+  expect(status).toBe(1)
   expect(aggregates[0]!.problems.join('\n')).toMatch(/block 5: checksum error/)
+  expect(aggregates[1]!.problems).toEqual([])
 })
 
 test('a folder without devices is a wrong usage', async () => {

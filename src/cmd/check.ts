@@ -1,36 +1,45 @@
 /**
- * `tandem check`: proves aggregates consistent, offline, from the devices of one plex each. Nothing is written.
+ * `tandem check`: proves aggregates consistent, offline, from the devices of one copy each or of both. Nothing is written, unless leaks are to be repaired.
  *
  * Operands are devices (files or raw ones), or folders that are searched for files named `device`, and for the side's log beside them. What
  * belongs together is read from the labels.
  */
-import { readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs'
-import { basename, join } from 'node:path'
 import { Aggregate } from '../core/block/aggregate.ts'
 import { BufferCache } from '../core/block/buffer-cache.ts'
-import { checkAggregate } from '../core/block/check.ts'
-import { checkVolumeFiles } from '../core/block/check-files.ts'
+import type { CheckResult, Leak } from '../core/block/check.ts'
+import { compareCopies } from '../core/block/compare-copies.ts'
 import { AggregateError } from '../core/block/errors.ts'
-import { readLabel } from '../core/block/label.ts'
-import type { Label } from '../core/block/label.ts'
+import { InodeLists, repairLeaks } from '../core/block/repair-leaks.ts'
 import { BLOCK_BYTES, DeviceError } from '../core/env/device.ts'
 import type { Env } from '../core/env/env.ts'
 import { getU32 } from '../core/fs/bytes.ts'
 import { scanLog } from '../core/nvlog/scan.ts'
+import { findPlaces, openImages, usersOf } from '../edge/check/images.ts'
+import type { PlexFiles } from '../edge/check/images.ts'
+import { openReadOnly } from '../edge/check/open.ts'
+import { runCheck } from '../edge/check/run-check.ts'
+import type { CheckProgress } from '../edge/check/run-check.ts'
 import { openDevice } from '../edge/node/device.ts'
-import type { FileDevice } from '../edge/node/device.ts'
 import { nodeEnv } from '../edge/node/env.ts'
 import { UsageError, withArguments } from '../embedded/cli/args.ts'
 
 const CACHE_BYTES = 256 * 2 ** 20
-const SEARCH_DEPTH = 6
 /** "Not now": the devices are in use. */
 const BUSY = 75
+const PROGRESS_MS = 200
+/** A pass repairs the leaks that one check tells; more than this many are not made. */
+const REPAIR_PASSES = 1000
 
-interface Found {
-  readonly device: FileDevice
-  readonly label: Label
+export interface CheckFlags {
+  readonly json: boolean
+  readonly force: boolean
+  readonly repair?: boolean
+  /** Lines of progress even where there is no terminal. */
+  readonly progress?: boolean
+  readonly threads?: number
 }
+
+type Repaired = Record<Exclude<Leak['kind'], 'held'>, number>
 
 interface Report {
   aggregate: string
@@ -38,67 +47,29 @@ interface Report {
   side: string
   plex: number
   devices: string[]
+  image?: string
   cp?: number
   covers?: number
   blocksUsed?: number
   volumes?: number
   /** Records in the log beyond the image; undefined if no log was given. */
   logRecords?: number
+  seconds?: number
   notes: string[]
   problems: string[]
+  /** How many of the problems are but leaks. */
+  leaks: number
+  /** What `--repair` gave back. */
+  repaired?: Repaired
 }
 
-/** Devices and logs below `path`. */
-function search(path: string, devices: string[], logs: string[], depth = 0): void {
-  if (!statSync(path).isDirectory()) {
-    if (depth === 0 || basename(path) === 'device') devices.push(path)
-    else if (basename(path).startsWith('log-')) logs.push(path)
-    return
-  }
-  if (depth > SEARCH_DEPTH) return
-  for (const entry of readdirSync(path, { withFileTypes: true })) {
-    if (entry.isDirectory() || entry.isFile() || entry.isBlockDevice()) {
-      search(join(path, entry.name), devices, logs, depth + 1)
-    }
-  }
-}
-
-/** Processes that have one of `paths` open, as far as /proc tells. */
-function usersOf(paths: readonly string[]): number[] {
-  const wanted = new Set(paths.map((path) => realpathSync(path)))
-  const users = new Set<number>()
-  let processes: string[]
-  try {
-    processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-  } catch {
-    return []
-  }
-  for (const pid of processes) {
-    if (Number(pid) === process.pid) continue
-    try {
-      for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-        try {
-          if (wanted.has(readlinkSync(`/proc/${pid}/fd/${fd}`))) users.add(Number(pid))
-        } catch {
-          // Closed meanwhile.
-        }
-      }
-    } catch {
-      // Gone, or not ours to see.
-    }
-  }
-  return [...users]
-}
-
-function groups(found: readonly Found[]): Found[][] {
-  const byPlex = new Map<string, Found[]>()
-  for (const one of found) {
-    const key = `${one.label.pairUid} ${one.label.aggregateId} ${one.label.plex}`
-    const group = byPlex.get(key) ?? []
-    group.push(one)
-    byPlex.set(key, group)
-  }
-  return [...byPlex.values()]
+interface ComparisonReport {
+  aggregate: string
+  id: string
+  equalRoots: boolean
+  /** Blocks whose contexts were compared. */
+  blocks: number
+  problems: string[]
 }
 
 async function recordsInLog(env: Env, path: string, covers: number, epoch: number): Promise<number | string> {
@@ -113,53 +84,137 @@ async function recordsInLog(env: Env, path: string, covers: number, epoch: numbe
   }
 }
 
-async function checkGroup(env: Env, group: readonly Found[], logs: readonly string[]): Promise<Report> {
-  const { label } = group[0]!
+/** Writes the progress of one image to standard error. */
+function progressOf(name: string, always: boolean): ((progress: CheckProgress) => void) | undefined {
+  const { stderr } = process
+  if (!stderr.isTTY && !always) return undefined
+  const started = performance.now()
+  let told = 0
+  return ({ jobs, done, bytes }) => {
+    const now = performance.now()
+    if (now - told < PROGRESS_MS && done < jobs) return
+    told = now
+    const rate = bytes / 2 ** 20 / Math.max(0.001, (now - started) / 1000)
+    const text = `${name}: ${Math.floor((100 * done) / jobs)} %, ${Math.round(bytes / 2 ** 20)} MiB, ${rate.toFixed(0)} MiB/s`
+    stderr.write(stderr.isTTY ? `\r${text}\u001b[K${done === jobs ? '\n' : ''}` : `${text}\n`)
+  }
+}
+
+const pathsOf = (plex: PlexFiles): string[] => plex.members.map(({ device }) => device.name)
+
+async function checkImage(
+  env: Env,
+  plex: PlexFiles,
+  flags: CheckFlags,
+): Promise<{ aggregate: Aggregate; result: CheckResult }> {
+  const devices = plex.members.map(({ device }) => device)
+  const aggregate = await openReadOnly(env, devices, CACHE_BYTES)
+  const { aggregateName, plex: number } = plex.label
+  const progress = progressOf(`${aggregateName}, plex ${number}`, flags.progress === true)
+  const result = await runCheck(aggregate, pathsOf(plex), {
+    cacheBytes: CACHE_BYTES,
+    ...(flags.threads === undefined ? {} : { threads: flags.threads }),
+    ...(progress === undefined ? {} : { progress }),
+  })
+  return { aggregate, result }
+}
+
+async function checkPlex(
+  env: Env,
+  plex: PlexFiles,
+  flags: CheckFlags,
+): Promise<{ report: Report; aggregate?: Aggregate; leaks: readonly Leak[] }> {
+  const { label } = plex
   const report: Report = {
     aggregate: label.aggregateName,
     id: label.aggregateId,
     side: label.side,
     plex: label.plex,
-    devices: group.map(({ device }) => device.name),
+    devices: pathsOf(plex),
     notes: [],
     problems: [],
+    leaks: 0,
   }
-  if (group.some((one) => one.label.state !== 'complete')) {
+  if (plex.members.some((one) => one.label.state !== 'complete')) {
     report.notes.push(
       'being filled by a resync that did not end: its content is of no use and was not checked',
     )
-    return report
+    return { report, leaks: [] }
   }
   try {
-    const aggregate = await Aggregate.open(
-      env,
-      group.map(({ device }) => device),
-      {
-        cache: new BufferCache(CACHE_BYTES),
-        content: (_, root) => ({ freeze: () => root ?? new Uint8Array(0), restored: () => undefined }),
-        readOnly: true,
-      },
-    )
-    const result = await checkAggregate(aggregate, { checkFiles: checkVolumeFiles })
-    Object.assign(report, {
-      cp: result.cp,
-      covers: result.covers,
-      blocksUsed: result.blocksUsed,
-      volumes: result.volumes,
-    })
+    const started = performance.now()
+    const { aggregate, result } = await checkImage(env, plex, flags)
+    const { cp, covers, blocksUsed, volumes } = result
+    Object.assign(report, { image: aggregate.root.image, cp, covers, blocksUsed, volumes })
+    report.seconds = Math.round(performance.now() - started) / 1000
     report.problems.push(...result.problems)
-    const log = logs.find((path) => basename(path) === `log-${label.side}`)
-    if (log !== undefined) {
-      const records = await recordsInLog(env, log, result.covers, aggregate.root.epoch)
+    report.leaks = result.leaks.length
+    if (plex.log !== undefined) {
+      const records = await recordsInLog(env, plex.log, covers, aggregate.root.epoch)
       if (typeof records === 'string') report.problems.push(`log: ${records}`)
       else {
         report.logRecords = records
         if (records > 0) report.notes.push(`the log holds ${records} records that are not in the image yet`)
       }
     }
+    return { report, aggregate, leaks: result.leaks }
   } catch (error) {
     if (!(error instanceof AggregateError || error instanceof DeviceError)) throw error
     report.problems.push(error.message)
+    return { report, leaks: [] }
+  }
+}
+
+/** One pass over the leaks of an image; `mirror` has the same image. */
+async function repairOnce(
+  env: Env,
+  plex: PlexFiles,
+  mirror: PlexFiles | undefined,
+  leaks: readonly Leak[],
+): Promise<void> {
+  const own = pathsOf(plex).map((path) => openDevice(path))
+  const other = mirror === undefined ? undefined : pathsOf(mirror).map((path) => openDevice(path))
+  try {
+    const aggregate = await Aggregate.open<InodeLists>(env, own, {
+      cache: new BufferCache(CACHE_BYTES),
+      content: (volume, root) => new InodeLists(volume, root),
+      ...(other === undefined ? {} : { mirror: other }),
+    })
+    await repairLeaks(aggregate, leaks)
+    await aggregate.close()
+  } finally {
+    for (const device of [...own, ...(other ?? [])]) await device.close()
+  }
+}
+
+/** Repairs until nothing leaks, or something else is found wrong. The report is that of the last check. */
+async function repair(
+  env: Env,
+  plex: PlexFiles,
+  mirror: PlexFiles | undefined,
+  first: { report: Report; leaks: readonly Leak[] },
+  flags: CheckFlags,
+): Promise<Report> {
+  const repaired: Repaired = { block: 0, number: 0, 'free-inode': 0, orphan: 0, count: 0 }
+  let { report, leaks } = first
+  for (let pass = 0; pass < REPAIR_PASSES && leaks.length > 0; pass++) {
+    if (report.problems.length > leaks.length) {
+      report.notes.push('not repaired: more is wrong than leaks, and no repair may touch such an image')
+      break
+    }
+    if (leaks.every(({ kind }) => kind === 'held')) {
+      report.notes.push('what leaks in snapshots goes when they are deleted')
+      break
+    }
+    await repairOnce(env, plex, mirror, leaks)
+    for (const { kind } of leaks) if (kind !== 'held') repaired[kind] += 1
+    ;({ report, leaks } = await checkPlex(env, plex, flags))
+  }
+  report.repaired = repaired
+  if (Object.values(repaired).some((count) => count > 0) && mirror === undefined) {
+    report.notes.push(
+      'this copy has a new image: if there is another copy, its pair will fill one of them again',
+    )
   }
   return report
 }
@@ -174,52 +229,118 @@ function print(report: Report): void {
   }
   for (const note of report.notes) console.log(`  note: ${note}`)
   for (const problem of problems) console.log(`  PROBLEM: ${problem}`)
-  console.log(problems.length === 0 ? '  consistent' : `  ${problems.length} problems`)
+  if (report.repaired !== undefined) {
+    const { block, number, 'free-inode': free, orphan, count } = report.repaired
+    console.log(
+      `  repaired: ${block} lost blocks, ${number} lost numbers of volumes, ${free + orphan} lost inodes, ${count} counts`,
+    )
+  }
+  const leaks = report.leaks > 0 ? `, ${report.leaks} of them leaks (--repair gives them back)` : ''
+  console.log(problems.length === 0 ? '  consistent' : `  ${problems.length} problems${leaks}`)
+  if (report.seconds !== undefined && report.blocksUsed !== undefined) {
+    const mib = (report.blocksUsed * BLOCK_BYTES) / 2 ** 20
+    console.log(
+      `  ${mib.toFixed(0)} MiB in ${report.seconds.toFixed(1)} s, ${(mib / Math.max(0.001, report.seconds)).toFixed(0)} MiB/s`,
+    )
+  }
+}
+
+function printComparison({ aggregate, equalRoots, blocks, problems }: ComparisonReport): void {
+  if (!equalRoots) {
+    console.log(`copies of ${aggregate}: their images differ; the pair fills one from the other when it runs`)
+    return
+  }
+  console.log(`copies of ${aggregate}: equal roots, ${blocks} blocks compared`)
+  for (const problem of problems) console.log(`  PROBLEM: ${problem}`)
+  console.log(problems.length === 0 ? '  equal' : `  ${problems.length} problems`)
+}
+
+interface Checked {
+  readonly plex: PlexFiles
+  readonly aggregate: Aggregate | undefined
+  readonly leaks: readonly Leak[]
+  report: Report
+}
+
+const otherCopy = (checked: readonly Checked[], one: Checked): Checked | undefined =>
+  checked.find(
+    (two) =>
+      two.report.id === one.report.id &&
+      two.plex.label.pairUid === one.plex.label.pairUid &&
+      two.report.plex !== one.report.plex,
+  )
+
+async function repairAll(env: Env, checked: readonly Checked[], flags: CheckFlags): Promise<void> {
+  const done = new Set<Checked>()
+  for (const one of checked) {
+    if (one.leaks.length === 0 || done.has(one)) continue
+    const two = otherCopy(checked, one)
+    const equal = two !== undefined && two.report.image === one.report.image
+    if (two !== undefined && !equal) {
+      one.report.notes.push('not repaired: the copies differ; let the pair fill one from the other first')
+      continue
+    }
+    one.report = await repair(env, one.plex, two?.plex, one, flags)
+    if (two === undefined) continue
+    done.add(two)
+    two.report = (await checkPlex(env, two.plex, flags)).report
+    two.report.notes.push('repaired with the other copy')
+  }
 }
 
 /** Checks the aggregates on the devices at `paths`; exit status 0 consistent, 1 not, 75 in use. */
-export async function check(
-  paths: readonly string[],
-  options: { json: boolean; force: boolean },
-): Promise<number> {
-  const devicePaths: string[] = []
-  const logs: string[] = []
-  for (const path of paths) search(path, devicePaths, logs)
-  if (devicePaths.length === 0) throw new UsageError(`no devices in ${paths.join(', ')}`)
-  const users = usersOf(devicePaths)
-  if (users.length > 0 && !options.force) {
-    console.error(
-      `tandem check: in use by process ${users.join(', ')}; stop it first (--force checks what is there at this moment, and may find problems that are none)`,
-    )
+export async function check(paths: readonly string[], flags: CheckFlags): Promise<number> {
+  const places = findPlaces(paths)
+  if (places.devices.length === 0) throw new UsageError(`no devices in ${paths.join(', ')}`)
+  const users = usersOf(places.devices)
+  if (users.length > 0 && (!flags.force || flags.repair === true)) {
+    const hint =
+      flags.repair === true
+        ? 'what is in use is never repaired'
+        : '--force checks what is there at this moment, and may find problems that are none'
+    console.error(`tandem check: in use by process ${users.join(', ')}; stop it first (${hint})`)
     return BUSY
   }
   const env = nodeEnv({ write: () => {} })
-  const opened = devicePaths.map((path) => openDevice(path, { readOnly: true }))
-  const reports: Report[] = []
-  const blank: string[] = []
+  const images = await openImages(env, places)
+  const checked: Checked[] = []
+  const comparisons: ComparisonReport[] = []
   try {
-    const found: Found[] = []
-    for (const device of opened) {
-      const label = device.blocks === 0 ? undefined : await readLabel(env, device)
-      if (label === 'version') throw new Error(`${device.name} has a later format than this program knows`)
-      if (label === undefined) blank.push(device.name)
-      else found.push({ device, label })
-    }
-    for (const group of groups(found)) {
-      const report = await checkGroup(env, group, logs)
+    for (const plex of images.plexes) {
+      const { report, aggregate, leaks } = await checkPlex(env, plex, flags)
       if (users.length > 0) report.notes.push(`in use by process ${users.join(', ')}`)
-      reports.push(report)
+      checked.push({ plex, report, aggregate, leaks })
     }
+    for (const one of checked) {
+      const two = otherCopy(checked, one)
+      if (one.aggregate === undefined || two?.aggregate === undefined) continue
+      if (one.report.plex > two.report.plex) continue
+      const { equalRoots, blocks, problems } = await compareCopies(one.aggregate, two.aggregate)
+      const { aggregate, id } = one.report
+      comparisons.push({ aggregate, id, equalRoots, blocks, problems: [...problems] })
+    }
+    if (flags.repair === true) await repairAll(env, checked, flags)
   } finally {
-    for (const device of opened) await device.close()
+    await images.close()
   }
-  if (options.json) console.log(JSON.stringify({ aggregates: reports, blank }, null, 2))
-  else {
+  const reports = checked.map(({ report }) => report)
+  if (flags.json) {
+    console.log(JSON.stringify({ aggregates: reports, copies: comparisons, blank: images.blank }, null, 2))
+  } else {
     for (const report of reports) print(report)
-    for (const name of blank) console.log(`${name}: no label (blank, or not of Tandem)`)
+    for (const comparison of comparisons) printComparison(comparison)
+    for (const name of images.blank) console.log(`${name}: no label (blank, or not of Tandem)`)
   }
-  const bad = reports.some((report) => report.problems.length > 0) || reports.length === 0
-  return bad ? 1 : 0
+  const bad = [...reports, ...comparisons].some(({ problems }) => problems.length > 0)
+  return bad || reports.length === 0 ? 1 : 0
+}
+
+function threadsOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const threads = Number(text)
+  if (!Number.isInteger(threads) || threads < 1)
+    throw new UsageError(`--threads ${text} is no number from 1 on`)
+  return threads
 }
 
 export function run(args: readonly string[]): Promise<number> {
@@ -233,11 +354,27 @@ export function run(args: readonly string[]): Promise<number> {
       flags: {
         json: { kind: 'switch', meaning: 'print JSON' },
         force: { kind: 'switch', meaning: 'even while a process has the devices open' },
+        repair: {
+          kind: 'switch',
+          meaning: 'give back what is taken and unused, if nothing else is wrong; writes a new image',
+        },
+        progress: { kind: 'switch', meaning: 'tell how far it is, also where standard error is no terminal' },
+        threads: { kind: 'text', value: 'N', meaning: 'so many at once (one for each processor)' },
       },
-      notes: `Give all devices of one plex, or a folder above them: files named "device" are found in it, and the side's log.
-Exit status: 0 consistent, 1 problems (each is listed), 75 in use.`,
+      notes: `Give all devices of one copy, or a folder above them: files named "device" are found in it, and the side's log.
+Of both copies (a folder above both filers') it also compares one with the other.
+Exit status: 0 consistent, 1 problems (each is listed), 2 wrong usage, 75 in use. docs/tools.md has examples.`,
     },
     args,
-    (parsed) => check(parsed.operands, { json: parsed.has('json'), force: parsed.has('force') }),
+    (parsed) => {
+      const threads = threadsOf(parsed.text('threads'))
+      return check(parsed.operands, {
+        json: parsed.has('json'),
+        force: parsed.has('force'),
+        repair: parsed.has('repair'),
+        progress: parsed.has('progress'),
+        ...(threads === undefined ? {} : { threads }),
+      })
+    },
   )
 }

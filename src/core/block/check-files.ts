@@ -24,7 +24,7 @@ export async function checkVolumeFiles<C extends VolumeContent>(
       problems.push(`file ${ino}: block ${bn} belongs to another file too`)
       return false
     },
-    ({ kind, ino }) => leaks.push({ kind, volume: volume.index, ino }),
+    ({ kind, ino }) => leaks.push(leakOf(volume.index, image, { kind, volume: volume.index, ino })),
   )
   for await (const problem of found) {
     problems.push(problem)
@@ -32,6 +32,11 @@ export async function checkVolumeFiles<C extends VolumeContent>(
   }
   if (seen.size !== image.used) lost(volume.index, image, seen, problems, leaks)
   return { problems, leaks }
+}
+
+/** What a snapshot has too much cannot be freed by itself. */
+function leakOf(volume: number, { snapshot }: CheckedImage, leak: Leak): Leak {
+  return snapshot === 0 ? leak : { kind: 'held', volume, snapshot }
 }
 
 /** Numbers in use that no file has. */
@@ -44,8 +49,7 @@ function lost(volume: number, image: CheckedImage, seen: SparseSet, problems: st
       if ((leaf[bit >> 3]! & (1 << (bit & 7))) === 0 || seen.has(number)) continue
       told += 1
       problems.push(`block ${number} is lost: the active map says in use, no file has it`)
-      // What a snapshot has too much cannot be freed by itself: it goes with the snapshot.
-      if (image.snapshot === 0) leaks.push({ kind: 'number', volume, number })
+      leaks.push(leakOf(volume, image, { kind: 'number', volume, number }))
     }
   }
   if (told === 0) problems.push(`${image.used} blocks are in use, files have ${seen.size}`)

@@ -43,6 +43,10 @@ export type Leak =
   /** The volume's active map says in use, no file has it. */
   | { readonly kind: 'number'; readonly volume: number; readonly number: number }
   | { readonly kind: 'free-inode' | 'orphan'; readonly volume: number; readonly ino: number }
+  /** In a snapshot's image: it goes with the snapshot, not by itself. */
+  | { readonly kind: 'held'; readonly volume: number; readonly snapshot: number }
+  /** So many are in use by a volume's active map (volume 0: by the aggregate's), another number is counted. */
+  | { readonly kind: 'count'; readonly volume: number; readonly inUse: number }
 
 export interface FilesResult {
   readonly problems: readonly string[]
@@ -52,6 +56,7 @@ export interface FilesResult {
 
 export interface CheckResult {
   readonly problems: readonly string[]
+  /** Those of the problems that are but leaks. */
   readonly leaks: readonly Leak[]
   readonly blocksUsed: number
   readonly volumes: number
@@ -190,6 +195,7 @@ export class AggregateCheck<C extends VolumeContent> {
   conclude(results: readonly JobResult[]): CheckResult {
     const { aggregate } = this
     const problems = results.flatMap((result) => result.problems)
+    const leaks = results.flatMap((result) => result.leaks)
     const used = new Map<number, number>()
     let active = 0
     let seen = 0
@@ -202,14 +208,16 @@ export class AggregateCheck<C extends VolumeContent> {
       const inUse = used.get(volume.index) ?? 0
       if (inUse !== volume.used) {
         problems.push(`volume ${volume.id}: ${inUse} blocks in use, its entry says ${volume.used}`)
+        leaks.push({ kind: 'count', volume: volume.index, inUse })
       }
     }
     if (active !== aggregate.usedBlocks) {
       problems.push(`${active} blocks in use, the root says ${aggregate.usedBlocks}`)
+      leaks.push({ kind: 'count', volume: 0, inUse: active })
     }
     return {
       problems,
-      leaks: results.flatMap((result) => result.leaks),
+      leaks,
       blocksUsed: seen,
       volumes: [...aggregate.volumes()].length,
       cp: aggregate.root.cp,

@@ -199,6 +199,25 @@ export class Inodes {
     if (inode.nlink === 0) this.release(inode)
   }
 
+  /** Modify phase, for repair only: a free inode that is on no list joins the list of those. */
+  relinkFree(ino: number): void {
+    const inode = this.change(ino)
+    assert(inode.type === undefined, 'an inode in use is not put on the free list')
+    inode.next = this.freeHead
+    putU64(this.root, AT_FREE_HEAD, ino)
+  }
+
+  /** Modify phase, for repair only: an object without a name that is on no list joins the list of those to be freed. */
+  relinkOrphan(ino: number): void {
+    const inode = this.change(ino)
+    assert(inode.nlink === 0 && (inode.flags & LISTED) === 0, 'an object that has a name is not freed')
+    if (inode.type === 'DIR') inode.entries = 0
+    inode.flags |= LISTED | SHRINKING
+    inode.trim = 0
+    inode.next = this.shrinkHead
+    putU64(this.root, AT_SHRINK_HEAD, ino)
+  }
+
   private release(inode: Inode): void {
     inode.clear(this.freeHead)
     putU64(this.root, AT_FREE_HEAD, inode.ino)
