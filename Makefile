@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 NODE  := bin/node24
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
-PARTS  ?= check api crash demo e2e bench
+PARTS  ?= check api crash demo kernel e2e bench
 ROUNDS ?= 10
 OPS    ?= 100000
 SEED   ?= 1
 
-.PHONY: help deps gen check drift format types lint imports unit test sim api crash demo e2e bench
+.PHONY: help deps gen check drift format types lint imports unit test sim api crash demo kernel e2e bench
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -38,7 +38,7 @@ imports: deps
 unit: deps
 	@NODE_OPTIONS="--experimental-vm-modules --disable-warning=ExperimentalWarning" $(NODE) node_modules/jest/bin/jest.js --silent=false
 
-test: deps ## everything: PARTS="check api crash demo e2e bench"; installs with apt what it needs (root)
+test: deps ## everything: PARTS="check api crash demo kernel e2e bench"; installs with apt what it needs (root)
 	@$(NODE) scripts/test.ts $(PARTS)
 
 api: deps ## the operator against a real kube-apiserver
@@ -49,6 +49,8 @@ sim: deps ## whole pairs simulated with faults; OPS=1000000 SEED=1 SCENARIO=name
 	@$(NODE) src/main.ts sim --ops $(OPS) --seed $(SEED) $(if $(SCENARIO),--scenario $(SCENARIO))
 demo: deps ## a pair on this machine, a cut link, a killed filer, the data still there; KEEP=1 leaves it running
 	@$(NODE) src/main.ts demo $(if $(KEEP),--keep)
+kernel: deps ## programs on the Linux kernel's NFS client, beside that kernel's own server (root); FILES=100000 ENTRIES=100000 OPERATIONS=100000 SUITES="git tree"
+	@$(NODE) e2e/kernel.ts $(if $(FILES),--files $(FILES)) $(if $(ENTRIES),--entries $(ENTRIES)) $(if $(OPERATIONS),--operations $(OPERATIONS)) $(if $(SUITES),--suites "$(SUITES)")
 e2e: deps ## a two-node Kubernetes cluster with real pods and the Linux kernel's NFS client (root)
 	@$(NODE) e2e/run.ts
 bench: deps ## beside NFS-Ganesha and GlusterFS (root); BENCH=long for the figures of docs/benchmarks.md

@@ -1,5 +1,5 @@
 #!/bin/bash
-# setup.sh PART...: installs and builds what the parts of `make test` need. Parts: check demo crash api e2e bench.
+# setup.sh PART...: installs and builds what the parts of `make test` need. Parts: check demo crash kernel api e2e bench.
 #
 # Packages come from the machine's own Debian (or Ubuntu) lists with apt-get, and only those that are missing; every
 # installation is announced. Programs that no package brings are built once into the cache, outside the checkout:
@@ -46,6 +46,12 @@ setup_api() {
     say "building Kubernetes 1.20.2 (once, about 11 minutes on 2 cores, 3.5 GB)"
     "$here/kubernetes/build.sh"
   fi
+}
+
+# A Linux kernel of its own as NFS client, and as NFS server to compare with; no Kubernetes.
+setup_kernel() {
+  need iproute2 iptables util-linux gcc libc6-dev user-mode-linux kmod nfs-common nfs-kernel-server rpcbind xfsprogs git sqlite3 fio rsync \
+    postgresql procps
 }
 
 # A two-node cluster with real pods, and a Linux kernel of its own as NFS client.

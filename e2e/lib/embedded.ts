@@ -112,13 +112,19 @@ export class Embedded {
 
   /** Where the volume's status says that it is mounted from. */
   async mountPoint(volume = 'home'): Promise<MountPoint> {
+    const { host, port, path } = await this.mountLine(volume)
+    return { host, port, path }
+  }
+
+  /** The same with the mount options that the status names. */
+  async mountLine(volume = 'home'): Promise<MountPoint & { options: string }> {
     const answer = await this.tandem('get', 'fv', volume, '-o', 'json')
     if (answer.status !== 0) throw new Error(answer.stderr)
     const mount = (JSON.parse(answer.stdout) as VolumeStatus).status?.mount
     const port = /(?:^|,)port=(\d+)/.exec(mount?.options ?? '')?.[1]
     if (mount === undefined || port === undefined)
       throw new Error(`no mount in the status of ${volume}: ${answer.stdout}`)
-    return { host: mount.server, port: Number(port), path: mount.path }
+    return { host: mount.server, port: Number(port), path: mount.path, options: mount.options }
   }
 
   /** The filers' processes: children of `up` whose environment names the filer. */
