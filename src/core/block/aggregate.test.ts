@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
+import { BLOCK_BYTES } from '../env/device.ts'
 import { Bed, consistencyPoint } from './testing/bed.ts'
 import { readPlex } from './plex-info.ts'
 
@@ -121,4 +122,82 @@ test('a flexible volume keeps its quota', async () => {
   expect(volume.used).toBeGreaterThan(95)
   aggregate.changeVolume('v1', { sizeBytes: 200 * 4096 })
   expect(await volume.content.put(fbn, fbn)).toBe(true)
+})
+
+describe('a traditional volume', () => {
+  test.each([[[200]], [[700, 300]], [[5000, 2500, 900]], [[12_000]]])(
+    'can be filled to its size on devices of %p blocks, and says at any time what is free',
+    async (sizes) => {
+      const bed = new Bed(7, sizes, 1, 'Traditional')
+      await bed.format()
+      const aggregate = await bed.open()
+      const volume = aggregate.createVolume({ id: 'v1', name: 'vol', sizeBytes: 0, fsid: 7 })
+      const { totalBlocks } = volume.space()
+      expect(volume.sizeBytes).toBe(totalBlocks * BLOCK_BYTES)
+      const devices = sizes.reduce((sum, blocks) => sum + blocks, 0)
+      expect(totalBlocks).toBeGreaterThan(0.97 * devices - 90)
+      let fbn = 0
+      for (let refused = 0; refused < 2; fbn++) {
+        const { freeBlocks } = volume.space()
+        expect(freeBlocks).toBeLessThanOrEqual(totalBlocks - volume.used)
+        // What is dirty may need a few blocks more until the next consistency point.
+        expect(freeBlocks).toBeGreaterThanOrEqual(totalBlocks - volume.used - 8 - Math.ceil(fbn / 300))
+        if (await volume.content.put(fbn, fbn)) {
+          if (fbn % 997 === 0) await consistencyPoint(aggregate)
+          continue
+        }
+        refused += 1
+        fbn -= 1
+        await consistencyPoint(aggregate)
+      }
+      // A change of one block needs, at most, two indirect blocks beside it.
+      expect(volume.used).toBeGreaterThanOrEqual(totalBlocks - 2)
+      expect(volume.used).toBeLessThanOrEqual(totalBlocks)
+      expect(await bed.check()).toEqual([])
+    },
+  )
+
+  test.each([1, 2, 3, 4])(
+    'that is nearly full takes what it accepted, beside consistency points, seed %i',
+    async (seed) => {
+      const bed = new Bed(seed, [360, 200], 1, 'Traditional')
+      await bed.format()
+      let aggregate = await bed.open()
+      let volume = aggregate.createVolume({ id: 'v1', name: 'vol', sizeBytes: 0, fsid: 7 })
+      const model = new Map<number, number>()
+      let refused = 0
+      let stamp = 0
+      const change = async (): Promise<void> => {
+        const fbn = bed.random.u32() % 700
+        if (bed.random.u32() % 8 === 0) {
+          await volume.content.punch(fbn)
+          model.delete(fbn)
+          return
+        }
+        const next = (stamp += 1)
+        if (await volume.content.put(fbn, next)) model.set(fbn, next)
+        else refused += 1
+      }
+      const changes = async (count: number): Promise<void> => {
+        for (let n = 0; n < count; n++) await change()
+      }
+      for (let round = 0; round < 60; round++) {
+        await changes(bed.random.u32() % 150)
+        const point = aggregate.freeze({ cp: aggregate.root.cp + 1, epoch: 1, covers: 0 })
+        await Promise.all([point.write(), changes(bed.random.u32() % 60)])
+        await changes(bed.random.u32() % 20)
+        await point.commitRoot(0)
+        await changes(bed.random.u32() % 20)
+        point.complete()
+        if (round % 20 !== 19) continue
+        await consistencyPoint(aggregate)
+        expect(await bed.check()).toEqual([])
+        bed.attach()
+        aggregate = await bed.open()
+        volume = aggregate.volume('v1')!
+        for (let fbn = 0; fbn < 700; fbn++) expect(await volume.content.get(fbn)).toBe(model.get(fbn))
+      }
+      expect(refused).toBeGreaterThan(100)
+    },
+  )
 })

@@ -5,18 +5,23 @@ import { describe, expect, test } from '@jest/globals'
 import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
 import type { BrokenStorage } from './broken-storage.ts'
 import { BufferCache } from './buffer-cache.ts'
+import { CONTEXT_BYTES, getContext } from './context.ts'
+import type { AggregateType } from './label.ts'
+import { GROUP_BLOCKS } from './layout.ts'
 import { ResyncCancelled } from './resync.ts'
 import { Bed, consistencyPoint } from './testing/bed.ts'
 import type { TestAggregate, TestVolume } from './testing/bed.ts'
+import type { SimMedium } from '../../sim/device.ts'
 
 const BLOCKS = 300
+const TYPES = ['Flexible', 'Traditional'] as const
 
 async function written(
   seed: number,
-  mirrored = true,
+  type: AggregateType = 'Flexible',
   sizes = [1200, 600],
 ): Promise<{ bed: Bed; places: number[] }> {
-  const bed = new Bed(seed, sizes)
+  const bed = new Bed(seed, sizes, 2, type)
   await bed.format()
   const aggregate = await bed.open()
   await aggregate.attachPlex(bed.devices[1]!, 'mirrored')
@@ -26,7 +31,6 @@ async function written(
   const places: number[] = []
   for (let fbn = 0; fbn < BLOCKS; fbn++) places.push(volume.lookup(volume.content.tree.lookup(fbn)!.bn))
   bed.attach()
-  if (!mirrored) bed.media.pop()
   return { bed, places }
 }
 
@@ -44,9 +48,9 @@ async function readAll(volume: TestVolume): Promise<number> {
   return good
 }
 
-describe('damage on the own plex', () => {
+describe.each(TYPES)('damage on the own plex, %s', (type) => {
   test('rot of data and of checksum blocks is read from the other plex, and repaired', async () => {
-    const { bed, places } = await written(11)
+    const { bed, places } = await written(11, type)
     const { aggregate, volume } = await reopened(bed)
     for (const fbn of [3, 77, 130, 299]) {
       const { device, block } = aggregate.layout.locate(places[fbn]!)
@@ -66,7 +70,7 @@ describe('damage on the own plex', () => {
   })
 
   test('read errors of the device are answered from the other plex', async () => {
-    const { bed, places } = await written(12)
+    const { bed, places } = await written(12, type)
     const { aggregate, volume } = await reopened(bed)
     const bad = aggregate.layout.locate(places[40]!)
     bed.devices[0]![bad.device]!.faults.onRead = (block, blocks) => {
@@ -77,7 +81,7 @@ describe('damage on the own plex', () => {
   })
 
   test('metafiles are repaired while the aggregate is opened', async () => {
-    const { bed } = await written(13)
+    const { bed } = await written(13, type)
     const { aggregate } = await reopened(bed)
     const tables: number[] = []
     await aggregate.volumeTable.walk((entry) => void tables.push(entry.bn))
@@ -96,7 +100,7 @@ describe('damage on the own plex', () => {
   })
 
   test('without another plex it is EIO for that block only, and the checker names it', async () => {
-    const { bed, places } = await written(14)
+    const { bed, places } = await written(14, type)
     const { aggregate, volume } = await reopened(bed, false)
     const { device, block } = aggregate.layout.locate(places[9]!)
     bed.media[0]![device]!.rot(block, 5)
@@ -108,7 +112,7 @@ describe('damage on the own plex', () => {
 
   test('a lost write and a misdirected one are found', async () => {
     for (const misdirected of [false, true]) {
-      const { bed } = await written(15)
+      const { bed } = await written(15, type)
       const { aggregate, volume } = await reopened(bed)
       let done = false
       bed.devices[0]![0]!.faults.onWrite = (block, blocks) => {
@@ -131,7 +135,7 @@ describe('damage on the own plex', () => {
   })
 
   test('a damaged entry of a checksum block does not spread to the other plex', async () => {
-    const { bed, places } = await written(16)
+    const { bed, places } = await written(16, type)
     const { aggregate, volume } = await reopened(bed)
     const group = Math.floor(places[BLOCKS - 1]! / 128)
     const victim = places.find((pvbn) => Math.floor(pvbn / 128) === group)!
@@ -147,9 +151,79 @@ describe('damage on the own plex', () => {
   })
 })
 
+/** The writes of a consistency point to places that had held a block of the same kind before are lost on the own plex, data and entries alike. */
+async function lostReuse(
+  type: AggregateType,
+  broken: BrokenStorage,
+): Promise<{ bed: Bed; lost: number; volume: TestVolume; aggregate: TestAggregate }> {
+  const { bed } = await written(19, type, [500, 300])
+  const { aggregate: first, volume } = await reopened(bed)
+  const { layout } = first
+  const entryOf = (medium: SimMedium, block: number, slot: number): Uint8Array =>
+    medium.read(block)!.subarray(slot * CONTEXT_BYTES, (slot + 1) * CONTEXT_BYTES)
+  const blocks = Array.from({ length: layout.end }, (_, pvbn) => pvbn)
+    .filter((pvbn) => layout.exists(pvbn))
+    .map((pvbn) => {
+      const data = layout.locate(pvbn)
+      const sums = layout.locateChecksums(Math.floor(pvbn / GROUP_BLOCKS))
+      return { pvbn, data: bed.media[0]![data.device]!, block: data.block, ...at(bed, sums) }
+    })
+  // Until places are used again, with the same blocks on both plexes.
+  for (let round = 0; round < 4; round++) {
+    for (let fbn = 0; fbn < BLOCKS; fbn++) await volume.content.put(fbn, 1000 * round + fbn)
+    await consistencyPoint(first)
+  }
+  const before = blocks.map(({ data, block, sums, sumsBlock, pvbn }) => ({
+    content: data.read(block)?.slice(),
+    entry: sums.read(sumsBlock) && entryOf(sums, sumsBlock, pvbn % GROUP_BLOCKS).slice(),
+  }))
+  for (let fbn = 0; fbn < BLOCKS; fbn++) await volume.content.put(fbn, fbn + 1)
+  await consistencyPoint(first)
+  await first.close()
+  let lost = 0
+  for (const [i, { pvbn, data, block, sums, sumsBlock }] of blocks.entries()) {
+    const { content, entry } = before[i]!
+    const slot = pvbn % GROUP_BLOCKS
+    const present = sums.read(sumsBlock)
+    if (content === undefined || entry === undefined || present === undefined) continue
+    const [old, now] = [entry, entryOf(sums, sumsBlock, slot)].map((bytes) =>
+      getContext(bed.env.crc32, bytes, 0),
+    )
+    if (old?.kind !== 'data' || now?.kind !== 'data' || old.generation === now.generation) continue
+    const entries = present.slice()
+    entries.set(entry, slot * CONTEXT_BYTES)
+    data.stable.set(block, content)
+    sums.stable.set(sumsBlock, entries)
+    lost += 1
+  }
+  bed.attach()
+  const aggregate = await bed.open(0, { mirror: bed.devices[1]!, broken })
+  return { bed, lost, aggregate, volume: aggregate.volume('v1')! }
+}
+
+function at(bed: Bed, place: { device: number; block: number }): { sums: SimMedium; sumsBlock: number } {
+  return { sums: bed.media[0]![place.device]!, sumsBlock: place.block }
+}
+
+test.each(TYPES)(
+  '%s: a lost write on a place that is used again is found by its generation',
+  async (type) => {
+    const { bed, lost, aggregate, volume } = await lostReuse(type, {})
+    expect(lost).toBeGreaterThan(30)
+    expect(await readAll(volume)).toBe(BLOCKS)
+    expect(aggregate.io.damaged).toBeGreaterThanOrEqual(lost)
+    await aggregate.io.repairing.settled()
+    expect(aggregate.io.repaired).toBeGreaterThanOrEqual(lost)
+    await aggregate.close()
+    expect(await bed.check(0)).toEqual([])
+    const unverified = await lostReuse(type, { contextNotVerified: true })
+    expect(await readAll(unverified.volume)).toBeLessThan(BLOCKS)
+  },
+)
+
 /** Every write of a checksum block of one consistency point is lost on the own plex; the next one writes into the same groups. */
-async function lostChecksums(broken: BrokenStorage): Promise<readonly string[]> {
-  const { bed } = await written(17)
+async function lostChecksums(type: AggregateType, broken: BrokenStorage): Promise<readonly string[]> {
+  const { bed } = await written(17, type)
   // Holes in the first groups, which are filled from the front after each opening.
   const before = await reopened(bed)
   for (let fbn = 0; fbn < 150; fbn += 3) await before.volume.content.put(fbn, fbn + 1)
@@ -179,15 +253,17 @@ async function lostChecksums(broken: BrokenStorage): Promise<readonly string[]> 
   return bed.check(1)
 }
 
-test('a checksum block whose last write was lost does not spread to the other plex', async () => {
-  expect(await lostChecksums({})).toEqual([])
-  const spread = await lostChecksums({ entryNotHealed: true }).catch((error: unknown) => [String(error)])
+test.each(TYPES)('%s: a checksum block whose last write was lost does not spread', async (type) => {
+  expect(await lostChecksums(type, {})).toEqual([])
+  const spread = await lostChecksums(type, { entryNotHealed: true }).catch((error: unknown) => [
+    String(error),
+  ])
   expect(spread).not.toEqual([])
 })
 
 /** Every block is found damaged at once; while the repairs wait for their turn, two consistency points free the places and write them anew. */
-async function lateRepairs(broken: BrokenStorage): Promise<readonly string[]> {
-  const { bed, places } = await written(18, true, [500, 300])
+async function lateRepairs(type: AggregateType, broken: BrokenStorage): Promise<readonly string[]> {
+  const { bed, places } = await written(18, type, [500, 300])
   const aggregate = await bed.open(0, { mirror: bed.devices[1]!, broken })
   const volume = aggregate.volume('v1')!
   for (const pvbn of places) {
@@ -203,15 +279,17 @@ async function lateRepairs(broken: BrokenStorage): Promise<readonly string[]> {
   return bed.check(0)
 }
 
-test('a repair that comes late does not overwrite what was written there meanwhile', async () => {
-  expect(await lateRepairs({})).toEqual([])
-  const overwritten = await lateRepairs({ repairOfReused: true }).catch((error: unknown) => [String(error)])
+test.each(TYPES)('%s: a repair that comes late does not overwrite what was written there', async (type) => {
+  expect(await lateRepairs(type, {})).toEqual([])
+  const overwritten = await lateRepairs(type, { repairOfReused: true }).catch((error: unknown) => [
+    String(error),
+  ])
   expect(overwritten).not.toEqual([])
 })
 
-describe('the other plex', () => {
+describe.each(TYPES)('the other plex, %s', (type) => {
   test('that fails is left behind, and filled again by a resync', async () => {
-    const { bed } = await written(21)
+    const { bed } = await written(21, type)
     const failures: Error[] = []
     const aggregate = await bed.open(0, {
       mirror: bed.devices[1]!,
@@ -244,7 +322,7 @@ describe('the other plex', () => {
   })
 
   test('gets only what it lacks if it had the same image once', async () => {
-    const { bed } = await written(25)
+    const { bed } = await written(25, type)
     const { aggregate, volume } = await reopened(bed)
     aggregate.detachPlex()
     await volume.content.put(5, 6)
@@ -270,7 +348,7 @@ describe('the other plex', () => {
   })
 
   test('is not used before its resync ended, and says so', async () => {
-    const { bed } = await written(22)
+    const { bed } = await written(22, type)
     const { aggregate } = await reopened(bed, false)
     await aggregate.attachPlex(bed.devices[1]!, 'stale')
     let asked = 0
