@@ -3,6 +3,7 @@
  */
 import { describe, expect, test } from '@jest/globals'
 import { getContext } from '../block/context.ts'
+import type { AggregateType } from '../block/label.ts'
 import { GROUP_BLOCKS } from '../block/layout.ts'
 import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
 import type { BlockKind } from './block-store.ts'
@@ -11,6 +12,7 @@ import { good, ROOT, statusOf } from './testing/harness.ts'
 import { Stack } from './testing/stack.ts'
 
 const FILE_BLOCKS = 40
+const TYPES = ['Flexible', 'Traditional'] as const
 const bytes = (stamp: number): Uint8Array => new Uint8Array(BLOCK_BYTES).fill(stamp)
 
 class Files {
@@ -27,8 +29,8 @@ class Files {
   }
 
   /** A directory with many files; one of FILE_BLOCKS blocks, block n full of n+1, in several indirect blocks; another of one block. */
-  static async make(seed: number, mirrored: boolean): Promise<Files> {
-    const stack = new Stack(seed)
+  static async make(seed: number, mirrored: boolean, type: AggregateType): Promise<Files> {
+    const stack = new Stack(seed, type)
     stack.mirrored = mirrored
     await stack.make()
     const { fs } = stack
@@ -97,10 +99,10 @@ class Files {
 const range = (from: number, to: number): number[] =>
   Array.from({ length: to - from }, (_, i) => from + i + 1)
 
-describe('one plex is damaged', () => {
+describe.each(TYPES)('one plex is damaged, %s', (type) => {
   for (const plex of [0, 1]) {
     test(`plex ${plex}: every block of every kind is read right, and the own one is repaired`, async () => {
-      const files = await Files.make(3 + plex, true)
+      const files = await Files.make(3 + plex, true, type)
       const { stack } = files
       const kinds: BlockKind[] = ['data', 'indirect', 'inode', 'directory']
       const bad = kinds.flatMap((kind) => files.blocks(kind))
@@ -119,7 +121,7 @@ describe('one plex is damaged', () => {
   }
 
   test('a device that cannot read a range is answered for by the other plex, and written anew', async () => {
-    const files = await Files.make(7, true)
+    const files = await Files.make(7, true, type)
     const { device, block } = files.stack.aggregate.layout.locate(files.place(20))
     let unreadable = true
     const { faults } = files.stack.bed.devices[0]![device]!
@@ -136,11 +138,13 @@ describe('one plex is damaged', () => {
 })
 
 describe.each([
-  ['both plexes are damaged', true, [0, 1]],
-  ['there is no other plex', false, [0]],
-] as const)('%s', (_, mirrored, plexes) => {
+  ['both plexes are damaged', 'Flexible', true, [0, 1]],
+  ['both plexes are damaged', 'Traditional', true, [0, 1]],
+  ['there is no other plex', 'Flexible', false, [0]],
+  ['there is no other plex', 'Traditional', false, [0]],
+] as const)('%s, %s', (_, type, mirrored, plexes) => {
   test('a READ gives what lies before the block, then EIO for it, then what lies behind', async () => {
-    const files = await Files.make(11, mirrored)
+    const files = await Files.make(11, mirrored, type)
     files.rot(files.place(10), plexes)
     files.rot(files.place(12), plexes)
     for (let again = 0; again < 2; again++) {
@@ -157,7 +161,7 @@ describe.each([
   })
 
   test('a WRITE that needs the old content fails and changes nothing; one of the whole block heals it', async () => {
-    const files = await Files.make(12, mirrored)
+    const files = await Files.make(12, mirrored, type)
     const { fs } = files.stack
     files.rot(files.place(10), plexes)
     const some = new Uint8Array(100).fill(77)
@@ -173,7 +177,7 @@ describe.each([
   })
 
   test('a damaged block of a directory, and one of inodes, fail what needs them and nothing else', async () => {
-    const files = await Files.make(13, mirrored)
+    const files = await Files.make(13, mirrored, type)
     const { fs } = files.stack
     const directory = files
       .blocks('directory')
@@ -206,7 +210,7 @@ describe.each([
   })
 
   test('a number is free of its old damage when it names another block', async () => {
-    const files = await Files.make(14, mirrored)
+    const files = await Files.make(14, mirrored, type)
     const { fs } = files.stack
     for (const n of [5, 6, 7]) files.rot(files.place(n), plexes)
     // Found for a READ that ends at the first of them: what was found of the others is not told to whoever comes later.

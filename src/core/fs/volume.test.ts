@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals'
 import { BLOCK_BYTES } from '../env/device.ts'
 import { isPromise } from '../std/maybe.ts'
 import type { Caller, Duplicate, MakeResult, RemoveResult } from '../vfs/vfs.ts'
-import { DUAL } from './block-store.ts'
+import { DUAL, SINGLE } from './block-store.ts'
 import { good, now, problemsOf, ROOT, statusOf, Volume } from './testing/harness.ts'
 import { loaded, Tree } from './tree.ts'
 
@@ -27,9 +27,9 @@ async function attributesOf(volume: Volume, handle: Uint8Array) {
   return (await good(volume.fs.getattr(handle))).attributes
 }
 
-describe('a volume', () => {
+describe.each([SINGLE, DUAL])('a volume, $name pointers', (format) => {
   test('keeps what is written, across blocks and holes', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const handle = await file(volume, 'f')
     await good(volume.fs.write(ROOT, handle, 4090, bytes('hello world'), 'UNSTABLE'))
     await good(volume.fs.write(ROOT, handle, 2 ** 43, bytes('far'), 'UNSTABLE'))
@@ -41,7 +41,7 @@ describe('a volume', () => {
   })
 
   test('what is in memory needs no promise', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const handle = await file(volume, 'f')
     const root = await volume.root()
     expect(now(volume.fs.write(ROOT, handle, 0, new Uint8Array(BLOCK_BYTES).fill(1), 'FILE_SYNC')).ok).toBe(
@@ -53,7 +53,7 @@ describe('a volume', () => {
   })
 
   test('a full overwrite of a block does not read the old one, nor does one up to the end of the file', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const handle = await file(volume, 'f')
     await good(volume.fs.write(ROOT, handle, 0, new Uint8Array(3 * BLOCK_BYTES - 5).fill(1), 'FILE_SYNC'))
     volume.store.freeze()
@@ -69,7 +69,7 @@ describe('a volume', () => {
   })
 
   test('an answer waits for the last change of what it shows, and for nothing else', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const a = await file(volume, 'a')
     const b = await file(volume, 'b')
     await good(volume.fs.write(ROOT, a, 0, bytes('x'), 'UNSTABLE'))
@@ -88,7 +88,7 @@ describe('a volume', () => {
   })
 
   test('damage costs EIO for its range only', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const handle = await file(volume, 'f')
     const before = volume.store.numbers()
     await good(volume.fs.write(ROOT, handle, 0, new Uint8Array(BLOCK_BYTES).fill(1), 'FILE_SYNC'))
@@ -104,7 +104,7 @@ describe('a volume', () => {
   })
 
   test('calls at once that all miss are each done once, and leave a consistent volume', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const root = await volume.root()
     for (let i = 0; i < 300; i++) await good(volume.fs.mknod(ROOT, root, `old-${i}`, 'FIFO', {}, 0, 0))
     volume.store.freeze()
@@ -124,7 +124,7 @@ describe('a volume', () => {
   })
 
   test('what does not fit is refused before it is logged, and a full volume can be emptied', async () => {
-    const volume = Volume.make(DUAL, 200)
+    const volume = Volume.make(format, 200)
     volume.store.strict = true
     const root = await volume.root()
     const handles = []
@@ -146,9 +146,9 @@ describe('a volume', () => {
   })
 })
 
-describe('names', () => {
+describe.each([SINGLE, DUAL])('names, $name pointers', (format) => {
   test('the corner cases of rename', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const { fs } = volume
     const root = await volume.root()
     const a = await directory(volume, root, 'a')
@@ -180,7 +180,7 @@ describe('names', () => {
   })
 
   test('removal: types, emptiness, hard links, and the handle afterwards', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const { fs } = volume
     const root = await volume.root()
     const d = await directory(volume, root, 'd')
@@ -201,7 +201,7 @@ describe('names', () => {
   })
 
   test('permissions: bits, groups, owner override, sticky, set-id', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const { fs } = volume
     const root = await volume.root()
     await good(fs.setattr(ROOT, root, { mode: 0o1777 }))
@@ -228,7 +228,7 @@ describe('names', () => {
   })
 
   test('exclusive create is known again by its verifier', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const root = await volume.root()
     const how = { mode: 'EXCLUSIVE', verifier: bytes('12345678') } as const
     const first = await good(volume.fs.create(ROOT, root, 'x', how))
@@ -244,7 +244,7 @@ describe('names', () => {
   })
 
   test('special files and links keep what they are given', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const { fs } = volume
     const root = await volume.root()
     for (const path of ['short', 'p'.repeat(128), 'q'.repeat(129), 'r'.repeat(1024)]) {
@@ -267,7 +267,7 @@ describe('names', () => {
   })
 
   test('handles that are not ours are refused', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const root = await volume.root()
     const bad = root.slice()
     bad[9] = 1
@@ -276,7 +276,7 @@ describe('names', () => {
   })
 })
 
-describe('a retransmission', () => {
+describe.each([SINGLE, DUAL])('a retransmission, $name pointers', (format) => {
   const key = { machine: 'client', xid: 77, procedure: 12, checksum: 5 }
   const removal: Duplicate<RemoveResult> = {
     key,
@@ -284,7 +284,7 @@ describe('a retransmission', () => {
   }
 
   test('gets the first answer, also after a replay elsewhere and from the image', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const root = await volume.root()
     await file(volume, 'f')
     const image = volume.image()
@@ -303,7 +303,7 @@ describe('a retransmission', () => {
   })
 
   test('waits for a call that is still under way', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const root = await volume.root()
     await file(volume, 'f')
     volume.store.freeze()
@@ -315,7 +315,7 @@ describe('a retransmission', () => {
   })
 
   test('is remembered for the last 2048 calls', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const root = await volume.root()
     const make = (xid: number): Duplicate<MakeResult> => ({
       key: { ...key, xid },
@@ -330,7 +330,7 @@ describe('a retransmission', () => {
   })
 })
 
-describe('big files', () => {
+describe.each([SINGLE, DUAL])('big files, $name pointers', (format) => {
   const blocks = 5000
 
   async function bigFile(volume: Volume) {
@@ -344,7 +344,7 @@ describe('big files', () => {
   }
 
   test('are removed at once and freed in slices, which a replay repeats', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const root = await volume.root()
     const empty = volume.store.used
     const handle = await bigFile(volume)
@@ -367,7 +367,7 @@ describe('big files', () => {
   })
 
   test('that are cut short grow again over nothing but zeroes', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     const handle = await bigFile(volume)
     volume.store.freeze()
     await good(volume.fs.setattr(ROOT, handle, { size: 10000 }))
@@ -380,7 +380,7 @@ describe('big files', () => {
   })
 
   test('a serving volume frees them by itself', async () => {
-    const volume = Volume.make(DUAL)
+    const volume = Volume.make(format)
     await bigFile(volume)
     volume.fs.start()
     await good(volume.fs.remove(ROOT, await volume.root(), 'big'))
@@ -390,15 +390,18 @@ describe('big files', () => {
   })
 })
 
-test('the walk of a tree survives blocks that must be loaded first', async () => {
-  const volume = Volume.make(DUAL)
-  const handle = await file(volume, 'f')
-  await good(volume.fs.write(ROOT, handle, 0, new Uint8Array(100 * BLOCK_BYTES), 'UNSTABLE'))
-  const image = volume.image()
-  image.store.forget()
-  const tree = new Tree(image.store, image.root, 'inode', 128)
-  const seen: number[] = []
-  await tree.walk(({ bn }) => void seen.push(bn))
-  expect(seen).toHaveLength(1)
-  expect(await loaded(() => tree.get(0))).toHaveLength(BLOCK_BYTES)
-})
+test.each([SINGLE, DUAL])(
+  'the walk of a tree survives blocks that must be loaded first, $name pointers',
+  async (format) => {
+    const volume = Volume.make(format)
+    const handle = await file(volume, 'f')
+    await good(volume.fs.write(ROOT, handle, 0, new Uint8Array(100 * BLOCK_BYTES), 'UNSTABLE'))
+    const image = volume.image()
+    image.store.forget()
+    const tree = new Tree(image.store, image.root, 'inode', 128)
+    const seen: number[] = []
+    await tree.walk(({ bn }) => void seen.push(bn))
+    expect(seen).toHaveLength(1)
+    expect(await loaded(() => tree.get(0))).toHaveLength(BLOCK_BYTES)
+  },
+)
