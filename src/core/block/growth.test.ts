@@ -93,9 +93,9 @@ async function holds(aggregate: TestAggregate, blocks: number): Promise<void> {
   expect(wrong).toEqual([])
 }
 
-describe('an aggregate that is full', () => {
+describe.each(['Flexible', 'Traditional'] as const)('an aggregate that is full, %s', (type) => {
   test('takes writes again when it grew, in what was added, on both plexes', async () => {
-    const bed = new Bed(11, [900])
+    const bed = new Bed(11, [900], 2, type)
     await bed.format()
     const first = await mirrored(bed)
     first.createVolume({ id: 'v1', name: 'v', sizeBytes: 2 ** 30, fsid: 1 })
@@ -107,12 +107,16 @@ describe('an aggregate that is full', () => {
     expect(aggregate.waiting.map(({ device }) => device.name)).toEqual(['plex0-1', 'plex0-2'])
     expect(aggregate.layout.devices).toHaveLength(1)
     const { free } = aggregate.space
+    const { sizeBytes } = aggregate.volume('v1')!
     await grow(bed, aggregate)
     expect(aggregate.space.free).toBe(free)
     await consistencyPoint(aggregate)
     expect(aggregate.waiting).toEqual([])
     expect(aggregate.mirrorState).toBe('mirrored')
     expect(aggregate.space.free).toBeGreaterThan(free + 1700)
+    const grown = aggregate.volume('v1')!.sizeBytes - sizeBytes
+    if (type === 'Flexible') expect(grown).toBe(0)
+    else expect(grown).toBeGreaterThan(1800 * BLOCK_BYTES)
     const more = await fill(aggregate, full)
     expect(more).toBeGreaterThan(full + 1500)
     expect(aggregate.space.free / aggregate.layout.data).toBeLessThan(0.1)
@@ -131,7 +135,7 @@ describe('an aggregate that is full', () => {
   })
 
   test('takes the smaller of two sizes that differ', async () => {
-    const bed = new Bed(12, [600])
+    const bed = new Bed(12, [600], 2, type)
     await bed.format()
     bed.add([700])
     bed.media[0]![1] = new SimMedium('plex0-1', 1100)
