@@ -163,7 +163,10 @@ export class Rig {
       },
       {},
     )
-    this.store.serve(() => this.owner.journal(1))
+    this.store.serve(
+      () => this.owner.journal(1),
+      () => this.owner.wantCp(),
+    )
   }
 
   /** Ends with a consistency point; files stay. */

@@ -581,11 +581,9 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   /** Forgets everything in memory. The devices stay open: they belong to whoever opened them. */
   async close(): Promise<void> {
+    for (const volume of this.byIndex.values()) volume.snapshots.lose()
     await this.io.repairing.settled()
-    for (const volume of this.byIndex.values()) {
-      volume.snapshots.lose()
-      volume.forget()
-    }
+    for (const volume of this.byIndex.values()) volume.forget()
     this.meta.forget()
     this.io.forget()
   }

@@ -8,6 +8,7 @@ import { Aggregate } from '../block/aggregate.ts'
 import type { BrokenStorage } from '../block/broken-storage.ts'
 import type { BufferCache } from '../block/buffer-cache.ts'
 import { AggregateError } from '../block/errors.ts'
+import { SnapshotLost } from '../block/volume-snapshots.ts'
 import type { Volume } from '../block/volume.ts'
 import type { Label } from '../block/label.ts'
 import { readLabel } from '../block/label.ts'
@@ -32,6 +33,7 @@ import type {
 } from '../pair/side-copy.ts'
 import { asciiBytes, decodeJson, encodeJson } from '../std/ascii-json.ts'
 import { assert } from '../std/assert.ts'
+import type { MaybePromise } from '../std/maybe.ts'
 import { GatedDevice } from './gated-device.ts'
 import type { VolumeOperation } from './volume-operation.ts'
 
@@ -66,6 +68,8 @@ export interface AggregateCopyOptions {
 
 /** A volume operation is shorter than this. */
 const OPERATION_BYTES = 4096
+/** Between consistency points that only give back what snapshots and removed volumes held. */
+const BUSY_CP_MS = 200
 /** With less than this free, a consistency point is worth waiting for if it gives blocks back. */
 const SCARCE_BLOCKS = 2048
 
@@ -177,11 +181,17 @@ export class AggregateStore implements SideStore {
   readonly #byTag = new Map<number, FilerAggregate>()
   readonly #gates: GatedDevice[] = []
   readonly #journals = new Map<string, Journal>()
+  /** Sequence number of the last volume operation, by aggregate. */
+  readonly #operations = new Map<string, number>()
+  readonly #lost = Promise.withResolvers<never>()
+  #wantCp: () => void = () => undefined
+  #cpTimer: { cancel(): void } | undefined
   #started = false
   #closed = false
 
   constructor(options: AggregateCopyOptions) {
     this.#options = options
+    this.#lost.promise.catch(() => undefined)
   }
 
   async load(): Promise<void> {
@@ -239,7 +249,8 @@ export class AggregateStore implements SideStore {
     await volume.content.replay(record.body)
   }
 
-  serve(journal: SideJournalFactory): void {
+  serve(journal: SideJournalFactory, wantCp: () => void): void {
+    this.#wantCp = wantCp
     for (const name of this.aggregates.keys()) this.#journals.set(name, journal(name))
     this.#started = true
     for (const aggregate of this.aggregates.values()) {
@@ -247,6 +258,39 @@ export class AggregateStore implements SideStore {
       this.#startScrub(aggregate)
     }
     this.#options.opened(this)
+    this.#continue()
+  }
+
+  /** A consistency point at once: somebody waits for it. */
+  wantCp(): void {
+    if (!this.#closed) this.#wantCp()
+  }
+
+  /** What consistency points give back slice by slice goes on without anybody's operations. */
+  #continue(): void {
+    if (this.#closed || this.#cpTimer !== undefined) return
+    if (![...this.aggregates.values()].some((aggregate) => aggregate.isBusy)) return
+    this.#cpTimer = this.#options.env.clock.after(BUSY_CP_MS, () => {
+      this.#cpTimer = undefined
+      this.wantCp()
+    })
+  }
+
+  /** What `task` resolves to; rejects with SnapshotLost when the side is closed first. */
+  async orLost<T>(task: MaybePromise<T>): Promise<T> {
+    return await Promise.race([task, this.#lost.promise])
+  }
+
+  /** Resolves when the last volume operation of an aggregate is durable and this filer may answer; rejects as `orLost` does. */
+  async answered(name: string): Promise<void> {
+    const journal = this.#journals.get(name)
+    assert(journal !== undefined, 'an answer about an aggregate that is not served')
+    await this.orLost(journal.answer(this.#operations.get(name) ?? 0))
+  }
+
+  /** Asks whether this filer may answer, for what is no file of a volume. */
+  answerOf(name: string): Pick<Journal, 'answer'> {
+    return { answer: (seq) => this.#journals.get(name)!.answer(seq) }
   }
 
   #startScrub(aggregate: FilerAggregate): void {
@@ -273,6 +317,8 @@ export class AggregateStore implements SideStore {
     applyOperation(aggregate, operation)
     if (operation.op === 'create') aggregate.volume(operation.id)!.content.start()
     const seq = journal.append(0, [body])
+    this.#operations.set(name, seq)
+    if (operation.op === 'restore') aggregate.volume(operation.id)!.content.changedAll(seq)
     await journal.answer(seq)
   }
 
@@ -320,6 +366,7 @@ export class AggregateStore implements SideStore {
       },
       complete: () => {
         for (const { point } of parts) point.complete()
+        this.#continue()
       },
     }
   }
@@ -338,6 +385,8 @@ export class AggregateStore implements SideStore {
     if (this.#closed) return
     this.#closed = true
     for (const scrub of this.scrubs.values()) scrub.stop()
+    this.#cpTimer?.cancel()
+    this.#lost.reject(new SnapshotLost())
     if (this.#started) this.#options.closed(this)
     await Promise.all(this.#gates.map((gate) => gate.shut()))
     for (const aggregate of this.aggregates.values()) {
@@ -396,6 +445,11 @@ function applyOperation(aggregate: FilerAggregate, operation: VolumeOperation): 
     case 'change': {
       const { id, name, sizeBytes, properties } = operation
       aggregate.changeVolume(id, { name, sizeBytes, properties: { ...properties } })
+      return
+    }
+    case 'restore': {
+      const { id, snapshot, requestId, seconds } = operation
+      aggregate.restoreVolume(id, snapshot, requestId, seconds)
       return
     }
     case 'remove':

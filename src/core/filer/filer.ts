@@ -18,7 +18,8 @@ import type { Vfs } from '../vfs/vfs.ts'
 import type { AggregateDevices, AggregateStore } from './aggregate-copy.ts'
 import { AggregateCopy } from './aggregate-copy.ts'
 import { FilerVfs } from './filer-vfs.ts'
-import type { Desired, SnapshotAnswer, SnapshotOrder } from './served-volumes.ts'
+import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
+import type { Desired } from './served-volumes.ts'
 import { ServedVolumes } from './served-volumes.ts'
 
 export interface FilerSideOptions {
@@ -242,6 +243,7 @@ export class Filer {
     if (this.#stopped) return
     const { env } = this.#options
     const now = env.clock.now()
+    this.volumes.measure()
     for (const side of this.pair.sides.values()) {
       this.#measure(side)
       const away = side.serving && side.name !== this.#options.me && side.record?.mirrored === true

@@ -22,6 +22,7 @@ function storeOf(fsids: readonly number[], ready: Promise<void>): AggregateStore
   const volume = (id: string): (typeof volumes)[number] | undefined => volumes.find((one) => one.id === id)
   return {
     aggregates: new Map([['aggr1', { volumes: () => volumes, volume }]]),
+    answerOf: () => ({ answer: () => undefined }),
     change(_aggregate: string, decide: () => VolumeOperation | undefined) {
       const operation = decide()
       if (operation?.op === 'change') volume(operation.id)!.properties = operation.properties

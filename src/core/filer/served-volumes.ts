@@ -5,11 +5,16 @@
  * place); STALE is only said by a filer that serves everything.
  */
 import { AggregateError } from '../block/errors.ts'
+import { REQUEST_BYTES_MAX } from '../block/snapshot-table.ts'
+import { BLOCK_BYTES } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
 import type { Export } from '../vfs/vfs.ts'
 import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-copy.ts'
 import type { ServedVolume, VolumeTable } from './filer-vfs.ts'
+import { carryOut, refusedOrder } from './snapshot-orders.ts'
+import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
+import { SnapshotView } from './snapshot-view.ts'
 import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
 
 /** As the operator hands it over (api/v1alpha1/filer-config.ts, DesiredState). */
@@ -34,19 +39,6 @@ export interface DesiredVolume {
   readonly state: 'Present' | 'Removed'
 }
 
-/** As in api/v1alpha1/filer-config.ts, SnapshotRequest. */
-export interface SnapshotOrder {
-  readonly volumeId: string
-  readonly op: 'Create' | 'Delete' | 'Restore'
-  readonly snapshot: string
-  readonly requestId: string
-}
-export interface SnapshotAnswer {
-  readonly accepted: boolean
-  readonly reason: string
-  readonly message: string
-}
-
 interface Served extends ServedVolume {
   readonly volume: FilerVolume
 }
@@ -61,6 +53,8 @@ export class ServedVolumes implements VolumeTable {
   /** Stores whose volumes are all in `#byFsid`: a side is opened in several steps, and until the last an unknown id may be its. */
   readonly #complete = new Map<string, AggregateStore>()
   #desired: Desired | undefined
+  /** Volumes with metrics, by name. */
+  readonly #measured = new Set<string>()
   readonly #running = new Map<string, Promise<void>>()
   /** Why a volume is not as desired, by id. */
   readonly failures = new Map<string, string>()
@@ -107,9 +101,9 @@ export class ServedVolumes implements VolumeTable {
   async opened(side: string): Promise<void> {
     const store = this.#stores.get(side)
     if (!store) return
-    for (const aggregate of store.aggregates.values()) {
+    for (const [name, aggregate] of store.aggregates) {
       for (const volume of aggregate.volumes()) {
-        await this.#publish(volume)
+        await this.#publish(volume, store, name)
         if (this.#stores.get(side) !== store) {
           this.changed()
           return
@@ -119,7 +113,7 @@ export class ServedVolumes implements VolumeTable {
     this.#complete.set(side, store)
   }
 
-  async #publish(volume: FilerVolume): Promise<void> {
+  async #publish(volume: FilerVolume, store: AggregateStore, aggregate: string): Promise<void> {
     const properties = propertiesOf(volume)
     if (properties.retained === true) {
       this.#byFsid.delete(volume.fsid)
@@ -128,14 +122,60 @@ export class ServedVolumes implements VolumeTable {
     }
     const root = await volume.content.rootHandle()
     const { path, rules } = properties.export
+    const known = this.#byFsid.get(volume.fsid)
+    const files =
+      known?.volume === volume ? known.files : new SnapshotView(this.#env, volume, store.answerOf(aggregate))
     this.#retained.delete(volume.fsid)
     const exported: Export = { path, volume: volume.name, rules, root }
-    this.#byFsid.set(volume.fsid, { files: volume.content, export: exported, volume })
+    this.#byFsid.set(volume.fsid, { files, export: exported, volume })
   }
 
-  snapshot(order: SnapshotOrder): Promise<SnapshotAnswer> {
-    const message = `volume ${order.volumeId} has no snapshots`
-    return Promise.resolve({ accepted: false, reason: 'Failed', message })
+  /** Tells the metrics of snapshots. */
+  measure(): void {
+    const { metrics } = this.#env
+    const before = new Set(this.#measured)
+    this.#measured.clear()
+    for (const { volume } of this.#byFsid.values()) {
+      const labels = { volume: volume.name }
+      metrics.set('tandem_snapshots', volume.snapshots.list().length, labels)
+      metrics.set('tandem_snapshot_held_bytes', volume.snapshots.heldBlocks * BLOCK_BYTES, labels)
+      this.#measured.add(volume.name)
+      before.delete(volume.name)
+    }
+    for (const volume of before) {
+      metrics.set('tandem_snapshots', 0, { volume })
+      metrics.set('tandem_snapshot_held_bytes', 0, { volume })
+    }
+  }
+
+  /** Carries out an order about a snapshot. What comes from outside is looked at as it is. */
+  async snapshot(order: SnapshotOrder): Promise<SnapshotAnswer> {
+    const { volumeId, op, snapshot, requestId } = order
+    const known = op === 'Create' || op === 'Delete' || op === 'Restore'
+    if (!known || typeof snapshot !== 'string' || typeof requestId !== 'string') {
+      return refusedOrder(
+        'Failed',
+        'an order has volumeId, op (Create, Delete or Restore), snapshot and requestId',
+      )
+    }
+    if (requestId.length > REQUEST_BYTES_MAX || !/^[\x20-\x7e]*$/.test(requestId)) {
+      return refusedOrder('Failed', `requestId has at most ${REQUEST_BYTES_MAX} characters of ASCII`)
+    }
+    for (const [side, store] of this.#stores) {
+      for (const [name, aggregate] of store.aggregates) {
+        const volume = aggregate.volume(volumeId)
+        if (volume === undefined) continue
+        if (this.#complete.get(side) !== store) break
+        if (propertiesOf(volume).retained === true) {
+          return refusedOrder('NotServedHere', `volume ${volume.name} is retained: nothing serves it`)
+        }
+        return await carryOut(this.#env, store, name, order)
+      }
+    }
+    const elsewhere = this.#stores.size < this.#sides.length || this.opening()
+    return elsewhere || this.#desired?.volumes.some(({ id }) => id === volumeId) === true
+      ? refusedOrder('NotServedHere', `this filer does not serve volume ${volumeId} now`)
+      : refusedOrder('NoSuchVolume', `there is no volume ${volumeId}`)
   }
 
   /** Makes the volumes of a side as desired; one run at a time, the last desired state wins. */
@@ -185,7 +225,7 @@ export class ServedVolumes implements VolumeTable {
           return { op: 'change', id, name: current.name, sizeBytes, properties }
         })
         const retained = aggregate.volume(id)
-        if (retained) await this.#publish(retained)
+        if (retained) await this.#publish(retained, store, name)
       }
     }
   }
@@ -211,7 +251,7 @@ export class ServedVolumes implements VolumeTable {
     if (volume && isAsWanted(volume, wanted)) return
     await store.change(wanted.aggregate, () => this.#operationFor(aggregate, wanted))
     const changed = aggregate.volume(wanted.id)
-    if (changed) await this.#publish(changed)
+    if (changed) await this.#publish(changed, store, wanted.aggregate)
   }
 
   #operationFor(aggregate: FilerAggregate, wanted: DesiredVolume): VolumeOperation {

@@ -4,6 +4,7 @@ import { nodeEnv } from '../../edge/node/env.ts'
 import { SimDevice, SimMedium } from '../../sim/device.ts'
 import { BufferCache } from '../block/buffer-cache.ts'
 import { ROOT } from '../fs/testing/harness.ts'
+import type { Journal } from '../fs/journal.ts'
 import type { LogRecord } from '../nvlog/batch.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
@@ -54,7 +55,7 @@ class OneSide {
   async serve(): Promise<void> {
     const store = await this.copy().open()
     for (const record of this.records) await store.replay(record)
-    store.serve((aggregate) => ({
+    const journal = (aggregate: string): Journal => ({
       admit() {},
       append: (volume, chunks) => {
         const seq = this.records.length + 1
@@ -63,7 +64,8 @@ class OneSide {
         return seq
       },
       answer() {},
-    }))
+    })
+    store.serve(journal, () => undefined)
     await this.volumes.opened('a')
   }
 

@@ -37,3 +37,12 @@ export type VolumeOperation =
       readonly properties: VolumeProperties
     }
   | { readonly op: 'remove'; readonly id: string }
+  | {
+      /** The volume's files become those of a snapshot. */
+      readonly op: 'restore'
+      readonly id: string
+      readonly snapshot: number
+      readonly requestId: string
+      /** Of the clock: what floors of generations and times of change follow from. */
+      readonly seconds: number
+    }

@@ -10,7 +10,7 @@ import type { Attributes, Duplicate, ObjectRef, Status, Wcc } from '../vfs/vfs.t
 import { inosOf, modify, prepare } from './apply.ts'
 import type { BlockStore } from './block-store.ts'
 import { Miss } from './block-store.ts'
-import { putU48 } from './bytes.ts'
+import { putU32, putU48 } from './bytes.ts'
 import { Duplicates, ringKey } from './duplicates.ts'
 import type { KeptReply } from './duplicates.ts'
 import { decodeHandle, encodeHandle } from './handle.ts'
@@ -47,20 +47,34 @@ export class Core {
   finishShrinking: (ino: number) => Promise<void> = () => {
     throw new Error('a standby does not reclaim')
   }
+  /** Id of the snapshot whose files these are; 0 for the files as they are. */
+  readonly snapshot: number
+  /** File-system id in attributes: unlike in handles, that of a snapshot is one of its own, because its inode numbers are the volume's. */
+  readonly shownFsid: number
   private readonly journal: Journal
   private readonly volume: number
   private readonly lastChange = new Map<number, number>()
   private changesBefore = 0
   private lastTime: Time = { seconds: 0, nanoseconds: 0 }
 
-  constructor(env: CoreEnv, store: BlockStore, journal: Journal, volume: number, root: Uint8Array) {
+  constructor(
+    env: CoreEnv,
+    store: BlockStore,
+    journal: Journal,
+    volume: number,
+    root: Uint8Array,
+    snapshot = 0,
+  ) {
     this.env = env
     this.store = store
     this.journal = journal
     this.volume = volume
     this.inodes = new Inodes(store, root)
+    this.snapshot = snapshot
+    const { fsid } = this.inodes
+    this.shownFsid = snapshot === 0 ? fsid : fsidOfSnapshot(env.crc32, fsid, snapshot)
     this.duplicates = new Duplicates(this.inodes)
-    putU48(this.writeVerifier, 0, this.inodes.fsid)
+    putU48(this.writeVerifier, 0, fsid)
     this.lastTime = { seconds: this.inodes.ctimeFloor, nanoseconds: 0 }
   }
 
@@ -93,7 +107,8 @@ export class Core {
     const fields = decodeHandle(this.env.crc32, handle)
     if (fields === undefined) return 'BADHANDLE'
     const { inodes } = this
-    if (fields.fsid !== inodes.fsid || !inodes.has(fields.ino)) return 'STALE'
+    if (fields.fsid !== inodes.fsid || fields.snapshot !== this.snapshot) return 'STALE'
+    if (!inodes.has(fields.ino)) return 'STALE'
     const inode = inodes.get(fields.ino)
     this.show(fields.ino)
     if (inode.nlink === 0 || inode.generation !== fields.generation) return 'STALE'
@@ -113,23 +128,23 @@ export class Core {
   }
 
   handleOf(inode: Inode): Uint8Array {
-    return encodeHandle(this.env.crc32, this.inodes.fsid, inode.ino, inode.generation)
+    return encodeHandle(this.env.crc32, this.inodes.fsid, inode.ino, inode.generation, this.snapshot)
   }
 
   /** Throws Miss. */
   objectRef(ino: number): ObjectRef {
     this.show(ino)
     const inode = this.inodes.get(ino)
-    return { handle: this.handleOf(inode), attributes: inode.attributes(this.inodes.fsid) }
+    return { handle: this.handleOf(inode), attributes: inode.attributes(this.shownFsid) }
   }
 
   attributes(inode: Inode): Attributes {
-    return inode.attributes(this.inodes.fsid)
+    return inode.attributes(this.shownFsid)
   }
 
   /** Attributes after a change; undefined for what is gone. */
   attributesOf(ino: number): Attributes {
-    return this.inodes.get(ino).attributes(this.inodes.fsid)
+    return this.inodes.get(ino).attributes(this.shownFsid)
   }
 
   /** What a failed operation tells of an object that it did not change. */
@@ -187,6 +202,14 @@ export class Core {
     if ('ctime' in change) this.lastTime = change.ctime
     else if ('time' in change) this.lastTime = change.time
   }
+}
+
+/** Above all that a volume can have, and below 2^53. */
+function fsidOfSnapshot(crc32: Crc32, fsid: number, snapshot: number): number {
+  const bytes = new Uint8Array(10)
+  putU48(bytes, 0, fsid)
+  putU32(bytes, 6, snapshot)
+  return 2 ** 48 + (crc32(bytes) >>> 0) * 0x10000 + (snapshot & 0xffff)
 }
 
 function isLater(a: Time, b: Time): boolean {

@@ -107,11 +107,12 @@ test('handles survive encoding, and no other bytes are a handle', () => {
       ino,
       big,
       u32,
+      u32,
       fc.nat(31),
       fc.integer({ min: 1, max: 255 }),
-      (fsid, number, generation, at, flip) => {
-        const bytes = encodeHandle(env.crc32, fsid, number, generation)
-        expect(decodeHandle(env.crc32, bytes)).toEqual({ fsid, ino: number, generation })
+      (fsid, number, generation, snapshot, at, flip) => {
+        const bytes = encodeHandle(env.crc32, fsid, number, generation, snapshot)
+        expect(decodeHandle(env.crc32, bytes)).toEqual({ fsid, ino: number, generation, snapshot })
         bytes[at]! ^= flip
         expect(decodeHandle(env.crc32, bytes)).toBeUndefined()
       },

@@ -23,11 +23,13 @@ import type {
   LinkResult,
   LookupResult,
   MakeResult,
+  ObjectRef,
   ReaddirResult,
   ReadlinkResult,
   ReadResult,
   RemoveResult,
   RenameResult,
+  Result,
   SetAttributes,
   SetattrResult,
   Stability,
@@ -66,6 +68,8 @@ export interface FileSystemOptions {
   /** What `freeze` or `FileSystem.make` gave (FS_ROOT_BYTES). */
   readonly root: Uint8Array
   readonly space: () => Space
+  /** The files of a snapshot, for reading only; `isThere` is asked before each look at blocks, which are reused soon after it is gone. */
+  readonly snapshot?: { readonly id: number; readonly isThere: () => boolean }
 }
 
 /** A failure without attributes, which fits every result. */
@@ -85,6 +89,7 @@ export class FileSystem {
   private readonly journal: Journal
   private readonly log: Log
   private readonly space: () => Space
+  private readonly isThere: () => boolean
   /** Calls that wait for something: a retransmission of one waits with it. */
   private readonly running = new Map<string, Promise<unknown>>()
   private serving = false
@@ -97,8 +102,9 @@ export class FileSystem {
     return makeVolume(store, spec)
   }
 
-  constructor({ env, store, journal, volume, root, space }: FileSystemOptions) {
-    this.core = new Core(env, store, journal, volume, root)
+  constructor({ env, store, journal, volume, root, space, snapshot }: FileSystemOptions) {
+    this.core = new Core(env, store, journal, volume, root, snapshot?.id)
+    this.isThere = snapshot?.isThere ?? (() => true)
     this.core.finishShrinking = (ino) => this.finishShrinking(ino)
     this.journal = journal
     this.log = env.log
@@ -117,6 +123,11 @@ export class FileSystem {
   /** The handle of the root directory: what MOUNT gives. */
   rootHandle(): MaybePromise<Uint8Array> {
     return this.attempt(() => this.core.handleOf(this.core.inodes.get(ROOT_INO)))
+  }
+
+  /** The root directory, as a LOOKUP shows an object. */
+  root(): MaybePromise<Result<{ object: ObjectRef }>> {
+    return this.show(() => ({ ok: true, object: this.core.objectRef(ROOT_INO) }))
   }
 
   /** The volume's root as of now, for the image of a consistency point: synchronous, together with the block store's freeze. */
@@ -339,6 +350,7 @@ export class FileSystem {
 
   /** An operation that changes nothing. */
   private show<R>(task: () => R): MaybePromise<R | Bad> {
+    if (!this.isThere()) return failed('STALE')
     const { core } = this
     core.shown = 0
     let result: R | Bad
@@ -373,6 +385,7 @@ export class FileSystem {
   }
 
   private changeOnce<R>(dup: Duplicate<R> | undefined, task: () => R, bytes: number): MaybePromise<R | Bad> {
+    assert(this.core.snapshot === 0, 'change of a snapshot')
     const admitted = this.journal.admit(bytes)
     if (isPromise(admitted)) return admitted.then(() => this.changeAdmitted(dup, task, bytes))
     return this.changeAdmitted(dup, task, bytes)

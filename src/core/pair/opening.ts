@@ -72,7 +72,10 @@ export function makeOwner(side: Side, { store, scan }: OpenedCopy): Owner {
     },
     context.broken,
   )
-  store.serve((aggregate) => owner.journal(context.env.crc32(asciiBytes(aggregate))))
+  store.serve(
+    (aggregate) => owner.journal(context.env.crc32(asciiBytes(aggregate))),
+    () => owner.wantCp(),
+  )
   return owner
 }
 

@@ -67,7 +67,8 @@ export interface SideStore {
   /** Repeats a record through the ordinary path; skipped where the aggregate's root covers it. */
   replay(record: LogRecord): Promise<void>
   /** From here on operations run, writing their records to `journal`. */
-  serve(journal: SideJournalFactory): void
+  /** `wantCp` asks for a consistency point soon, whether or not operations changed anything. */
+  serve(journal: SideJournalFactory, wantCp: () => void): void
   attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<void>
   detachPartner(): void
   /** Copies everything in use to the attached plex; a consistency point to both must follow. */

@@ -165,6 +165,11 @@ export class AdminServer {
 /** A status without figures: what a change of which is worth telling at once. */
 function statesOf(current: FilerStatus): string {
   return JSON.stringify(current, (key, value: unknown) =>
-    key === 'usedBytes' || key === 'roundTripMicroseconds' || key === 'resyncPercent' ? undefined : value,
+    key === 'usedBytes' ||
+    key === 'snapshotUsedBytes' ||
+    key === 'roundTripMicroseconds' ||
+    key === 'resyncPercent'
+      ? undefined
+      : value,
   )
 }

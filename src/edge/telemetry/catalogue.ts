@@ -110,6 +110,35 @@ export const CATALOGUE: readonly MetricGroup[] = [
     ],
   },
   {
+    title: 'Snapshots',
+    metrics: [
+      {
+        name: 'tandem_snapshots',
+        type: 'gauge',
+        help: 'Snapshots of a volume that is served here; 0 when it is not.',
+        labels: ['volume'],
+      },
+      {
+        name: 'tandem_snapshot_held_bytes',
+        type: 'gauge',
+        help: 'Bytes of a volume that its files do not have any more, but some snapshot; 0 when it is not served here.',
+        labels: ['volume'],
+      },
+      {
+        name: 'tandem_snapshot_orders_total',
+        type: 'counter',
+        help: 'Snapshots made and deleted and volumes restored, by schedules and by hand.',
+        labels: ['op'],
+      },
+      {
+        name: 'tandem_snapshot_failures_total',
+        type: 'counter',
+        help: 'Orders about snapshots, of schedules and by hand, that could not be carried out.',
+        labels: ['op'],
+      },
+    ],
+  },
+  {
     title: 'Devices',
     metrics: [
       {

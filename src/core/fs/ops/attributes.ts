@@ -50,10 +50,11 @@ export function access(core: Core, caller: Caller, handle: Uint8Array, wanted: n
   if (typeof inode === 'string') return { ok: false, status: inode }
   let granted = 0
   if (may(caller, inode, MAY_READ)) granted |= ACCESS_READ
-  if (may(caller, inode, MAY_WRITE)) granted |= ACCESS_MODIFY | ACCESS_EXTEND
+  const changeable = core.snapshot === 0
+  if (changeable && may(caller, inode, MAY_WRITE)) granted |= ACCESS_MODIFY | ACCESS_EXTEND
   if (inode.type === 'DIR') {
     if (may(caller, inode, MAY_EXECUTE)) granted |= ACCESS_LOOKUP
-    if (may(caller, inode, MAY_WRITE | MAY_EXECUTE)) granted |= ACCESS_DELETE
+    if (changeable && may(caller, inode, MAY_WRITE | MAY_EXECUTE)) granted |= ACCESS_DELETE
   } else if (may(caller, inode, MAY_EXECUTE)) {
     granted |= ACCESS_EXECUTE
   }
