@@ -10,6 +10,7 @@
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { BlockKind } from '../fs/block-store.ts'
+import { BlockMemory } from './block-memory.ts'
 
 export const CLEAN = 0
 /** Not on disk yet: it stands in no queue. Fresh while its epoch is its home's, frozen from then on. */
@@ -27,8 +28,10 @@ export class BlockBuffer {
   readonly volume: number
   readonly bn: number
   readonly kind: BlockKind
-  readonly content: Uint8Array
+  content: Uint8Array
   state: BufferState
+  /** Somebody else may still read the content: a transport that was given up. */
+  lent = false
   /** In which epoch of its home it was allocated; counts for dirty ones only. */
   epoch = 0
   /** The place on disk; 0 until one is assigned. */
@@ -63,6 +66,7 @@ export class BufferCache {
   private dirtyBlocks = 0
   private first: BlockBuffer | undefined
   private last: BlockBuffer | undefined
+  readonly memory = new BlockMemory()
   /** Since the start; misses are counted by who loads. */
   evictions = 0
 
@@ -121,6 +125,7 @@ export class BufferCache {
       this.evictions += 1
       buffer.state = GONE
       if (buffer.home.get(buffer.bn) === buffer) buffer.home.delete(buffer.bn)
+      this.memory.give(buffer)
     }
   }
 

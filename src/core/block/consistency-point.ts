@@ -135,6 +135,7 @@ export class ConsistencyPoint {
       const writer = new GroupWriter(core.env, io, this.targets(), this.spec.cp)
       await writer.write(blocks)
       if (io.broken.rootBeforeFlush !== true) await this.flush()
+      if (writer.mirrorLeft) for (const block of blocks) block.lent = true
       for (const block of metaBlocks) core.meta.written(block)
       for (const { volume, frozen } of this.parts) {
         for (const [i, block] of frozen.blocks.entries()) {

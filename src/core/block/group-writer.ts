@@ -45,6 +45,8 @@ export class GroupWriter {
   private failure: unknown
   blocksWritten = 0
   writes = 0
+  /** The other plex was given up meanwhile: what leads to it may still hold blocks that were to be written. */
+  mirrorLeft = false
 
   constructor(env: Env, io: BlockIo, targets: WriteTargets, generation: number) {
     this.env = env
@@ -147,5 +149,6 @@ export class GroupWriter {
       this.failure ??= error
     }
     await copy
+    if (mirror !== this.targets.mirror()) this.mirrorLeft = true
   }
 }

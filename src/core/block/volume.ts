@@ -126,7 +126,7 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
     return buffer?.state === DIRTY && buffer.epoch === this.epoch
   }
 
-  allocate(kind: BlockKind, content?: Uint8Array): BlockBuffer {
+  allocate(kind: BlockKind, content?: Uint8Array, unfilled = false): BlockBuffer {
     assert(content === undefined || content.length === BLOCK_BYTES, 'content of a block is 4096 bytes')
     const bn = this.numbers.take()
     this.damaged.forget(bn)
@@ -137,7 +137,7 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
       this.index,
       bn,
       kind,
-      content ?? new Uint8Array(BLOCK_BYTES),
+      content ?? this.pool.cache.memory.take(kind, unfilled),
       DIRTY,
       this.numbers.placeOfNew(bn),
     )
@@ -162,6 +162,7 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
       this.freshBlocks -= 1
       this.numbers.release(bn)
       this.pool.dirtied(this, -1)
+      this.pool.cache.memory.give(buffer)
       return
     }
     this.freed.push(bn, buffer?.pvbn ?? 0)
@@ -263,7 +264,8 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   /** A frozen block is on disk. */
   written(buffer: BlockBuffer): void {
     this.pool.cache.dirty(-1)
-    if (buffer.state !== GONE) this.pool.cache.keep(buffer)
+    if (buffer.state === GONE) this.pool.cache.memory.give(buffer)
+    else this.pool.cache.keep(buffer)
   }
 
   /** Nothing of it is in memory any more; blocks that a consistency point is writing stay until it has. */
@@ -315,8 +317,12 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   }
 
   private discard(buffer: BlockBuffer): void {
-    if (buffer.state === CLEAN) this.pool.cache.remove(buffer)
+    const { state } = buffer
     buffer.state = GONE
     this.buffers.delete(buffer.bn)
+    // What a consistency point is writing is given back when it has (`written`).
+    if (state !== CLEAN) return
+    this.pool.cache.remove(buffer)
+    this.pool.cache.memory.give(buffer)
   }
 }

@@ -56,8 +56,15 @@ export interface BlockStore {
   get(bn: number, hint: number, kind: BlockKind): Uint8Array
   /** True if `bn` was allocated in this epoch: its content may be changed in place. */
   isFresh(bn: number): boolean
-  /** A new fresh block, zero-filled, or holding `content` (taken over, not copied). Cannot fail: space was reserved. */
-  allocate(kind: BlockKind, content?: Uint8Array): { readonly bn: number; readonly content: Uint8Array }
+  /**
+   * A new fresh block, zero-filled, or holding `content` (taken over, not copied), or with `unfilled` anything: the caller writes all of it.
+   * Cannot fail: space was reserved.
+   */
+  allocate(
+    kind: BlockKind,
+    content?: Uint8Array,
+    unfilled?: boolean,
+  ): { readonly bn: number; readonly content: Uint8Array }
   /** The active file system no longer refers to `bn`. A fresh block returns at once, another after the next consistency point. */
   free(bn: number): void
   /**

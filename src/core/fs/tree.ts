@@ -255,12 +255,12 @@ export class Tree {
    * `content` (4096 bytes, taken over). `prepare(fbn)` came first, in the same operation.
    */
   put(fbn: number, content?: Uint8Array): Uint8Array {
-    return this.change(fbn, content === undefined, content)
+    return this.change(fbn, content === undefined, content, false)
   }
 
   /** Like `put`, but what the block holds is of no account: the caller writes all of it. The old leaf is not read. */
   overwrite(fbn: number): Uint8Array {
-    return this.change(fbn, false, undefined)
+    return this.change(fbn, false, undefined, true)
   }
 
   /** Makes `fbn` a hole. `prepare(fbn, true)` came first. Returns false if it was one. */
@@ -328,13 +328,19 @@ export class Tree {
     putU48(this.bytes, this.at + AT_BLOCKS, this.blocks + delta)
   }
 
-  private allocate(table: Uint8Array, p: number, kind: BlockKind, content?: Uint8Array): Uint8Array {
-    const block = this.store.allocate(kind, content)
+  private allocate(
+    table: Uint8Array,
+    p: number,
+    kind: BlockKind,
+    content?: Uint8Array,
+    unfilled = false,
+  ): Uint8Array {
+    const block = this.store.allocate(kind, content, unfilled)
     this.setPointer(table, p, block.bn)
     return block.content
   }
 
-  private change(fbn: number, keep: boolean, content: Uint8Array | undefined): Uint8Array {
+  private change(fbn: number, keep: boolean, content: Uint8Array | undefined, unfilled: boolean): Uint8Array {
     while (fbn >= this.inInode * this.spans[this.level]!) this.grow()
     let level = this.level
     let table = this.bytes
@@ -347,15 +353,16 @@ export class Tree {
     const bn = getU48(table, p)
     if (bn === HOLE) {
       this.count(1)
-      return this.allocate(table, p, this.leafKind, content)
+      return this.allocate(table, p, this.leafKind, content, unfilled)
     }
     if (this.store.isFresh(bn)) {
       const block = this.fetch(bn, 0, this.leafKind)
       if (content !== undefined) block.set(content)
       return block
     }
-    const copy = keep ? this.fetch(bn, this.hintAt(table, p), this.leafKind).slice() : content
-    const block = this.allocate(table, p, this.leafKind, copy)
+    const old = keep ? this.fetch(bn, this.hintAt(table, p), this.leafKind) : undefined
+    const block = this.allocate(table, p, this.leafKind, content, unfilled || keep)
+    if (old !== undefined) block.set(old)
     this.store.free(bn)
     return block
   }

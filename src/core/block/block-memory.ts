@@ -1,0 +1,47 @@
+/**
+ * Memory of file data that nobody refers to any more, kept to be used again: what is written over and over would else leave 4 KiB of
+ * garbage with each block, and finding that costs more than the writing.
+ *
+ * Only blocks of kind 'data': operations look at these within one turn and copy what they need, so a block that is clean or fresh is
+ * referred to by its buffer alone. Content of other kinds may be held over a pause by whoever walks a tree, and is left to the
+ * collector. A buffer that has given its memory away holds none: a use after that is an error and not another block's bytes.
+ *
+ * Bounded: beyond KEPT_BLOCKS memory goes back to the host, so a cache that holds less keeps less.
+ */
+import { BLOCK_BYTES } from '../env/device.ts'
+import type { BlockKind } from '../fs/block-store.ts'
+
+/** 8 MiB. */
+const KEPT_BLOCKS = 2048
+const NOTHING = new Uint8Array(0)
+
+interface Holder {
+  readonly kind: BlockKind
+  readonly lent: boolean
+  content: Uint8Array
+}
+
+export class BlockMemory {
+  private readonly kept: Uint8Array[] = []
+
+  get keptBytes(): number {
+    return this.kept.length * BLOCK_BYTES
+  }
+
+  /** Memory for a block: zero, or with `unfilled` whatever it held before. */
+  take(kind: BlockKind, unfilled: boolean): Uint8Array {
+    const content = kind === 'data' ? this.kept.pop() : undefined
+    if (content === undefined) return new Uint8Array(BLOCK_BYTES)
+    return unfilled ? content : content.fill(0)
+  }
+
+  /** The holder's block is gone, and nobody else reads its content. */
+  give(holder: Holder): void {
+    const { kind, content, lent } = holder
+    if (kind !== 'data' || lent || this.kept.length >= KEPT_BLOCKS) return
+    // A view of something larger would keep all of that.
+    if (content.buffer.byteLength !== BLOCK_BYTES) return
+    holder.content = NOTHING
+    this.kept.push(content)
+  }
+}
