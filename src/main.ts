@@ -23,6 +23,10 @@ const commands: Readonly<Record<string, Command>> = {
   },
   takeover: { summary: 'have the partner serve a filer (planned)', load: () => import('./cmd/takeover.ts') },
   giveback: { summary: 'give a filer its volumes back', load: () => import('./cmd/giveback.ts') },
+  snapshot: {
+    summary: 'make, list, delete snapshots of a volume, or put it back to one',
+    load: () => import('./cmd/snapshot.ts'),
+  },
   hold: { summary: 'embedded: do not start a filer again when it ends', load: () => import('./cmd/hold.ts') },
   release: { summary: 'embedded: end of hold', load: () => import('./cmd/release.ts') },
   link: {

@@ -1,26 +1,18 @@
 /**
  * The operator against a real API server (KUBECONFIG), without kubelet: pods and filers are the test's. It acts as the service account
- * of manifests/install.yaml, so that its Role is tested with it. Run by `make api`.
+ * of manifests/install.yaml, so that its Role is tested with it. Run by `make api`. Volumes and growth: volumes.api.ts.
  */
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals'
-import { parseAllDocuments } from 'yaml'
-import type { FilerPairStatus } from '../api/v1alpha1/filer-pair.ts'
-import type { FilerVolumeStatus } from '../api/v1alpha1/filer-volume.ts'
+import { describe, expect, test } from '@jest/globals'
 import { ruleCases } from '../api/v1alpha1/rules.cases.ts'
 import type { FilerPodConfig } from '../api/v1alpha1/filer-config.ts'
 import type { KubeObject, Resource } from '../edge/kube/api.ts'
 import { KubeError } from '../edge/kube/api.ts'
-import { KubeClient } from '../edge/kube/client.ts'
-import { kubeconfigConnection } from '../edge/kube/kubeconfig.ts'
 import {
   CLAIMS,
   EVENTS,
   FILER_PAIRS,
   FILER_VOLUMES,
   LEASES,
-  NAMESPACES,
   PODS,
   ROLES,
   ROLE_BINDINGS,
@@ -29,170 +21,28 @@ import {
   SERVICE_ACCOUNTS,
   STATEFUL_SETS,
 } from '../edge/kube/resources.ts'
-import { Operator } from './operator.ts'
-import { MANAGER } from './runtime/executor.ts'
-import { FakeFiler, FakeFilers, wellStatus } from './testing/fake-filers.ts'
-
-jest.setTimeout(60_000)
-
-const checkout = join(import.meta.dirname, '../..')
-const documents = (path: string): KubeObject[] =>
-  parseAllDocuments(readFileSync(join(checkout, path), 'utf8'))
-    .map((d) => d.toJS() as KubeObject | null)
-    .filter((o) => o !== null)
-const [sample] = documents('manifests/samples/filer-pair.yaml') as [KubeObject]
-const [sampleVolume] = documents('manifests/samples/filer-volume.yaml') as [KubeObject]
-
-let admin: KubeClient
-let asOperator: KubeClient
-let namespaceNumber = 0
-const run = Date.now().toString(36)
-let namespace = ''
-let operator: Operator | undefined
-const filers = new FakeFilers()
-const logged: string[] = []
-let passes: { key: string; writes: number; error?: unknown }[] = []
-
-beforeAll(async () => {
-  const { connection } = await kubeconfigConnection()
-  admin = new KubeClient(connection, { fieldManager: 'test' })
-  const impersonate = 'system:serviceaccount:tandem-system:tandem-operator'
-  asOperator = new KubeClient({ ...connection, impersonate }, { fieldManager: MANAGER })
-  for (const object of documents('manifests/install.yaml')) await put(object)
-  for (const resource of [FILER_PAIRS, FILER_VOLUMES])
-    await until(
-      () => admin.list(resource),
-      () => true,
-    )
-})
-
-afterEach(async () => {
-  await operator?.stop()
-  operator = undefined
-})
-
-afterAll(() => {
-  admin.close()
-  asOperator.close()
-})
-
-/** Not server-side apply, which old servers refuse for definitions with fields that they do not know. */
-async function put(object: KubeObject): Promise<void> {
-  const resource = resourceFor(object)
-  try {
-    await admin.create(resource, object)
-  } catch (error) {
-    if (!(error instanceof KubeError) || error.code !== 409) throw error
-    if (object.kind === 'Namespace') return
-    await admin.mergePatch(resource, object.metadata.namespace ?? '', object.metadata.name, object)
-  }
-}
-
-function resourceFor(object: KubeObject): Resource {
-  const [group, version] = object.apiVersion.includes('/')
-    ? (object.apiVersion.split('/') as [string, string])
-    : ['', object.apiVersion]
-  const cluster = ['Namespace', 'CustomResourceDefinition', 'ClusterRole', 'ClusterRoleBinding']
-  return {
-    group,
-    version,
-    kind: object.kind,
-    plural: `${object.kind.toLowerCase()}s`,
-    namespaced: !cluster.includes(object.kind),
-  }
-}
-
-/** Repeats `read` until it answers and `good` likes the answer. */
-async function until<T>(read: () => Promise<T>, good: (value: T) => boolean): Promise<T> {
-  const endMs = performance.now() + 20_000
-  for (;;) {
-    let last: unknown
-    try {
-      const value = await read()
-      if (good(value)) return value
-      last = value
-    } catch (error) {
-      last = error
-    }
-    if (performance.now() > endMs)
-      throw new Error(
-        `not in time; last: ${last instanceof Error ? last.message : JSON.stringify(last)}\n${logged.slice(-5).join('\n')}`,
-      )
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-}
-
-async function freshNamespace(): Promise<void> {
-  namespace = `api-${run}-${++namespaceNumber}`
-  await admin.create(NAMESPACES, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-}
-
-async function startOperator(): Promise<void> {
-  passes = []
-  operator = new Operator({
-    api: asOperator,
-    connect: filers.connect,
-    image: 'tandem:test',
-    namespaces: [namespace],
-    log: (message) => logged.push(message),
-    onPass: (key, result) => passes.push({ key, ...result }),
-  })
-  await operator.start()
-}
-
-const inNamespace = (object: KubeObject, spec: object = {}, name = object.metadata.name): KubeObject => ({
-  ...object,
-  metadata: { name, namespace },
-  spec: { ...(object['spec'] as object), ...spec },
-})
-const create = (object: KubeObject): Promise<KubeObject> =>
-  admin.create(object.kind === 'FilerPair' ? FILER_PAIRS : FILER_VOLUMES, object)
-const pairStatus = async (name = 'east'): Promise<FilerPairStatus> =>
-  (await admin.get(FILER_PAIRS, namespace, name))['status'] ?? {}
-const volumeStatus = async (name = 'home'): Promise<FilerVolumeStatus> =>
-  (await admin.get(FILER_VOLUMES, namespace, name))['status'] ?? {}
-
-function condition(status: FilerPairStatus | FilerVolumeStatus, type: string) {
-  return status.conditions?.find((c) => c.type === type)
-}
-const isReason = (type: string, reason: string) => (status: FilerPairStatus | FilerVolumeStatus) =>
-  condition(status, type)?.reason === reason
-
-async function names(resource: Resource): Promise<string[]> {
-  const { items } = await admin.list(resource, { namespace })
-  return items.map((i) => i.metadata.name).sort()
-}
-
-/** Kubelet's part: the pod of a filer runs and has an address at which a filer answers. */
-async function runPod(filer: string, address: string, fake: FakeFiler): Promise<void> {
-  filers.set(`${address}:7401`, fake)
-  const set = await until(
-    () => admin.get(STATEFUL_SETS, namespace, `east-${filer}`),
-    () => true,
-  )
-  const template = (set['spec'] as { template: { metadata: KubeObject['metadata']; spec: object } }).template
-  const name = `east-${filer}-0`
-  await admin.create(PODS, {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: {
-      name,
-      namespace,
-      labels: template.metadata.labels ?? {},
-      annotations: template.metadata.annotations ?? {},
-    },
-    spec: template.spec,
-  })
-  await admin.mergePatch(PODS, namespace, name, { status: { phase: 'Running', podIP: address } }, 'status')
-}
-
-async function runBoth(): Promise<[FakeFiler, FakeFiler]> {
-  const a = new FakeFiler(wellStatus('a'))
-  const b = new FakeFiler(wellStatus('b'))
-  await runPod('a', `127.9.${namespaceNumber}.1`, a)
-  await runPod('b', `127.9.${namespaceNumber}.2`, b)
-  return [a, b]
-}
+import {
+  admin,
+  condition,
+  create,
+  freshNamespace,
+  inNamespace,
+  isReason,
+  names,
+  namespace,
+  namespaceNumber,
+  operator,
+  pairStatus,
+  passes,
+  runBoth,
+  runPod,
+  sample,
+  sampleVolume,
+  startOperator,
+  until,
+  volumeStatus,
+} from './testing/api-bed.ts'
+import { FakeFiler, wellStatus } from './testing/fake-filers.ts'
 
 describe('a pair', () => {
   test('becomes all of its objects; a second pass writes nothing', async () => {

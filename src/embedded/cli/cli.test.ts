@@ -1,10 +1,13 @@
 import { describe, expect, test } from '@jest/globals'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { UsageError, helpText, parseArguments, withArguments } from './args.ts'
 import type { Usage } from './args.ts'
 import { describeObject, isAbout } from './describe.ts'
 import { parseSelections } from './kinds.ts'
-import { parseManifests, problemsOf } from './manifests.ts'
+import { parseManifests, problemsOf, readManifests } from './manifests.ts'
 import { age, jsonPath, objectTable } from './table.ts'
 import { parseGoal, parseSeconds } from './wait.ts'
 import { columnsOf, findResourceByWord } from './kinds.ts'
@@ -105,6 +108,13 @@ metadata: {name: s}
     ])
     expect(problemsOf(manifests[0]!)).toMatch(/x.yaml:1: FilerVolume home: .*agregate.*aggregate/)
     expect(problemsOf(manifests[1]!)).toBeUndefined()
+  })
+  test('every sample is what the rules allow', () => {
+    const samples = fileURLToPath(new URL('../../../manifests/samples', import.meta.url))
+    const folders = ['', ...readdirSync(samples).filter((name) => !name.endsWith('.yaml'))]
+    const manifests = readManifests(folders.map((folder) => join(samples, folder)))
+    expect(manifests.length).toBeGreaterThan(folders.length)
+    expect(manifests.map(problemsOf).filter((problems) => problems !== undefined)).toEqual([])
   })
   test.each([
     ['{a: 1}', /not an object with apiVersion and kind/],

@@ -76,6 +76,11 @@ const BUILT_IN: Readonly<Record<string, readonly Column[]>> = {
     column('Address', '.metadata.annotations.tandem\\.storage/embedded-address'),
   ],
   persistentvolumeclaims: [column('Status', '.status.phase'), column('Capacity', '.status.capacity.storage')],
+  persistentvolumes: [
+    column('Capacity', '.spec.capacity.storage'),
+    column('Claim', '.spec.claimRef.name'),
+    column('Path', '.spec.nfs.path'),
+  ],
   leases: [column('Holder', '.spec.holderIdentity')],
   events: [
     column('Last', '.lastTimestamp'),

@@ -218,6 +218,7 @@ export class Kubelet {
     }
     const spec = claim['spec'] as {
       storageClassName?: string
+      volumeName?: string
       accessModes?: string[]
       resources?: { requests?: { storage?: string } }
     }
@@ -231,7 +232,8 @@ export class Kubelet {
         await api.mergePatch(CLAIMS, namespace, name, { status: { phase: 'Pending' } }, 'status')
       return
     }
-    provideClaim(dir, claim)
+    // A claim for people's pods is of a volume that a filer exports: there is nothing to provide.
+    if (spec.volumeName === undefined) provideClaim(dir, claim)
     if (!finalizers.includes(CLAIM_FINALIZER))
       await api.mergePatch(CLAIMS, namespace, name, {
         metadata: { finalizers: [...finalizers, CLAIM_FINALIZER] },

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -32,6 +32,7 @@ interface Answer {
   pid: number
   secret: string
   log: string
+  devices: string[]
   addresses: Record<string, { listen: string; advertise: string }>
 }
 
@@ -239,6 +240,70 @@ describe('an instance with dummies for filers', () => {
     expect(after.metadata.uid).not.toBe(before.metadata.uid)
     expect(() => process.kill(pid, 0)).toThrow()
     await answered('east-b', (answer) => answer.pid !== pid)
+  })
+
+  test('a changed template waits until the pod is deleted; the next one has the new claim', async () => {
+    const { pid } = await answered('east-b', (answer) => answer.devices.length === 0)
+    const name = 'east-b-vol-archive-d-0'
+    await instance.api.create(CLAIMS, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name, namespace: 'default' },
+      spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '64Mi' } } },
+    })
+    const set = await instance.api.get(STATEFUL_SETS, 'default', 'east-b')
+    const spec = structuredClone(set['spec']) as {
+      template: {
+        spec: {
+          volumes: { name: string; persistentVolumeClaim?: { claimName: string } }[]
+          containers: { volumeMounts: { name: string; mountPath: string }[] }[]
+        }
+      }
+    }
+    spec.template.spec.volumes.push({ name: 'dev', persistentVolumeClaim: { claimName: name } })
+    spec.template.spec.containers[0]!.volumeMounts.push({
+      name: 'dev',
+      mountPath: '/var/lib/tandem/devices/vol-archive-d-0',
+    })
+    await instance.api.update(STATEFUL_SETS, { ...set, spec })
+    await until('the claim is bound', async () => {
+      const claim = await instance.api.get(CLAIMS, 'default', name)
+      return (claim['status'] as { phase?: string } | undefined)?.phase === 'Bound'
+    })
+    expect((await answered('east-b', () => true)).pid).toBe(pid)
+    await instance.api.delete(PODS, 'default', 'east-b-0')
+    const { devices } = await answered('east-b', (answer) => answer.pid !== pid)
+    expect(devices).toEqual(['vol-archive-d-0'])
+    expect(existsSync(join(folder, 'state/volumes/default', name))).toBe(true)
+  })
+
+  test('a claim of an exported volume is bound, and nothing is made for it', async () => {
+    await instance.api.create(CLAIMS, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: 'files', namespace: 'default' },
+      spec: {
+        accessModes: ['ReadWriteMany'],
+        storageClassName: '',
+        volumeName: 'tandem-x',
+        resources: { requests: { storage: '64Mi' } },
+      },
+    })
+    const bound = (await until('the claim is bound', async () => {
+      const { status } = (await instance.api.get(CLAIMS, 'default', 'files')) as {
+        status?: { phase?: string }
+      }
+      return status?.phase === 'Bound' ? status : undefined
+    })) as unknown
+    expect(bound).toMatchObject({ accessModes: ['ReadWriteMany'], capacity: { storage: '64Mi' } })
+    expect(existsSync(join(folder, 'state/volumes/default/files'))).toBe(false)
+    await instance.api.delete(CLAIMS, 'default', 'files')
+    await until('the claim is gone', () =>
+      instance.api.get(CLAIMS, 'default', 'files').then(
+        () => undefined,
+        () => true,
+      ),
+    )
   })
 
   test('a secret that changes is rewritten under the running process', async () => {

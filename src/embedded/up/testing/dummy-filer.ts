@@ -2,12 +2,13 @@
  * What tests start in place of a filer: ready at once, answers each connection that it is handed with one line that names it, its
  * environment and the files it found, and ends with status 0 on SIGTERM.
  */
-import { existsSync, readFileSync, realpathSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, realpathSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 
 const root = process.argv[process.argv.indexOf('--root') + 1] ?? ''
+const DEVICES = 'var/lib/tandem/devices'
 const read = (path: string): string | undefined =>
   existsSync(join(root, path)) ? readFileSync(join(root, path), 'utf8') : undefined
 
@@ -27,6 +28,7 @@ process.on('message', (message: { type: string; id: number; service: string }, s
       log: existsSync(join(root, 'var/lib/tandem/log'))
         ? realpathSync(join(root, 'var/lib/tandem/log'))
         : undefined,
+      devices: existsSync(join(root, DEVICES)) ? readdirSync(join(root, DEVICES)).sort() : [],
     })}\n`,
   )
 })
