@@ -108,6 +108,7 @@ export class Rig {
     this.#copy = new AggregateCopy({
       env: this.env,
       side: 'a',
+      home: true,
       pairUid: 'rig',
       cache: this.cache,
       aggregates: [
@@ -122,6 +123,7 @@ export class Rig {
       dirtyBytesMax: Math.floor(options.cacheBytes * 0.4),
       opened: () => undefined,
       closed: () => undefined,
+      joined: () => undefined,
       onPartnerFailed: (error) => {
         throw error
       },

@@ -47,9 +47,18 @@ export interface PairOptions {
 interface Media {
   readonly mailbox: SimMedium
   readonly logs: Record<SideName, SimMedium>
-  readonly plexes: Record<SideName, readonly SimMedium[]>
+  /** Of the aggregate that each side has from the start. */
+  readonly plexes: Record<SideName, SimMedium[]>
   /** Of the traditional volume of each side. */
   readonly traditional: Record<SideName, readonly SimMedium[]>
+  /** Of aggregates that came later, one device each. */
+  readonly later: Record<SideName, SimMedium[]>
+}
+
+/** How much of the media a filer is configured with: it learns of more when it starts again. */
+interface Configured {
+  devices: number
+  aggregates: number
 }
 
 /** One aggregate of a side as one filer has it. */
@@ -59,6 +68,7 @@ export interface SimPlex {
   readonly media: readonly SimMedium[]
 }
 
+const laterOf = (side: SideName, n: number): string => `later-${side}-${n}`
 export const traditionalOf = (side: SideName): string => `t${side}`
 
 export interface RunningFiler {
@@ -91,6 +101,7 @@ export class FilerPair {
     a: { slowness: 1, crashAfterWrites: Infinity },
     b: { slowness: 1, crashAfterWrites: Infinity },
   }
+  readonly configured: Record<FilerName, Record<SideName, Configured>>
   crashes = 0
 
   constructor(options: PairOptions) {
@@ -98,7 +109,7 @@ export class FilerPair {
     this.world = new World(options.seed)
     this.network = new SimNetwork(this.world)
     this.vote = new SimVoteServer(this.world)
-    const plex = (filer: FilerName, side: SideName): readonly SimMedium[] =>
+    const plex = (filer: FilerName, side: SideName): SimMedium[] =>
       options.deviceBlocks.map((blocks, n) => new SimMedium(`${filer}/aggr-${side}-main-${n}`, blocks))
     const traditional = (filer: FilerName, side: SideName): readonly SimMedium[] =>
       (options.traditionalBlocks ?? []).map(
@@ -112,8 +123,11 @@ export class FilerPair {
       },
       plexes: { a: plex(filer, 'a'), b: plex(filer, 'b') },
       traditional: { a: traditional(filer, 'a'), b: traditional(filer, 'b') },
+      later: { a: [], b: [] },
     })
     this.media = { a: make('a'), b: make('b') }
+    const first = (): Configured => ({ devices: options.deviceBlocks.length, aggregates: 0 })
+    this.configured = { a: { a: first(), b: first() }, b: { a: first(), b: first() } }
   }
 
   /** Paths of the volumes of a side. */
@@ -124,10 +138,22 @@ export class FilerPair {
   }
 
   plexes(filer: FilerName, side: SideName): readonly SimPlex[] {
-    const { plexes, traditional } = this.media[filer]
-    const flexible: SimPlex = { name: `aggr-${side}`, media: plexes[side] }
-    if (this.options.traditionalBlocks === undefined) return [flexible]
-    return [flexible, { name: `vol-${traditionalOf(side)}`, type: 'Traditional', media: traditional[side] }]
+    const { plexes, traditional, later } = this.media[filer]
+    const list: SimPlex[] = [{ name: `aggr-${side}`, media: plexes[side] }]
+    for (const [n, medium] of later[side].entries()) list.push({ name: laterOf(side, n), media: [medium] })
+    if (this.options.traditionalBlocks !== undefined) {
+      list.push({ name: `vol-${traditionalOf(side)}`, type: 'Traditional', media: traditional[side] })
+    }
+    return list
+  }
+
+  /** Those that the filer knows of since it started. */
+  #configuredPlexes(filer: FilerName, side: SideName): readonly SimPlex[] {
+    const { devices, aggregates } = this.configured[filer][side]
+    const unknown = this.media[filer].later[side].map((_, n) => laterOf(side, n)).slice(aggregates)
+    return this.plexes(filer, side)
+      .filter(({ name }) => !unknown.includes(name))
+      .map((one) => (one.name === `aggr-${side}` ? { ...one, media: one.media.slice(0, devices) } : one))
   }
 
   get #desired(): Desired {
@@ -145,10 +171,21 @@ export class FilerPair {
         export: exported(side),
         state: 'Present',
       }
-      if (this.options.traditionalBlocks === undefined) return [flexible]
+      const later = this.media.a.later[side].map((_, n): DesiredVolume => {
+        const name = `${side}-${n}`
+        return {
+          ...flexible,
+          id: `volume-${name}`,
+          name,
+          aggregate: laterOf(side, n),
+          export: exported(name),
+        }
+      })
+      if (this.options.traditionalBlocks === undefined) return [flexible, ...later]
       const name = traditionalOf(side)
       return [
         flexible,
+        ...later,
         {
           id: `volume-${name}`,
           name,
@@ -170,6 +207,31 @@ export class FilerPair {
         givebackEpoch: 0,
       },
     }
+  }
+
+  /** A blank device more for the side's aggregate, or a new aggregate with one device; filers know of it when they start again. */
+  add(side: SideName, what: 'device' | 'aggregate', blocks: number): void {
+    for (const name of FILERS) {
+      const media = what === 'device' ? this.media[name].plexes[side] : this.media[name].later[side]
+      media.push(new SimMedium(`${name}/${what}-${side}-${media.length}`, blocks))
+    }
+  }
+
+  /** The next start of this filer is with all media that there are. */
+  configure(name: FilerName): void {
+    for (const side of FILERS) {
+      const { plexes, later } = this.media[name]
+      this.configured[name][side] = { devices: plexes[side].length, aggregates: later[side].length }
+    }
+  }
+
+  /** Planned, as a new pod comes: what it serves goes to the other filer; then it starts with all media that there are. */
+  async renew(name: FilerName, limitMs: number): Promise<void> {
+    const running = this.running[name]
+    if (running?.filer) await this.world.wait(running.filer.stop(), limitMs, `planned end of ${name}`)
+    this.crash(name)
+    this.configure(name)
+    this.start(name)
   }
 
   #device(name: FilerName, process: SimProcess, medium: SimMedium): SimDevice {
@@ -235,7 +297,7 @@ export class FilerPair {
     Object.assign(running, { connection })
     const side = (home: SideName) => ({
       log: this.#log(name, process, media.logs[home]),
-      aggregates: this.plexes(name, home).map(({ name: aggregate, type, media: plex }) => ({
+      aggregates: this.#configuredPlexes(name, home).map(({ name: aggregate, type, media: plex }) => ({
         name: aggregate,
         ...(type === undefined ? {} : { type }),
         devices: plex.map((medium, n) => ({
@@ -298,9 +360,9 @@ export class FilerPair {
     this.world.note(`crash ${name}`)
     running.process.kill(silent)
     for (const reset of [...running.waiting]) reset('connection reset')
-    const { mailbox, logs, plexes, traditional } = this.media[name]
-    const disks = [...plexes.a, ...plexes.b, ...traditional.a, ...traditional.b]
-    for (const medium of [mailbox, logs.a, logs.b, ...disks]) medium.crash(this.world.random)
+    const { mailbox, logs, ...disks } = this.media[name]
+    const plexes = [disks.plexes, disks.traditional, disks.later].flatMap(({ a, b }) => [...a, ...b])
+    for (const medium of [mailbox, logs.a, logs.b, ...plexes]) medium.crash(this.world.random)
   }
 
   /** The filers that serve a side; more than one only while an old owner cannot answer any more. */

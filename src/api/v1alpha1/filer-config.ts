@@ -141,9 +141,9 @@ export interface FilerStatus {
     sizeBytes: number
     usedBytes: number
     plexes: { filer: string; state: PlexState }[]
-    /** Devices of the image, `<aggregate>-<set>-<n>`. */
+    /** Devices of the image, `<aggregate>-<set>-<n>`, as the filer that serves the side knows them; empty at the other one. */
     devices: string[]
-    /** Devices that are configured and do not belong to the image yet, and why; empty when there are none. */
+    /** Devices that are configured and do not belong to the image yet, and why; empty when there are none, and at the filer that does not serve the side. */
     waitingDevices: { name: string; reason: string }[]
   }[]
   volumes: {

@@ -165,7 +165,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     plexes: readonly (readonly Device[])[],
     first: CpSpec = { cp: 0, epoch: 0, covers: 0 },
   ): Promise<void> {
-    const sizes = plexes[0]!.map((device) => device.blocks)
+    const sizes = plexes[0]!.map((_, i) => Math.min(...plexes.map((devices) => devices[i]?.blocks ?? 0)))
     assert(sizes.length > 0 && sizes.length <= DEVICES_MAX, 'a plex has 1 to 64 devices')
     for (const blocks of sizes) {
       if (blocks < DEVICE_BLOCKS_MIN) throw new AggregateError('SIZE', 'a device is too small')
@@ -435,6 +435,11 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     }
   }
 
+  /** Devices were prepared, and their consistency point is not complete. */
+  get growing(): boolean {
+    return this.growth !== undefined || this.running?.growth !== undefined
+  }
+
   /**
    * Labels waiting devices and their twins at the other plex for the end of the image; the next consistency point takes them in, unless the other plex is
    * lost before. Throws AggregateError: GROWING while it is not possible, else see `prepareGrowth`.
@@ -444,7 +449,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     if (this.mirrorState !== 'mirrored' || partner === undefined || partner.failure !== undefined) {
       throw new AggregateError('GROWING', 'an aggregate grows while both plexes are current')
     }
-    if (this.running?.growth !== undefined) throw new AggregateError('GROWING', 'devices are joining already')
+    if (this.growing) throw new AggregateError('GROWING', 'devices are joining already')
     const growth = await prepareGrowth(this.env, this.layout, [this.own, partner], own, theirs)
     // What was prepared for an image that grew meanwhile, or for a plex that left, is prepared again another time.
     const current = this.partner === partner && growth.places[0]!.first >= this.layout.end

@@ -12,7 +12,7 @@ import { SnapshotLost } from '../block/volume-snapshots.ts'
 import type { Volume } from '../block/volume.ts'
 import type { Label } from '../block/label.ts'
 import { readLabel } from '../block/label.ts'
-import { LABEL_BLOCK } from '../block/layout.ts'
+import { clearLabelArea } from '../block/plex.ts'
 import { readPlex } from '../block/plex-info.ts'
 import { Scrub, SCRUB_INTERVAL_MS } from '../block/scrub.ts'
 import type { Device } from '../env/device.ts'
@@ -22,6 +22,7 @@ import type { Journal } from '../fs/journal.ts'
 import { FileSystem } from '../fs/volume.ts'
 import type { LogRecord } from '../nvlog/batch.ts'
 import type {
+  AggregateOffer,
   CopyDevice,
   Inspection,
   PartnerDevices,
@@ -35,6 +36,7 @@ import { asciiBytes, decodeJson, encodeJson } from '../std/ascii-json.ts'
 import { assert } from '../std/assert.ts'
 import type { MaybePromise } from '../std/maybe.ts'
 import { GatedDevice } from './gated-device.ts'
+import { offerOf, plainOffer, StoreGrowth } from './store-growth.ts'
 import type { VolumeOperation } from './volume-operation.ts'
 
 export interface AggregateDevices {
@@ -51,12 +53,16 @@ export type FilerAggregate = Aggregate<FileSystem>
 export interface AggregateCopyOptions {
   readonly env: Env
   readonly side: string
+  /** This filer is the side's home. */
+  readonly home: boolean
   readonly pairUid: string
   readonly cache: BufferCache
   readonly aggregates: readonly AggregateDevices[]
   /** Told when the side is opened, and when it is closed again. */
   readonly opened: (store: AggregateStore) => void
   readonly closed: (store: AggregateStore) => void
+  /** An aggregate joined: volumes can be made in it. */
+  readonly joined: () => void
   readonly onPartnerFailed: (error: Error) => void
   /** Changed blocks in memory beyond which operations wait for a consistency point. */
   readonly dirtyBytesMax: number
@@ -75,24 +81,28 @@ const SCARCE_BLOCKS = 2048
 
 export class AggregateCopy implements SideCopy {
   readonly devices: readonly CopyDevice[]
+  readonly aggregates: readonly string[]
   readonly #options: AggregateCopyOptions
 
   constructor(options: AggregateCopyOptions) {
     this.#options = options
+    this.aggregates = options.aggregates.map(({ name }) => name)
     this.devices = options.aggregates.flatMap((aggregate) => aggregate.devices)
   }
 
-  async inspect(): Promise<Inspection> {
+  async inspect(known?: readonly string[]): Promise<Inspection> {
     const { env, aggregates, pairUid } = this.#options
     const roots: RootFacts[] = []
     let blank = 0
     for (const { name, type = 'Flexible', devices } of aggregates) {
+      if (known && !known.includes(name)) continue
       try {
         const plex = await readPlex(
           env,
           devices.map((one) => one.device),
         )
         if (!plex) {
+          if (known) return { state: 'Damaged', message: `aggregate ${name}: its devices are blank` }
           blank += 1
           continue
         }
@@ -126,8 +136,17 @@ export class AggregateCopy implements SideCopy {
     if (aggregates.length > 0 && blank === aggregates.length) {
       return { state: 'Blank', message: 'the devices are new' }
     }
-    if (blank > 0) return { state: 'Damaged', message: 'some aggregates have blank devices' }
     return { state: 'Complete', roots }
+  }
+
+  async offer(known?: readonly string[]): Promise<readonly AggregateOffer[]> {
+    const { env, aggregates, pairUid } = this.#options
+    const offers: AggregateOffer[] = []
+    for (const { name, devices } of aggregates) {
+      const has = known?.includes(name) === true
+      offers.push(has ? plainOffer(name, devices) : await offerOf(env, pairUid, name, devices))
+    }
+    return offers
   }
 
   async format(): Promise<void> {
@@ -138,76 +157,111 @@ export class AggregateCopy implements SideCopy {
     }
   }
 
-  async prepareTarget(): Promise<string | undefined> {
+  async prepareTarget(known?: readonly string[]): Promise<string | undefined> {
     const { env, aggregates, pairUid } = this.#options
     for (const { name, devices } of aggregates) {
+      if (known && !known.includes(name)) continue
+      const whole = await readPlex(
+        env,
+        devices.map((one) => one.device),
+      ).catch((error: unknown) => (error instanceof AggregateError ? error : Promise.reject(error as Error)))
+      if (!whole) continue
+      if (!(whole instanceof AggregateError)) {
+        if (whole.labels[0]!.pairUid === pairUid) continue
+        return `aggregate ${name}: its devices belong to another pair`
+      }
       const labels: (Label | 'version' | undefined)[] = []
       for (const { device } of devices) labels.push(await readLabel(env, device))
       for (const label of labels) {
         if (label === 'version') return `aggregate ${name}: a device has a later format`
         if (label && label.pairUid !== pairUid) return `aggregate ${name}: a device belongs to another pair`
       }
-      const whole = await readPlex(
-        env,
-        devices.map((one) => one.device),
-      ).catch((error: unknown) => (error instanceof AggregateError ? error : Promise.reject(error as Error)))
-      if (!(whole instanceof AggregateError)) continue
       env.log('warn', 'devices are made new, to be filled', { aggregate: name, cause: whole.message })
-      for (const { device } of devices) await eraseLabels(device)
+      for (const { device } of devices) await clearLabelArea(device)
     }
     return undefined
   }
 
-  async open(): Promise<SideStore> {
+  async open(known?: readonly string[]): Promise<SideStore> {
     const store = new AggregateStore(this.#options)
-    await store.load()
+    await store.load(known)
     return store
   }
-}
-
-/** Labels stand at both ends (docs/SPEC.md). */
-async function eraseLabels(device: Device): Promise<void> {
-  const empty = new Uint8Array(BLOCK_BYTES)
-  await device.write(LABEL_BLOCK, [empty])
-  await device.write(device.blocks - 1, [empty])
-  await device.flush()
 }
 
 export class AggregateStore implements SideStore {
   readonly aggregates = new Map<string, FilerAggregate>()
   /** By aggregate, while the side is served. */
   readonly scrubs = new Map<string, Scrub>()
+  readonly growth: StoreGrowth
   readonly #options: AggregateCopyOptions
+  /** All configured devices as this store uses them, by aggregate. */
+  readonly #gates = new Map<string, readonly { readonly name: string; readonly device: GatedDevice }[]>()
   readonly #byTag = new Map<number, FilerAggregate>()
-  readonly #gates: GatedDevice[] = []
   readonly #journals = new Map<string, Journal>()
   /** Sequence number of the last volume operation, by aggregate. */
   readonly #operations = new Map<string, number>()
   readonly #lost = Promise.withResolvers<never>()
   #wantCp: () => void = () => undefined
   #cpTimer: { cancel(): void } | undefined
-  #started = false
+  /** Of an aggregate that has just joined: until then nothing is logged about it. */
+  readonly #durable = new Map<string, Promise<void>>()
+  #makeJournal: SideJournalFactory | undefined
   #closed = false
 
   constructor(options: AggregateCopyOptions) {
     this.#options = options
     this.#lost.promise.catch(() => undefined)
+    for (const { name, devices } of options.aggregates) {
+      const gates = devices.map((one) => ({ name: one.name, device: new GatedDevice(one.device) }))
+      this.#gates.set(name, gates)
+    }
+    this.growth = new StoreGrowth({
+      env: options.env,
+      side: options.side,
+      home: options.home,
+      pairUid: options.pairUid,
+      configured: options.aggregates.map(({ name, type }) => ({
+        name,
+        type: type ?? 'Flexible',
+        devices: this.#gates.get(name)!,
+      })),
+      aggregates: this.aggregates,
+      open: (name, devices) => this.#open(name, devices),
+      present: () => ({ cp: this.cp, epoch: this.epoch, covers: this.covers }),
+      admitted: (name, aggregate, durable) => {
+        this.#durable.set(name, durable)
+        this.#enter(name, aggregate)
+        if (this.#makeJournal) this.#journals.set(name, this.#makeJournal(name))
+        this.#startScrub(aggregate)
+        void durable.then(() => this.#options.joined())
+      },
+    })
   }
 
-  async load(): Promise<void> {
-    const { env, cache, aggregates, onPartnerFailed } = this.#options
-    for (const { name, devices } of aggregates) {
-      const gates = devices.map((one) => new GatedDevice(one.device))
-      this.#gates.push(...gates)
-      const aggregate: FilerAggregate = await Aggregate.open<FileSystem>(env, gates, {
-        cache,
-        content: (volume, root) => this.#fileSystem(name, volume, root),
-        onMirrorFailed: onPartnerFailed,
-        broken: this.#options.broken ?? {},
-      })
-      this.aggregates.set(name, aggregate)
-      this.#byTag.set(env.crc32(asciiBytes(name)), aggregate)
+  /** Opens the aggregates that the side has; without `known` those that have labels. */
+  async load(known?: readonly string[]): Promise<void> {
+    for (const [name, gates] of this.#gates) {
+      if (known && !known.includes(name)) continue
+      const devices = gates.map(({ device }) => device)
+      if (!known && (await readPlex(this.#options.env, devices)) === undefined) continue
+      this.#enter(name, await this.#open(name, devices))
     }
+  }
+
+  #open(name: string, devices: readonly Device[]): Promise<FilerAggregate> {
+    const { env, cache, onPartnerFailed } = this.#options
+    return Aggregate.open<FileSystem>(env, devices, {
+      cache,
+      content: (volume, root) => this.#fileSystem(name, volume, root),
+      onMirrorFailed: onPartnerFailed,
+      broken: this.#options.broken ?? {},
+    })
+  }
+
+  #enter(name: string, aggregate: FilerAggregate): void {
+    this.aggregates.set(name, aggregate)
+    this.#byTag.set(this.#options.env.crc32(asciiBytes(name)), aggregate)
   }
 
   get covers(): number {
@@ -217,11 +271,16 @@ export class AggregateStore implements SideStore {
     return Math.max(0, ...this.#roots().map((root) => root.epoch))
   }
   get cp(): number {
-    return Math.max(0, ...this.#roots().map((root) => root.cp))
+    return Math.max(0, ...[...this.#all()].map(({ root }) => root.cp))
   }
   /** A side without aggregates has no record that could matter. */
   get #nothing(): number {
     return this.aggregates.size === 0 ? 0 : Infinity
+  }
+  /** All that take part in consistency points. */
+  *#all(): Generator<FilerAggregate> {
+    yield* this.aggregates.values()
+    yield* this.growth.joining()
   }
   #roots() {
     return [...this.aggregates.values()].map((aggregate) => aggregate.root)
@@ -236,23 +295,37 @@ export class AggregateStore implements SideStore {
     }))
   }
 
-  async replay(record: LogRecord): Promise<void> {
+  /** Names of the devices of an aggregate's image, in its order; none before it has joined. */
+  devices(name: string): readonly string[] {
+    const gates = this.#gates.get(name) ?? []
+    const own = this.aggregates.get(name)?.own.devices ?? []
+    return own.map((device) => gates.find((one) => one.device === device)!.name)
+  }
+
+  async replay(record: LogRecord): Promise<string | undefined> {
     const aggregate = this.#byTag.get(record.aggregate)
-    assert(aggregate !== undefined, 'a log record is of an aggregate that this pair does not have')
-    if (record.seq <= aggregate.root.covers) return
+    if (!aggregate) {
+      return `it has operations on an aggregate that is not configured here (${this.#have()}): put it back, with its devices`
+    }
+    if (record.seq <= aggregate.root.covers) return undefined
     if (record.volume === 0) {
       applyOperation(aggregate, decodeJson(record.body) as VolumeOperation)
-      return
+      return undefined
     }
     const volume = aggregate.volumeAt(record.volume)
     assert(volume !== undefined, 'a log record is of a volume that does not exist')
     await volume.content.replay(record.body)
+    return undefined
+  }
+
+  #have(): string {
+    return `configured: ${[...this.#gates.keys()].join(', ') || 'none'}`
   }
 
   serve(journal: SideJournalFactory, wantCp: () => void): void {
     this.#wantCp = wantCp
+    this.#makeJournal = journal
     for (const name of this.aggregates.keys()) this.#journals.set(name, journal(name))
-    this.#started = true
     for (const aggregate of this.aggregates.values()) {
       for (const volume of aggregate.volumes()) volume.content.start()
       this.#startScrub(aggregate)
@@ -310,6 +383,7 @@ export class AggregateStore implements SideStore {
     const aggregate = this.aggregates.get(name)
     const journal = this.#journals.get(name)
     assert(aggregate !== undefined && journal !== undefined, 'change of an aggregate that is not served')
+    await this.#durable.get(name)
     await journal.admit(OPERATION_BYTES)
     const operation = this.#closed ? undefined : decide(aggregate)
     if (!operation) return
@@ -322,15 +396,28 @@ export class AggregateStore implements SideStore {
     await journal.answer(seq)
   }
 
-  async attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<void> {
-    for (const { name, devices: own } of this.#options.aggregates) {
-      const remote: Device[] = own.map((one) => devices(one.name, one.device.blocks))
-      await this.aggregates.get(name)!.attachPlex(remote, state === 'Current' ? 'mirrored' : 'stale')
+  async attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<string | undefined> {
+    try {
+      for (const [name, aggregate] of this.aggregates) {
+        const names = this.devices(name)
+        const remote = aggregate.own.devices.map((own, i) => {
+          const device = devices(names[i]!, own.blocks)
+          if (!device) throw new AggregateError('LABELS', `the other filer does not have ${names[i]}`)
+          return device
+        })
+        await aggregate.attachPlex(remote, state === 'Current' ? 'mirrored' : 'stale')
+      }
+      return undefined
+    } catch (error) {
+      if (!(error instanceof AggregateError)) throw error
+      this.detachPartner()
+      return error.message
     }
   }
 
   detachPartner(): void {
     for (const aggregate of this.aggregates.values()) aggregate.detachPlex()
+    this.growth.detached()
   }
 
   async resync(onProgress: (percent: number) => void): Promise<void> {
@@ -349,7 +436,7 @@ export class AggregateStore implements SideStore {
 
   freeze(covers: number, epoch: number): StoreCp {
     const cp = this.cp + 1
-    const parts = [...this.aggregates.values()].map((aggregate) => ({
+    const parts = [...this.#all()].map((aggregate) => ({
       aggregate,
       point: aggregate.freeze({ cp, epoch, covers }),
     }))
@@ -366,6 +453,7 @@ export class AggregateStore implements SideStore {
       },
       complete: () => {
         for (const { point } of parts) point.complete()
+        this.growth.completed(parts.map(({ aggregate }) => aggregate))
         this.#continue()
       },
     }
@@ -387,9 +475,10 @@ export class AggregateStore implements SideStore {
     for (const scrub of this.scrubs.values()) scrub.stop()
     this.#cpTimer?.cancel()
     this.#lost.reject(new SnapshotLost())
-    if (this.#started) this.#options.closed(this)
-    await Promise.all(this.#gates.map((gate) => gate.shut()))
-    for (const aggregate of this.aggregates.values()) {
+    if (this.#makeJournal) this.#options.closed(this)
+    const gates = [...this.#gates.values()].flat()
+    await Promise.all(gates.map(({ device }) => device.shut()))
+    for (const aggregate of this.#all()) {
       // Not waited for: what it still wants to read never comes.
       aggregate.close().catch((error: unknown) => {
         this.#options.env.log('warn', 'aggregate closed with an error', { cause: String(error) })

@@ -90,6 +90,7 @@ export class Filer {
       const copy = new AggregateCopy({
         env,
         side,
+        home: side === options.me,
         pairUid: options.pairUid,
         cache,
         aggregates,
@@ -97,6 +98,7 @@ export class Filer {
         ...(options.scrubIntervalMs === undefined ? {} : { scrubIntervalMs: options.scrubIntervalMs }),
         broken: options.broken?.storage ?? {},
         opened: (store) => this.stores.set(side, store),
+        joined: () => this.#reconcile(side),
         closed: () => {
           this.stores.delete(side)
           this.volumes.changed()
@@ -213,10 +215,16 @@ export class Filer {
     void this.#moveService(side, epoch)
     this.volumes
       .opened(side)
-      .then(() => this.volumes.reconcile(side))
+      .then(() => this.#reconcile(side))
       .catch((error: unknown) => {
         if (this.pair.sides.get(side)?.serving) this.#options.hooks.fatal('volumes cannot be opened', error)
       })
+  }
+
+  #reconcile(side: string): void {
+    this.volumes.reconcile(side).catch((error: unknown) => {
+      if (this.pair.sides.get(side)?.serving) this.#options.hooks.fatal('volumes cannot be made', error)
+    })
   }
 
   async #moveService(side: string, epoch: number): Promise<void> {

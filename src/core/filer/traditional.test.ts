@@ -35,11 +35,13 @@ class OneSide {
     return new AggregateCopy({
       env,
       side: 'a',
+      home: true,
       pairUid: 'pair-1',
       cache: new BufferCache(4 << 20),
       aggregates,
       opened: (store) => this.stores.set('a', store),
       closed: () => this.stores.delete('a'),
+      joined: () => undefined,
       onPartnerFailed: (error) => {
         throw error
       },

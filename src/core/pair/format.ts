@@ -24,5 +24,9 @@ export async function formatSide(side: Side): Promise<void> {
   await context.mailbox.changeSide(side.name, { state: 'Formatting' })
   await side.copy.format()
   const logId = await formatLog(side.logDevice, side.origin, context.env)
-  await context.mailbox.changeSide(side.name, { state: 'Complete', logId })
+  await context.mailbox.changeSide(side.name, {
+    state: 'Complete',
+    logId,
+    aggregates: side.copy.aggregates,
+  })
 }

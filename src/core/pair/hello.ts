@@ -13,6 +13,8 @@ import type { PlacedBatch } from '../nvlog/scan.ts'
 import { readBatch, scanLog } from '../nvlog/scan.ts'
 import { logRegionKey } from './regions.ts'
 import { GRANT_WAIT_MS } from './lease.ts'
+import { sizesOf } from './partnership.ts'
+import { aggregatesIn } from './growth.ts'
 import { makeOwner, openCopy, replay, sameRoots, startServing } from './opening.ts'
 import type { OpenedCopy } from './opening.ts'
 import type { Message } from './partner-link.ts'
@@ -35,7 +37,7 @@ interface HelloReply extends Message {
 export async function activateAlone(side: Side): Promise<void> {
   const opened = await openCopy(side)
   if (!opened) return
-  await replay(side, opened.store, opened.scan.tail.batches)
+  if (!(await replay(side, opened.store, opened.scan.tail.batches))) return
   startServing(side, makeOwner(side, opened), 'alone')
 }
 
@@ -48,6 +50,7 @@ async function ask(side: Side, lastSeq: number): Promise<HelloReply | undefined>
       record: side.record,
       epoch: side.record?.epoch ?? 0,
       incarnation: context.mailbox.incarnation,
+      aggregates: side.aggregates,
       lastSeq,
     },
     context.times.helloMs,
@@ -71,15 +74,17 @@ export async function activateByHello(side: Side): Promise<void> {
     await opened.store.close()
     return
   }
-  await replay(side, next.store, next.scan.tail.batches)
+  if (!(await replay(side, next.store, next.scan.tail.batches))) return
   const owner = makeOwner(side, next)
   const partnership = side.newPartnership(next.incarnation)
+  partnership.offered = sizesOf(next.devices)
   owner.partnership = partnership
   // From here on ALONE, once recorded, ends every wait for the partner.
   side.owner = owner
   const missing = next.scan.tail.batches.filter((batch) => lastSeqOf(batch.header) > next.partnerLastSeq)
+  let problem: string | undefined
   try {
-    await owner.mirrorFromStart(partnership, next.partnerLastSeq, async () => {
+    problem = await owner.mirrorFromStart(partnership, next.partnerLastSeq, async () => {
       for (const batch of missing) {
         const { bytes } = await readBatch(side.logDevice, batch)
         await partnership.write(batch.block, bytes)
@@ -90,13 +95,19 @@ export async function activateByHello(side: Side): Promise<void> {
     await side.stopServing()
     return
   }
+  if (problem !== undefined) {
+    side.context.env.log('warn', 'partner cannot be attached', { side: side.name, cause: problem })
+    side.helloRefused = true
+    await side.stopServing()
+    return
+  }
   if (!owner.stopped) startServing(side, owner, 'hello')
 }
 
 async function equalCopies(
   side: Side,
   opened: OpenedCopy,
-): Promise<(OpenedCopy & { incarnation: number; partnerLastSeq: number }) | undefined> {
+): Promise<(OpenedCopy & { incarnation: number; partnerLastSeq: number; devices: unknown }) | undefined> {
   const { store, scan } = opened
   const reply = await ask(side, scan.tail.lastSeq)
   if (!reply) return undefined
@@ -110,7 +121,7 @@ async function equalCopies(
     return undefined
   }
   if (reply.lastSeq <= scan.tail.lastSeq) {
-    return { ...opened, incarnation: reply.incarnation, partnerLastSeq: reply.lastSeq }
+    return { ...opened, ...partnerOf(reply) }
   }
   if (!(await fetchBatches(side, reply))) return undefined
   const again = await scanLog(side.logDevice, side.origin, side.context.env.crc32, store.covers, store.epoch)
@@ -118,7 +129,11 @@ async function equalCopies(
     side.helloRefused = true
     return undefined
   }
-  return { store, scan: again, incarnation: reply.incarnation, partnerLastSeq: reply.lastSeq }
+  return { store, scan: again, ...partnerOf(reply) }
+}
+
+function partnerOf(reply: HelloReply): { incarnation: number; partnerLastSeq: number; devices: unknown } {
+  return { incarnation: reply.incarnation, partnerLastSeq: reply.lastSeq, devices: reply['devices'] }
 }
 
 async function fetchBatches(side: Side, reply: HelloReply): Promise<boolean> {
@@ -160,7 +175,7 @@ export async function regreet(side: Side): Promise<void> {
   }
   if (!sameRoots(owner.store.roots(), reply.roots) || reply.lastSeq < owner.log.durable)
     side.helloRefused = true
-  else partnership.greeted(reply.incarnation)
+  else partnership.greeted(reply.incarnation, reply['devices'])
   side.kick()
 }
 
@@ -183,7 +198,10 @@ export async function answerHello(side: Side, message: Message): Promise<Message
     if (incarnation !== side.mail.fence.incarnation && side.lastGrantAt !== undefined) {
       if (now - side.lastGrantAt < GRANT_WAIT_MS) return refuse('LEASE')
     }
-    await context.mailbox.changeSide(side.name, { fence: { epoch, incarnation } })
+    await context.mailbox.changeSide(side.name, {
+      fence: { epoch, incarnation },
+      ...aggregatesIn(message),
+    })
     await side.drain()
     const found = await describe(side, message['lastSeq'] as number)
     if (!found) return refuse('INCOMPLETE')
@@ -194,6 +212,7 @@ export async function answerHello(side: Side, message: Message): Promise<Message
       ok: true,
       incarnation: context.mailbox.incarnation,
       record: side.record,
+      devices: side.deviceSizes(),
       ...found,
     }
   })
@@ -205,7 +224,7 @@ async function describe(
 ): Promise<
   { roots: readonly RootFacts[]; lastSeq: number; beyond: { block: number; bytes: number }[] } | undefined
 > {
-  const inspection = await side.copy.inspect()
+  const inspection = await side.copy.inspect(side.mail.aggregates)
   if (inspection.state !== 'Complete') {
     side.context.env.log('error', 'own copy is not complete', { side: side.name, cause: inspection.message })
     return undefined

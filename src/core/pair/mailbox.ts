@@ -25,6 +25,8 @@ export interface SideMail {
   readonly record: SideRecord | null
   readonly state: CopyState
   readonly logId: number
+  /** Aggregates that the side has, wherever they are configured. Absent in mailboxes of earlier versions: those that have labels. */
+  readonly aggregates?: readonly string[]
 }
 export interface Mail {
   readonly pairUid: string
@@ -36,6 +38,8 @@ export interface Mail {
 const MAGIC = 0x424d4e54
 const VERSION = 1
 const HEAD_BYTES = 24
+/** Kept free by what may be refused, for what may not. */
+const SPARE_BYTES = 512
 const NO_MAIL: SideMail = { fence: { epoch: 0, incarnation: 0 }, record: null, state: 'New', logId: 0 }
 
 function encode(mail: Mail, generation: number, env: Env): Uint8Array {
@@ -120,6 +124,11 @@ export class Mailbox {
       sides: { ...this.#mail.sides, [name]: { ...this.side(name), ...change } },
     }
     return this.#store()
+  }
+  /** Whether this list has room beside everything else, also when records and fences grow. */
+  hasRoom(name: string, aggregates: readonly string[]): boolean {
+    const sides = { ...this.#mail.sides, [name]: { ...this.side(name), aggregates } }
+    return encodeJson({ ...this.#mail, sides }).length <= BLOCK_BYTES - HEAD_BYTES - SPARE_BYTES
   }
   sawBeat(beat: number): void {
     if (beat > this.#mail.beat) this.#mail = { ...this.#mail, beat }

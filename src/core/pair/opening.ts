@@ -23,7 +23,7 @@ export async function openCopy(side: Side): Promise<OpenedCopy | undefined> {
   const { env } = side.context
   let store: SideStore
   try {
-    store = await side.copy.open()
+    store = await side.copy.open(side.mail.aggregates)
   } catch (error) {
     side.openFailure = error instanceof Error ? error.message : String(error)
     env.log('error', 'copy cannot be opened', { side: side.name, cause: side.openFailure })
@@ -40,18 +40,30 @@ export async function openCopy(side: Side): Promise<OpenedCopy | undefined> {
   return { store, scan }
 }
 
-export async function replay(side: Side, store: SideStore, batches: readonly PlacedBatch[]): Promise<void> {
+/** False if the copy cannot be used: the log has a record of something that is not here. */
+export async function replay(
+  side: Side,
+  store: SideStore,
+  batches: readonly PlacedBatch[],
+): Promise<boolean> {
   const { env } = side.context
   let count = 0
   for (const batch of batches) {
     const { records } = await readBatch(side.logDevice, batch)
     for (const record of records) {
       if (record.seq <= store.covers) continue
-      await store.replay(record)
+      const problem = await store.replay(record)
+      if (problem !== undefined) {
+        side.openFailure = `log: ${problem}`
+        env.log('error', 'log cannot be replayed', { side: side.name, cause: problem })
+        await store.close()
+        return false
+      }
       count += 1
     }
   }
   if (count > 0) env.log('info', 'log replayed', { side: side.name, records: count })
+  return true
 }
 
 /** An owner over a replayed store; not serving yet. */

@@ -294,7 +294,11 @@ export class Owner {
     confirm: () => Promise<boolean>,
   ): Promise<boolean> {
     this.partnership = partnership
-    await this.store.attachPartner((name, blocks) => partnership.device(name, blocks), 'Resyncing')
+    const problem = await this.store.attachPartner(
+      (name, blocks) => partnership.device(name, blocks),
+      'Resyncing',
+    )
+    if (problem !== undefined) throw new Error(problem)
     await this.store.resync(onProgress)
     const joined = await new Promise<boolean>((done) => {
       this.#join = { partnership, confirm, done }
@@ -303,18 +307,22 @@ export class Owner {
     return joined && !partnership.dissolved && !this.#stopped
   }
 
-  /** Hello found both copies equal: from the next batch on everything goes to both. */
+  /** Hello found both copies equal: from the next batch on everything goes to both. Gives the reason if the partner's devices cannot be attached. */
   async mirrorFromStart(
     partnership: Partnership,
     partnerLastSeq: number,
     sendMissing: () => Promise<void>,
-  ): Promise<void> {
+  ): Promise<string | undefined> {
     assert(this.log.lastSeq === this.log.durable, 'hello while a batch is under way')
     this.partnership = partnership
-    await this.store.attachPartner((name, blocks) => partnership.device(name, blocks), 'Current')
-    if (partnership.dissolved) return
+    const problem = await this.store.attachPartner(
+      (name, blocks) => partnership.device(name, blocks),
+      'Current',
+    )
+    if (problem !== undefined || partnership.dissolved) return problem
     this.log.attachMirror(partnership)
     if (partnerLastSeq < this.log.lastSeq) this.log.sendBacklog(partnerLastSeq, sendMissing)
+    return undefined
   }
 
   /** ALONE is recorded, or a resync was given up. */

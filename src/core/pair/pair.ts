@@ -6,6 +6,7 @@ import type { Connection } from '../connection/client.ts'
 import type { Env } from '../env/env.ts'
 import type { LogDevice } from '../nvlog/log-device.ts'
 import { readLogId } from '../nvlog/log-device.ts'
+import { Growth } from './growth.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { BrokenBuild, PairTimes } from './options.ts'
 import { DEFAULT_PAIR_TIMES } from './options.ts'
@@ -49,6 +50,7 @@ const textOf = (value: unknown): string => (typeof value === 'string' ? value : 
 
 export class Pair {
   readonly sides = new Map<string, Side>()
+  readonly #growths: Growth[] = []
   readonly votes: VoteKeeper
   readonly #options: PairOptions
   readonly #times: PairTimes
@@ -81,7 +83,9 @@ export class Pair {
     })
     const context = this.#context()
     for (const [name, { copy, log }] of Object.entries(options.sides)) {
-      this.sides.set(name, new Side(name, context, copy, log, PROCEDURES))
+      const side = new Side(name, context, copy, log, PROCEDURES)
+      this.sides.set(name, side)
+      this.#growths.push(new Growth(side))
     }
     const regions = [...this.sides.values()].map((side) => side.regions())
     this.#link = new PartnerLink(
@@ -105,8 +109,12 @@ export class Pair {
     for (const side of this.sides.values()) {
       if (side.mail.state !== 'Complete') continue
       const id = await readLogId(side.logDevice, side.origin, env.crc32)
-      const inspection = await side.copy.inspect()
-      if (id === side.mail.logId && inspection.state === 'Complete') continue
+      const inspection = await side.copy.inspect(side.mail.aggregates)
+      if (id === side.mail.logId && inspection.state === 'Complete') {
+        const aggregates = inspection.roots.map((root) => root.aggregate)
+        if (side.mail.aggregates === undefined) await mailbox.changeSide(side.name, { aggregates })
+        continue
+      }
       const cause = inspection.state === 'Complete' ? 'its log was lost' : inspection.message
       env.log('error', 'own copy is not complete', { side: side.name, cause })
       await mailbox.changeSide(side.name, { state: 'Damaged' })
@@ -226,6 +234,7 @@ export class Pair {
       void (serves ? this.votes.beat() : this.votes.refresh())
     }
     for (const side of this.sides.values()) side.kick()
+    for (const growth of this.#growths) growth.check()
     env.clock.after(this.#times.tickMs, () => this.#tick())
   }
 

@@ -13,6 +13,7 @@ import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import type { LogMirror } from '../nvlog/log.ts'
 import { compareFence } from './fence.ts'
+import type { DeviceSize } from './side-copy.ts'
 import type { PartnerLink, Traffic } from './partner-link.ts'
 
 export interface PartnershipHooks {
@@ -20,6 +21,12 @@ export interface PartnershipHooks {
   fenced(fence: Fence | undefined): void
   /** Something changed that a decision may depend on. */
   changed(): void
+}
+
+/** The `devices` of a partner's message. */
+export function sizesOf(devices: unknown): ReadonlyMap<string, number> | undefined {
+  if (!Array.isArray(devices)) return undefined
+  return new Map((devices as readonly DeviceSize[]).map(({ name, blocks }) => [name, blocks]))
 }
 
 const DISSOLVED = Symbol('dissolved')
@@ -38,6 +45,8 @@ export class Partnership implements LogMirror {
   partnerIncarnation: number
   /** The far end refused; it must be greeted again, or recorded out of date. */
   trouble = ''
+  /** Devices that the partner has, with their sizes in blocks; undefined if it is of a version that does not say. */
+  offered: ReadonlyMap<string, number> | undefined
   #dissolved = false
   readonly #cancels = new Set<() => void>()
 
@@ -80,7 +89,8 @@ export class Partnership implements LogMirror {
     this.#link.wake()
   }
   /** The partner's new incarnation showed the same roots and a log that lacks nothing acknowledged. */
-  greeted(incarnation: number): void {
+  greeted(incarnation: number, devices: unknown): void {
+    this.offered = sizesOf(devices)
     this.partnerIncarnation = incarnation
     this.trouble = ''
     this.#link.wake()
@@ -92,7 +102,10 @@ export class Partnership implements LogMirror {
     )
   }
 
-  device(name: string, blocks: number): Device {
+  /** Undefined if the partner does not have it. */
+  device(name: string, ownBlocks: number): Device | undefined {
+    const blocks = this.offered ? this.offered.get(name) : ownBlocks
+    if (blocks === undefined) return undefined
     const region = this.#regionOf(name)
     const gone = (): DeviceError => new DeviceError('EDETACHED', `partner's ${name} is detached`)
     return {

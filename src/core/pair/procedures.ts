@@ -1,5 +1,6 @@
 /** The steps of a side, gathered: side.ts runs them and knows none of them. */
 import { formatSide } from './format.ts'
+import { answerAggregates, answerOffer } from './growth.ts'
 import { answerHandOver, handOver } from './hand-over.ts'
 import { activateAlone, activateByHello, answerHello, regreet } from './hello.ts'
 import { answerResyncEnd, answerResyncStart, runResync } from './resync.ts'
@@ -17,6 +18,8 @@ export const PROCEDURES: SideProcedures = {
     resyncStart: answerResyncStart,
     resyncEnd: answerResyncEnd,
     handover: answerHandOver,
+    offer: answerOffer,
+    aggregates: answerAggregates,
     askHandOver: async (side) => ({ type: 'reply', ...(await side.handOver()) }),
   },
 }

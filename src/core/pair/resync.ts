@@ -6,9 +6,11 @@
  * its root is there; the right to take over comes only with JOIN.
  */
 import { formatLog } from '../nvlog/log-device.ts'
+import { aggregatesIn } from './growth.ts'
 import { sameRoots } from './opening.ts'
 import type { Message } from './partner-link.ts'
 import { reasonOf } from './partner-link.ts'
+import { sizesOf } from './partnership.ts'
 import type { Side } from './side.ts'
 import type { RootFacts } from './side-copy.ts'
 import type { SideRecord } from './vote.ts'
@@ -31,6 +33,7 @@ export async function runResync(side: Side): Promise<void> {
         side: side.name,
         record: side.record,
         incarnation: context.mailbox.incarnation,
+        aggregates: side.aggregates,
       },
       context.times.helloMs,
     )
@@ -41,6 +44,7 @@ export async function runResync(side: Side): Promise<void> {
     env.log('info', 'resync begins', { side: side.name })
     side.resyncPercent = 0
     const partnership = side.newPartnership(reply['incarnation'] as number)
+    partnership.offered = sizesOf(reply['devices'])
     let answer = 'the partner was lost'
     const confirm = async (): Promise<boolean> => {
       const { incarnation } = context.mailbox
@@ -91,15 +95,21 @@ export async function answerResyncStart(side: Side, message: Message): Promise<M
     await context.mailbox.changeSide(side.name, {
       state: 'Resyncing',
       fence: { epoch: record.epoch, incarnation },
+      ...aggregatesIn(message),
     })
     await side.drain()
-    const problem = await side.copy.prepareTarget()
+    const problem = await side.copy.prepareTarget(side.mail.aggregates)
     if (problem !== undefined) return refuse(side, problem)
     const logId = await formatLog(side.logDevice, side.origin, context.env)
     await context.mailbox.changeSide(side.name, { logId })
     side.standbyLog.reset(undefined)
     side.greeted = true
-    return { type: 'reply', ok: true, incarnation: context.mailbox.incarnation }
+    return {
+      type: 'reply',
+      ok: true,
+      incarnation: context.mailbox.incarnation,
+      devices: side.deviceSizes(),
+    }
   })
 }
 
@@ -110,7 +120,7 @@ export async function answerResyncEnd(side: Side, message: Message): Promise<Mes
     if (!fromOwner(side) || !side.greeted || side.mail.state !== 'Resyncing')
       return refuse(side, 'NOT_RESYNCING')
     if (message['incarnation'] !== side.mail.fence.incarnation) return refuse(side, 'OTHER_INCARNATION')
-    const inspection = await side.copy.inspect()
+    const inspection = await side.copy.inspect(side.mail.aggregates)
     if (inspection.state !== 'Complete') return refuse(side, inspection.message)
     const wanted = message['roots'] as readonly RootFacts[]
     if (!sameRoots(inspection.roots, wanted)) return refuse(side, 'roots differ')

@@ -30,19 +30,44 @@ export interface CopyDevice {
   readonly device: Device
 }
 
+/** What a filer has for one aggregate of a side, as it tells the other. */
+export interface AggregateOffer {
+  readonly name: string
+  readonly devices: readonly DeviceSize[]
+  /**
+   * Blank: no labels. Empty: made by this pair, and nothing was ever in it. Image: whole, named by `digest`. Other: not to be touched,
+   * `message` says why.
+   */
+  readonly content: 'Blank' | 'Empty' | 'Image' | 'Other'
+  readonly digest: string
+  readonly message: string
+}
+export interface DeviceSize {
+  readonly name: string
+  readonly blocks: number
+}
+
 export interface SideCopy {
+  /** All that are configured, whether or not they belong to an image. */
   readonly devices: readonly CopyDevice[]
-  /** Reads labels and roots; changes nothing. */
-  inspect(): Promise<Inspection>
+  /** Names of the aggregates that are configured. */
+  readonly aggregates: readonly string[]
+  /**
+   * Reads labels and roots; changes nothing. `known`: aggregates that the side has; a blank one among them was lost, others are no part of the
+   * copy. Without it those that have labels count.
+   */
+  inspect(known?: readonly string[]): Promise<Inspection>
+  /** What there is for each configured aggregate; of those that the side has (`known`) the devices only, and nothing is read. */
+  offer(known?: readonly string[]): Promise<readonly AggregateOffer[]>
   /** Makes empty aggregates on blank devices (the first copy of a new side). May be repeated after a crash. */
   format(): Promise<void>
   /**
    * Before it is filled: what stands on the devices is worth nothing. Makes devices that are partly new (one was lost) all new; gives the
-   * reason when they are another's and must not be touched.
+   * reason when they are another's and must not be touched. `known` as for `inspect`; the devices of other aggregates are left alone.
    */
-  prepareTarget(): Promise<string | undefined>
-  /** Opens the newest root of each own plex. */
-  open(): Promise<SideStore>
+  prepareTarget(known?: readonly string[]): Promise<string | undefined>
+  /** Opens the newest root of each own plex, of `known` aggregates as for `inspect`. */
+  open(known?: readonly string[]): Promise<SideStore>
 }
 
 export interface StoreCp {
@@ -54,22 +79,28 @@ export interface StoreCp {
   complete(): void
 }
 
-/** How a partner's device is reached while it is attached. */
-export type PartnerDevices = (name: string, blocks: number) => Device
+/** How a partner's device is reached while it is attached; undefined if the partner does not have it. `blocks`: if it does not say its size. */
+export type PartnerDevices = (name: string, blocks: number) => Device | undefined
 
 export interface SideStore {
+  readonly growth: SideGrowth
   /** Lowest `covers` of the side's roots; replay begins behind it. */
   readonly covers: number
   /** Epoch and CP number of the newest root. */
   readonly epoch: number
   readonly cp: number
+  /** Of the aggregates that the side has. */
   roots(): readonly RootFacts[]
-  /** Repeats a record through the ordinary path; skipped where the aggregate's root covers it. */
-  replay(record: LogRecord): Promise<void>
+  /**
+   * Repeats a record through the ordinary path; skipped where the aggregate's root covers it. Gives the reason when it is of an aggregate that is not
+   * here: then the copy cannot be used.
+   */
+  replay(record: LogRecord): Promise<string | undefined>
   /** From here on operations run, writing their records to `journal`. */
   /** `wantCp` asks for a consistency point soon, whether or not operations changed anything. */
   serve(journal: SideJournalFactory, wantCp: () => void): void
-  attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<void>
+  /** Gives the reason when the partner's devices are not those of the image; then nothing is attached. */
+  attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<string | undefined>
   detachPartner(): void
   /** Copies everything in use to the attached plex; a consistency point to both must follow. */
   resync(onProgress: (percent: number) => void): Promise<void>
@@ -79,6 +110,23 @@ export interface SideStore {
   freeze(covers: number, epoch: number): StoreCp
   /** Stops at once; what is under way on the own devices ends before this resolves, and nothing is written after. */
   close(): Promise<void>
+}
+
+/** How a side gets devices and aggregates that are configured and not in its image yet, while it is served and mirrored. */
+export interface SideGrowth {
+  /** There are such. */
+  readonly waits: boolean
+  /**
+   * Prepares what the partner offers as well; true if the next consistency point is to take something in. What cannot join keeps waiting, and the
+   * reason is kept for status.
+   */
+  prepare(offers: readonly AggregateOffer[], devices: PartnerDevices): Promise<boolean>
+  /** Why nothing can join just now. */
+  refused(reason: string): void
+  /** New aggregates that a consistency point made equal on both copies; the side does not have them before `admit`. */
+  readonly joined: readonly string[]
+  /** The side has them from now on; nothing is logged about them before `durable` resolves. */
+  admit(names: readonly string[], durable: Promise<void>): void
 }
 
 /** The journal of one aggregate of the side. */

@@ -24,7 +24,7 @@ import { compareFence } from './fence.ts'
 import { logRegion, logRegionKey, plexRegion, plexRegionKey } from './regions.ts'
 import type { Change, Decision, PartnerFacts, SideFacts, VoteTrust } from './rules.ts'
 import { decide, mayGrant, oneCopyIsEnough } from './rules.ts'
-import type { SideCopy } from './side-copy.ts'
+import type { DeviceSize, SideCopy } from './side-copy.ts'
 import type { VoteKeeper } from './vote-keeper.ts'
 import { writtenBy } from './vote-keeper.ts'
 import type { SideRecord } from './vote.ts'
@@ -157,6 +157,14 @@ export class Side {
   }
   get ownsRecord(): boolean {
     return this.record?.owner === this.context.me
+  }
+  /** Aggregates that the side has, as far as they are configured here. */
+  get aggregates(): readonly string[] | undefined {
+    return this.mail.aggregates?.filter((name) => this.copy.aggregates.includes(name))
+  }
+  /** What this filer tells the other of its devices. */
+  deviceSizes(): readonly DeviceSize[] {
+    return this.copy.devices.map(({ name, device }) => ({ name, blocks: device.blocks }))
   }
   get joinAsked(): boolean {
     return !this.context.broken.joinLoose && this.context.votes.isUndecided(this.name, 'JOIN')

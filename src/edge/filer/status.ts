@@ -54,12 +54,19 @@ function sideStatus(config: FilerPodConfig, side: Side): FilerStatus['sides'][nu
 function aggregates(config: FilerPodConfig, filer: Filer): FilerStatus['aggregates'] {
   return config.aggregates.map(({ name, filer: home }) => {
     const side = filer.pair.sides.get(home)
-    const opened = filer.stores.get(home)?.aggregates.get(name)
+    const store = filer.stores.get(home)
+    const opened = store?.aggregates.get(name)
     const sizes = opened?.sizes()
     const record = side?.record
-    const own: PlexState = side ? ownPlex(side) : 'Missing'
-    const partner: PlexState =
-      record?.mirrored === true ? 'Current' : side && side.resync !== 'NONE' ? 'Resyncing' : 'OutOfDate'
+    const joined = side?.mail.aggregates?.includes(name) !== false
+    const own: PlexState = side && joined ? ownPlex(side) : 'Missing'
+    const partner: PlexState = !joined
+      ? 'Missing'
+      : record?.mirrored === true
+        ? 'Current'
+        : side && side.resync !== 'NONE'
+          ? 'Resyncing'
+          : 'OutOfDate'
     const plexes: { filer: string; state: PlexState }[] = [{ filer: config.filer, state: own }]
     if (record?.owner === config.filer) plexes.push({ filer: config.partner, state: partner })
     return {
@@ -68,8 +75,8 @@ function aggregates(config: FilerPodConfig, filer: Filer): FilerStatus['aggregat
       sizeBytes: sizes?.totalBytes ?? 0,
       usedBytes: sizes?.usedBytes ?? 0,
       plexes,
-      devices: [],
-      waitingDevices: [],
+      devices: [...(store?.devices(name) ?? [])],
+      waitingDevices: store?.growth.waiting(name) ?? [],
     }
   })
 }

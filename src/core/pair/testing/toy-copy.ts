@@ -10,10 +10,12 @@ import type { LogRecord } from '../../nvlog/batch.ts'
 import { assert } from '../../std/assert.ts'
 import { decodeJson, encodeJson } from '../../std/ascii-json.ts'
 import type {
+  AggregateOffer,
   Inspection,
   PartnerDevices,
   RootFacts,
   SideCopy,
+  SideGrowth,
   SideJournalFactory,
   SideStore,
   StoreCp,
@@ -78,6 +80,7 @@ const facts = (root: ToyRoot): RootFacts => ({
 
 export class ToyCopy implements SideCopy {
   readonly devices: readonly { readonly name: string; readonly device: Device }[]
+  readonly aggregates = [AGGREGATE]
   readonly #device: Device
   readonly #crc32: Crc32
   /** The store that serves, for the tests' clients. */
@@ -107,6 +110,10 @@ export class ToyCopy implements SideCopy {
     await this.#device.flush()
   }
 
+  offer(): Promise<readonly AggregateOffer[]> {
+    return Promise.resolve([])
+  }
+
   prepareTarget(): Promise<undefined> {
     return Promise.resolve(undefined)
   }
@@ -120,7 +127,17 @@ export class ToyCopy implements SideCopy {
   }
 }
 
+/** A toy has nothing that could join. */
+const NO_GROWTH: SideGrowth = {
+  waits: false,
+  prepare: () => Promise.resolve(false),
+  refused: () => undefined,
+  joined: [],
+  admit: () => undefined,
+}
+
 export class ToyStore implements SideStore {
+  readonly growth = NO_GROWTH
   readonly registers: Registers
   readonly #name: string
   readonly #own: Device
@@ -155,10 +172,10 @@ export class ToyStore implements SideStore {
     return [facts(this.#root)]
   }
 
-  replay(record: LogRecord): Promise<void> {
+  replay(record: LogRecord): Promise<undefined> {
     const { k, v } = decodeJson(record.body) as { k: string; v: number }
     this.#apply(k, v)
-    return Promise.resolve()
+    return Promise.resolve(undefined)
   }
   #apply(key: string, value: number): void {
     this.registers[key] = Math.max(this.registers[key] ?? 0, value)
@@ -187,9 +204,9 @@ export class ToyStore implements SideStore {
     return value
   }
 
-  attachPartner(devices: PartnerDevices): Promise<void> {
+  attachPartner(devices: PartnerDevices): Promise<undefined> {
     this.#partner = devices(this.#name, this.#own.blocks)
-    return Promise.resolve()
+    return Promise.resolve(undefined)
   }
   detachPartner(): void {
     this.#partner = undefined
