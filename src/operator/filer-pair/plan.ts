@@ -36,7 +36,7 @@ import { planEnd } from './end.ts'
 import { lease, objectsOf, serviceSelector } from './objects.ts'
 import type { Wanted } from './objects.ts'
 import type { Observed } from './observed.ts'
-import { nextToReplace, outdated, pairStatus, pairVerdicts, waitsForHome } from './status.ts'
+import { givesBackNow, nextToReplace, outdated, pairStatus, pairVerdicts } from './status.ts'
 import type { StatusInput } from './status.ts'
 import { viewOf } from './view.ts'
 import type { PairView } from './view.ts'
@@ -68,7 +68,7 @@ export function plan(observed: Observed): Plan {
   const desired =
     accepted === undefined
       ? undefined
-      : desiredState(pair, desiredContent(accepted.spec, volumes, view, waitsForHome(input)), view)
+      : desiredState(pair, desiredContent(accepted.spec, volumes, view, givesBackNow(input)), view)
   const actions: Action[] = []
   if (!ends) {
     actions.push(...metadataPatch(pair, acceptance, desired))

@@ -261,9 +261,10 @@ function devicesJoined(input: StatusInput): Verdict {
   )
 }
 
-/** Whether one filer may go: its partner would carry on with everything. */
+/** Whether one filer may go: its partner would carry on with everything. A side that is only being opened may yet fail to be. */
 function isSpare(input: StatusInput): boolean {
   return (
+    sidesOf(input).every(({ report }) => report?.serving === true) &&
     redundant(input).status === 'True' &&
     takeoverPossible(input).status === 'True' &&
     absent(input).length === 0 &&
@@ -272,7 +273,7 @@ function isSpare(input: StatusInput): boolean {
 }
 
 /**
- * A pod is to be replaced, and what its predecessor handed over is not back yet: it is given back now, so that the next planned takeover
+ * A pod is to be replaced, and what its predecessor handed over is not back yet: that is waited for, so that the next planned takeover
  * moves one filer's volumes only. Who gives back by hand is not waited for.
  */
 export function waitsForHome(input: StatusInput): boolean {
@@ -283,6 +284,16 @@ export function waitsForHome(input: StatusInput): boolean {
     isSpare(input) &&
     [...input.view.sides.values()].some((side) => side.owner !== side.side)
   )
+}
+
+/** Then it need not wait for the delay, unless a filer ended by itself since its pod came: it would be asked to serve, and end, again and again. */
+export function givesBackNow(input: StatusInput): boolean {
+  const restarts = ({ pod }: FilerObserved): number => {
+    const status = pod?.['status'] as { containerStatuses?: { restartCount?: number }[] } | undefined
+    return status?.containerStatuses?.[0]?.restartCount ?? 0
+  }
+  const isNew = (f: FilerObserved): boolean => !outdated(input).includes(f)
+  return waitsForHome(input) && input.filers.filter(isNew).every((f) => restarts(f) === 0)
 }
 
 /** The pod that may go now for a new one: one that does not run yet, else one of a pair that can spare it. */

@@ -58,6 +58,7 @@ export function acceptVolumes(input: VolumesInput): VolumeInForce[] {
       return (
         placeProblem(pairName, pair, spec) ??
         nameProblem(name, spec, paths, claims) ??
+        scheduleProblem(spec) ??
         dataProblem(object, spec, before, { ids, kept, pair, view: input.view, claims: input.claims })
       )
     }
@@ -90,6 +91,18 @@ function placeProblem(pairName: string, pair: FilerPairSpec, spec: FilerVolumeSp
         'AggregateNotFound',
         `spec.aggregate: FilerPair ${pairName} has no aggregate ${spec.aggregate ?? ''}; it has ${known.join(', ')}`,
       )
+}
+
+/** What the rule's pattern cannot say. */
+function scheduleProblem(spec: FilerVolumeSpec): Verdict | undefined {
+  for (const { name, cron } of spec.snapshotPolicy?.schedules ?? [])
+    for (const [range, first, last] of cron.matchAll(/([0-9]+)-([0-9]+)/g))
+      if (Number(first) > Number(last))
+        return fails(
+          'InvalidSpec',
+          `spec.snapshotPolicy.schedules[${name}].cron: ${range} goes backwards; put the smaller number first, or write two ranges with a comma`,
+        )
+  return undefined
 }
 
 function nameProblem(

@@ -102,6 +102,17 @@ function volumeReport(
     ...change,
   }
 }
+/** What a filer tells when one of the two serves everything. */
+function servedBy(owner: string, { sides, filer }: FilerStatus, epoch: number): FilerStatus['sides'] {
+  const role = filer === owner ? ('Owner' as const) : ('Standby' as const)
+  return sides.map((side) => ({
+    ...side,
+    owner,
+    role,
+    serving: filer === owner,
+    epoch: side.side === 'a' ? epoch : 1,
+  }))
+}
 function leave(w: World, name: string): void {
   const object = w.get(FILER_VOLUMES, name)!
   w.put({ ...object, metadata: { ...object.metadata, deletionTimestamp: '2026-01-02T00:00:00Z' } })
@@ -278,16 +289,11 @@ describe('growth', () => {
 
     // Filer b has taken over; a is back and filled again, its side still at b.
     w.runPods()
-    const away = (s: FilerStatus): Partial<FilerStatus> => ({
-      sides: s.sides.map((side) => ({
-        ...side,
-        owner: 'b',
-        serving: s.filer === 'b',
-        epoch: side.side === 'a' ? 2 : 1,
-      })),
-    })
+    const away = (s: FilerStatus) => ({ sides: servedBy('b', s, 2) })
     report(w, away)
     w.settle()
+    const patient = plan(w.observed()).actions
+    expect(patient.filter((a) => a.type === 'delete')).toEqual([])
     expect(w.get(PODS, 'east-b-0')).toBeDefined()
     expect(upToDate(w)).toMatchObject({
       reason: 'WaitingForRedundancy',
@@ -306,6 +312,33 @@ describe('growth', () => {
     expect(upToDate(w)?.reason).toBe('UpToDate')
   })
 
+  test('a filer that ended by itself since is not asked to serve at once; nobody goes while a side is only being opened', () => {
+    const w = running()
+    w.change(FILER_PAIRS, 'east', grown)
+    w.settle()
+    w.bindClaims()
+    w.pass()
+    w.pass()
+    w.runPods()
+    const pod = w.get(PODS, 'east-a-0')!
+    w.put({ ...pod, status: { phase: 'Running', containerStatuses: [{ restartCount: 1 }] } })
+    report(w, (s) => ({
+      generation: 0,
+      sides: servedBy('b', s, 2),
+    }))
+    expect(plan(w.observed()).actions.find((a) => a.type === 'desired')).toMatchObject({
+      desired: { takeover: { givebackEpoch: 0 } },
+    })
+    report(w, (s) => ({
+      sides: wellStatus(s.filer).sides.map((side) => ({ ...side, epoch: 3, serving: side.side === 'b' })),
+    }))
+    w.settle()
+    expect(w.get(PODS, 'east-b-0')).toBeDefined()
+    expect(upToDate(w)?.reason).toBe('WaitingForRedundancy')
+    report(w, (s) => ({ sides: wellStatus(s.filer).sides.map((side) => ({ ...side, epoch: 3 })) }))
+    expect(roll(w)).toEqual(['east-b-0'])
+  })
+
   test('who gives back by hand is not waited for', () => {
     const w = running({ takeover: { giveback: 'Manual' } })
     w.change(FILER_PAIRS, 'east', grown)
@@ -315,7 +348,7 @@ describe('growth', () => {
     expect(w.pass()).toContain('delete Pod/east-a-0')
     w.runPods()
     report(w, (s) => ({
-      sides: s.sides.map((side) => ({ ...side, owner: 'b', serving: s.filer === 'b', epoch: 2 })),
+      sides: servedBy('b', s, 2),
     }))
     expect(roll(w)).toEqual(['east-b-0'])
   })
@@ -664,6 +697,17 @@ describe('an order about a snapshot', () => {
       message: expect.stringContaining(message),
     })
     expect(w.snapshotRequests).toEqual([])
+  })
+
+  test('by a schedule that goes backwards is refused', () => {
+    const w = running()
+    const schedules = [{ name: 'odd', cron: '0 22-3 * * *', keep: 1 }]
+    w.put(flexible('home', { snapshotPolicy: { schedules } }))
+    w.settle()
+    expect(accepted(w, 'home')).toMatchObject({
+      reason: 'InvalidSpec',
+      message: expect.stringContaining('schedules[odd].cron: 22-3 goes backwards'),
+    })
   })
 
   test('waits while the volume is not served', () => {
