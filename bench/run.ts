@@ -1,5 +1,5 @@
 /**
- * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine, and beside itself when it holds more (P11).
+ * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine, and beside itself when it holds more (P11, memory).
  *
  *   run.ts [short|long] [--only P1,P2,P11]
  *
@@ -17,6 +17,7 @@ import { stateFolder, sweep } from '../e2e/lib/state.ts'
 import { measures, runOnce } from './measures.ts'
 import type { Measure, RunOptions, Sample } from './measures.ts'
 import { growthSection } from './growth.ts'
+import { memorySection } from './memory.ts'
 import { markdown, medianSample, rowsOf, sectionText, textTable } from './report.ts'
 import type { Outcome, Say, Section } from './report.ts'
 import { startGanesha, startGluster, startTandem } from './sides.ts'
@@ -31,6 +32,7 @@ const chosen = measures.filter((measure) => isChosen(measure.id))
 /** What is measured of Tandem alone, in the order in which it is run and shown. */
 const alone: { readonly id: string; readonly run: (long: boolean, say: Say) => Promise<Section> }[] = [
   { id: 'P11', run: growthSection },
+  { id: 'memory', run: (long, say) => memorySection(nfsbench, long, say) },
 ]
 
 /** All rounds of one measure, the first of each side thrown away. */
@@ -130,7 +132,6 @@ try {
     const kept = await side.stop(outcomes.some((outcome) => outcome.failures[side.name] !== undefined))
     if (kept !== undefined) say(`${side.name}: state and logs are kept in ${kept}`)
   }
-  rmSync(folder, { recursive: true, force: true })
 }
 
 const sections: Section[] = []
@@ -143,6 +144,7 @@ for (const { id, run: runAlone } of alone.filter(({ id }) => isChosen(id))) {
     troubles.push(`${id}: ${error instanceof Error ? error.message : String(error)}`)
   }
 }
+rmSync(folder, { recursive: true, force: true })
 
 const rows = rowsOf(outcomes)
 for (const outcome of outcomes)

@@ -111,7 +111,10 @@ export class BlockIo {
     blocks: number,
     asked: readonly { readonly pvbn: number; readonly identity: Identity }[],
   ): Promise<(Uint8Array | undefined)[]> {
-    const bytes = new Uint8Array(blocks * BLOCK_BYTES)
+    const { memory } = this.cache
+    // A block on its own: in the cache it must not keep its neighbours in memory.
+    const alone = blocks === 1 ? memory.take(asked[0]!.identity.kind, true) : undefined
+    const bytes = alone ?? new Uint8Array(blocks * BLOCK_BYTES)
     let checksums: Uint8Array
     try {
       const group = Math.floor(first / GROUP_BLOCKS)
@@ -131,8 +134,10 @@ export class BlockIo {
       const at = (pvbn - first) * BLOCK_BYTES
       const content = bytes.subarray(at, at + BLOCK_BYTES)
       if (!this.isGood(checksums, pvbn % GROUP_BLOCKS, identity, pvbn, content)) return undefined
-      // A block on its own: in the cache it must not keep its neighbours in memory.
-      return blocks === 1 ? bytes : content.slice()
+      if (alone !== undefined) return alone
+      const own = memory.take(identity.kind, true)
+      own.set(content)
+      return own
     })
   }
 

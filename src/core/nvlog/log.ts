@@ -38,9 +38,11 @@ export interface LogStamp {
   incarnation: number
 }
 
-/** A batch is one arena at most, so that one frame to the partner stays bounded. */
-const ARENA_BYTES = 2 * 1024 * 1024
+/** A batch is one arena at most, so that one frame to the partner stays bounded. Two of the largest writes fit. */
+const ARENA_BYTES = 2 * 1024 * 1024 + 64 * 1024
 const ARENAS_KEPT = 4
+/** Records that wait for their batch; beyond it operations wait before they start, whatever room the log has. */
+const PENDING_BYTES_MAX = 4 * 1024 * 1024
 
 interface Arena {
   readonly bytes: Uint8Array
@@ -114,7 +116,7 @@ export class OperationLog {
   /** Before an operation starts: waits while the log has no room for it and what is already under way. */
   admit(bytes: number): void | Promise<void> {
     if (this.#roomWaiters.length === 0 && this.#hasRoom(bytes)) return undefined
-    this.#press()
+    if (this.#pendingBytes <= PENDING_BYTES_MAX) this.#press()
     return new Promise((resolve) => this.#roomWaiters.push({ bytes, resolve }))
   }
 
@@ -203,6 +205,7 @@ export class OperationLog {
    * whatever the padding to blocks takes. A free other half is used when this one is full.
    */
   #hasRoom(bytes: number): boolean {
+    if (this.#pendingBytes > PENDING_BYTES_MAX) return false
     const blocks = this.#usedBlocks + this.#pendingBlocks() + blocksOf(bytes) + 2
     const limit = this.#geometry.halfBlocks * (this.#otherLastSeq === 0 ? 1.75 : 0.75)
     return blocks <= limit

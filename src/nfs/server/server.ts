@@ -20,7 +20,7 @@ export const DEFAULT_LIMITS: Limits & { readonly connections: number } = {
   callsInFlight: 256,
   bytesInFlight: 16 * MIB,
   unsentBytes: 4 * MIB,
-  memoryBytes: 192 * MIB,
+  memoryBytes: 32 * MIB,
   connections: 1024,
 }
 const SILENT_MS_MAX = 60_000

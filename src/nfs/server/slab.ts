@@ -61,7 +61,7 @@ export class SlabPool {
   readonly #keepLarge: number
 
   /** At most so many unused slabs are kept. */
-  constructor(keepSmall = 64, keepLarge = 24) {
+  constructor(keepSmall = 32, keepLarge = 16) {
     this.#keepSmall = keepSmall
     this.#keepLarge = keepLarge
   }
