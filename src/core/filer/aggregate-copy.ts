@@ -201,6 +201,8 @@ export class AggregateStore implements SideStore {
   readonly #journals = new Map<string, Journal>()
   /** Sequence number of the last volume operation, by aggregate. */
   readonly #operations = new Map<string, number>()
+  /** Of the last operation that removed a volume. */
+  #removedSeq = 0
   readonly #lost = Promise.withResolvers<never>()
   #wantCp: () => void = () => undefined
   #cpTimer: { cancel(): void } | undefined
@@ -285,6 +287,13 @@ export class AggregateStore implements SideStore {
   #roots() {
     return [...this.aggregates.values()].map((aggregate) => aggregate.root)
   }
+  /**
+   * The images know of every removal. Before that the log may have operations on a volume that is gone, and its aggregate must not be
+   * taken away: it could not be replayed.
+   */
+  get removalsInImage(): boolean {
+    return this.covers >= this.#removedSeq
+  }
   roots(): readonly RootFacts[] {
     return [...this.aggregates].map(([aggregate, { root }]) => ({
       aggregate,
@@ -309,7 +318,9 @@ export class AggregateStore implements SideStore {
     }
     if (record.seq <= aggregate.root.covers) return undefined
     if (record.volume === 0) {
-      applyOperation(aggregate, decodeJson(record.body) as VolumeOperation)
+      const operation = decodeJson(record.body) as VolumeOperation
+      if (operation.op === 'remove') this.#removedSeq = record.seq
+      applyOperation(aggregate, operation)
       return undefined
     }
     const volume = aggregate.volumeAt(record.volume)
@@ -392,6 +403,7 @@ export class AggregateStore implements SideStore {
     if (operation.op === 'create') aggregate.volume(operation.id)!.content.start()
     const seq = journal.append(0, [body])
     this.#operations.set(name, seq)
+    if (operation.op === 'remove') this.#removedSeq = seq
     if (operation.op === 'restore') aggregate.volume(operation.id)!.content.changedAll(seq)
     await journal.answer(seq)
   }

@@ -125,6 +125,8 @@ function volumes(filer: Filer): FilerStatus['volumes'] {
       }
       for (const wanted of filer.desired?.volumes ?? []) {
         if (wanted.aggregate !== aggregate || seen.has(wanted.id)) continue
+        // Its devices may be taken away when this says so.
+        const removed = store.removalsInImage ? 'Removed' : 'Ready'
         list.push({
           id: wanted.id,
           name: wanted.name,
@@ -135,7 +137,7 @@ function volumes(filer: Filer): FilerStatus['volumes'] {
           usedBytes: 0,
           snapshotUsedBytes: 0,
           snapshots: [],
-          state: wanted.state === 'Removed' ? 'Removed' : 'Creating',
+          state: wanted.state === 'Removed' ? removed : 'Creating',
           reason: '',
           message: filer.volumes.failures.get(wanted.id) ?? '',
         })
