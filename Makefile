@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 NODE  := bin/node24
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
-PARTS  ?= check api crash demo kernel e2e bench
+PARTS  ?= check api crash grow demo kernel e2e bench
 ROUNDS ?= 10
 OPS    ?= 100000
 SEED   ?= 1
 
-.PHONY: help deps gen check drift format types lint imports unit test sim api crash demo kernel e2e bench
+.PHONY: help deps gen check drift format types lint imports unit test sim api crash grow demo kernel e2e bench
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -38,13 +38,15 @@ imports: deps
 unit: deps
 	@NODE_OPTIONS="--experimental-vm-modules --disable-warning=ExperimentalWarning" $(NODE) node_modules/jest/bin/jest.js --silent=false
 
-test: deps ## everything: PARTS="check api crash demo kernel e2e bench"; installs with apt what it needs (root)
+test: deps ## everything: PARTS="check api crash grow demo kernel e2e bench"; installs with apt what it needs (root)
 	@$(NODE) scripts/test.ts $(PARTS)
 
 api: deps ## the operator against a real kube-apiserver
 	@$(NODE) e2e/api.ts
 crash: deps ## kill -9 of filers under load, ROUNDS=10 (ROUNDS=200 by hand)
 	@$(NODE) e2e/crash.ts --rounds $(ROUNDS)
+grow: deps ## a pair gets devices, an aggregate, a traditional volume while clients write
+	@$(NODE) e2e/grow.ts
 sim: deps ## whole pairs simulated with faults; OPS=1000000 SEED=1 SCENARIO=name
 	@$(NODE) src/main.ts sim --ops $(OPS) --seed $(SEED) $(if $(SCENARIO),--scenario $(SCENARIO))
 demo: deps ## a pair on this machine, a cut link, a killed filer, the data still there; KEEP=1 leaves it running
