@@ -6,8 +6,9 @@ PARTS  ?= check api crash grow demo kernel e2e bench
 ROUNDS ?= 10
 OPS    ?= 100000
 SEED   ?= 1
+INPUTS ?= 100000
 
-.PHONY: help deps gen check drift format types lint imports unit test sim api crash grow demo kernel e2e bench
+.PHONY: help deps gen check drift format types lint imports unit test sim fuzz api crash grow demo kernel e2e bench
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -49,6 +50,8 @@ grow: deps ## a pair gets devices, an aggregate, a traditional volume while clie
 	@$(NODE) e2e/grow.ts
 sim: deps ## whole pairs simulated with faults; OPS=1000000 SEED=1 SCENARIO=name
 	@$(NODE) src/main.ts sim --ops $(OPS) --seed $(SEED) $(if $(SCENARIO),--scenario $(SCENARIO))
+fuzz: deps ## damaged inputs to everything that reads what others wrote; INPUTS=1000000 SEED=1 TARGET=name
+	@$(NODE) src/main.ts fuzz --inputs $(INPUTS) --seed $(SEED) $(if $(TARGET),--target $(TARGET))
 demo: deps ## a pair on this machine, a cut link, a killed filer, the data still there; KEEP=1 leaves it running
 	@$(NODE) src/main.ts demo $(if $(KEEP),--keep)
 kernel: deps ## programs on the Linux kernel's NFS client, beside that kernel's own server (root); FILES=100000 ENTRIES=100000 OPERATIONS=100000 SUITES="git tree"

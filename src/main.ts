@@ -45,6 +45,10 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'simulate pairs of filers with faults, and check what every client is told',
     load: () => import('./cmd/sim.ts'),
   },
+  fuzz: {
+    summary: 'damaged inputs to everything that reads what others wrote',
+    load: () => import('./cmd/fuzz.ts'),
+  },
   filer: { summary: 'one filer (what a pod runs)', load: () => import('./cmd/filer.ts') },
   operator: { summary: 'the operator', load: () => import('./cmd/operator.ts') },
   gen: {

@@ -203,6 +203,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     }
     const newest = info.roots.find(({ root }) => root.aggregateId === info.labels[0]!.aggregateId)
     if (newest === undefined) throw new AggregateError('NO_ROOT', 'no valid root')
+    const { sizes } = newest.root
+    if (sizes.length !== info.labels.length || info.labels.some(({ blocks }, i) => blocks !== sizes[i])) {
+      throw new AggregateError('LABELS', 'the root lists devices of other sizes than their labels')
+    }
     const aggregate = new Aggregate(env, info, newest.root, newest.slot, options)
     if (options.mirror !== undefined) await aggregate.attachPlex(options.mirror, 'mirrored')
     aggregate.meta.judge = aggregate.ownerMap
@@ -211,7 +215,9 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       aggregate.meta.judge = undefined
     } catch (error) {
       if (!(error instanceof DamagedBlock)) throw error
-      throw new AggregateError('DAMAGED', `block ${error.bn} of a metafile is damaged`)
+      const what =
+        error.bn === 0 ? 'what a volume holds makes no sense' : `block ${error.bn} of a metafile is damaged`
+      throw new AggregateError('DAMAGED', what)
     }
     return aggregate
   }

@@ -8,6 +8,7 @@
  * Allocation goes forward through the groups and takes all free blocks of one before the next, preferring groups with much free
  * space while there are any: long runs make long writes, and few checksum blocks have to be rewritten.
  */
+import { sound } from '../fs/block-store.ts'
 import { assert } from '../std/assert.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import type { Layout } from './layout.ts'
@@ -55,8 +56,9 @@ export class SpaceMap {
     this.reckon()
   }
 
-  /** Takes over leaf `index` of the active map; `reckon` follows when all are in. */
+  /** Takes over leaf `index` of the active map; `reckon` follows when all are in. Throws DamagedBlock for one behind the end. */
   load(index: number, leaf: Uint8Array): void {
+    sound((index + 1) * (MAP_LEAF_BITS / 8) <= this.bytes.length)
     this.bytes.set(leaf, index * (MAP_LEAF_BITS / 8))
   }
 

@@ -50,6 +50,14 @@ export class DamagedBlock {
   }
 }
 
+/**
+ * What stands on disk must be so; if it is not, although its checksum holds, it is damage like any other: EIO for what needs it, and the rest of the volume
+ * goes on. For content that was read, never for what the running program made.
+ */
+export function sound(condition: unknown, bn = 0): asserts condition {
+  if (!condition) throw new DamagedBlock(bn)
+}
+
 export interface BlockStore {
   readonly format: PointerFormat
   /** Content of block `bn` (4096 bytes, not to be changed unless fresh). `hint`: the PVBN in the parent, 0 if unknown. Throws Miss, DamagedBlock. */

@@ -20,6 +20,7 @@ import { assert } from '../std/assert.ts'
 import { getBytes, getU16, getU32, getU48, putBytes, putU16, putU32, putU48 } from './bytes.ts'
 import type { Inode } from './inode.ts'
 import type { Tree } from './tree.ts'
+import { sound } from './block-store.ts'
 import type { BlockStore } from './block-store.ts'
 
 const { imul, clz32, floor, ceil, min, max } = Math
@@ -95,6 +96,13 @@ export function recordName(block: Uint8Array, at: number): string {
 }
 export const recordType = (block: Uint8Array, at: number): number => block[at + 13]!
 
+/** Where the record behind the one at `at` is. Throws DamagedBlock if records do not fill the block. */
+function behind(block: Uint8Array, at: number): number {
+  const next = at + recordGranules(block, at) * GRANULE_BYTES
+  sound(next > at && next <= BLOCK_BYTES)
+  return next
+}
+
 function nameEquals(block: Uint8Array, at: number, name: string): boolean {
   if (block[at + 12] !== name.length) return false
   for (let i = 0; i < name.length; i++) {
@@ -109,7 +117,7 @@ export function longestFree(block: Uint8Array): number {
   for (let at = 0; at < BLOCK_BYTES;) {
     const granules = recordGranules(block, at)
     if (recordIno(block, at) === 0 && granules > longest) longest = granules
-    at += granules * GRANULE_BYTES
+    at = behind(block, at)
   }
   return min(longest, 255)
 }
@@ -132,7 +140,7 @@ export class Directory {
     const hash = hashName(name, this.seed)
     if (this.inode.buckets === 0) {
       const block = this.block(entryFbn(0))
-      for (let at = 0; at < BLOCK_BYTES; at += recordGranules(block, at) * GRANULE_BYTES) {
+      for (let at = 0; at < BLOCK_BYTES; at = behind(block, at)) {
         if (recordIno(block, at) !== 0 && recordHash(block, at) === hash && nameEquals(block, at, name)) {
           return this.entryAt(block, at, at / GRANULE_BYTES)
         }
@@ -140,7 +148,9 @@ export class Directory {
       return undefined
     }
     const bucket = this.block(bucketFbn(bucketOf(hash, this.inode.buckets)))
-    const end = BUCKET_HEADER_BYTES + getU32(bucket, 0) * SLOT_BYTES
+    const slots = getU32(bucket, 0)
+    sound(slots <= BUCKET_SLOTS)
+    const end = BUCKET_HEADER_BYTES + slots * SLOT_BYTES
     for (let slot = BUCKET_HEADER_BYTES; slot < end; slot += SLOT_BYTES) {
       if (getU32(bucket, slot) !== hash) continue
       const position = getU32(bucket, slot + 4)
@@ -165,7 +175,8 @@ export class Directory {
     const e = this.searchMap(insertHint, entryBlocks, granules) ?? this.searchMap(0, insertHint, granules)
     if (e !== undefined) {
       const room = roomIn(this.block(entryFbn(e)), granules)
-      assert(room !== undefined, 'map of free space promises room that is not there')
+      // The map promises room.
+      sound(room !== undefined)
       return e * GRANULES + room
     }
     const added = isMapBlock(entryBlocks) ? entryBlocks + 1 : entryBlocks
@@ -196,6 +207,7 @@ export class Directory {
     const e = floor(position / GRANULES)
     const hash = hashName(name, this.seed)
     if (this.inode.buckets === 0 && e > 0) this.enlarge()
+    assert(e <= this.inode.entryBlocks + 1, 'a name far behind the end of its directory')
     while (this.inode.entryBlocks <= e) this.appendEntryBlock()
     const block = this.tree.put(entryFbn(e))
     fillRecord(block, (position % GRANULES) * GRANULE_BYTES, name, hash, ino, typeCode)
@@ -249,7 +261,7 @@ export class Directory {
     for (let e = floor(from / GRANULES); e < this.inode.entryBlocks; e++) {
       if (isMapBlock(e) && this.inode.buckets > 0) continue
       const block = this.block(entryFbn(e))
-      for (let at = 0; at < BLOCK_BYTES; at += recordGranules(block, at) * GRANULE_BYTES) {
+      for (let at = 0; at < BLOCK_BYTES; at = behind(block, at)) {
         const position = e * GRANULES + at / GRANULE_BYTES
         if (recordIno(block, at) === 0 || position < from) continue
         if (entries.length === limit) return { entries, eof: false }
@@ -261,7 +273,7 @@ export class Directory {
 
   private block(fbn: number): Uint8Array {
     const block = this.tree.get(fbn)
-    assert(block !== undefined, 'hole in a directory')
+    sound(block !== undefined)
     return block
   }
 
@@ -307,7 +319,7 @@ export class Directory {
     this.appendEntryBlock()
     this.setMap(0, longestFree(first))
     for (let b = 0; b < FIRST_BUCKETS; b++) this.tree.put(bucketFbn(b))
-    for (let at = 0; at < BLOCK_BYTES; at += recordGranules(first, at) * GRANULE_BYTES) {
+    for (let at = 0; at < BLOCK_BYTES; at = behind(first, at)) {
       if (recordIno(first, at) === 0) continue
       const hash = recordHash(first, at)
       addSlot(this.tree.put(bucketFbn(bucketOf(hash, FIRST_BUCKETS))), hash, at / GRANULE_BYTES)
@@ -330,7 +342,7 @@ export class Directory {
 
 /** Granule of the first free record of at least so many granules. */
 function roomIn(block: Uint8Array, granules: number): number | undefined {
-  for (let at = 0; at < BLOCK_BYTES; at += recordGranules(block, at) * GRANULE_BYTES) {
+  for (let at = 0; at < BLOCK_BYTES; at = behind(block, at)) {
     if (recordIno(block, at) === 0 && recordGranules(block, at) >= granules) return at / GRANULE_BYTES
   }
   return undefined
@@ -360,9 +372,8 @@ function fillRecord(
 /** Frees a record and joins it with free neighbours. What a free record holds besides its length is zero. */
 function freeRecord(block: Uint8Array, at: number): void {
   let from = at
-  for (let before = 0; before < at; before += recordGranules(block, before) * GRANULE_BYTES) {
-    const behind = before + recordGranules(block, before) * GRANULE_BYTES
-    if (behind === at && recordIno(block, before) === 0) from = before
+  for (let before = 0; before < at; before = behind(block, before)) {
+    if (behind(block, before) === at && recordIno(block, before) === 0) from = before
   }
   let to = at + recordGranules(block, at) * GRANULE_BYTES
   if (to < BLOCK_BYTES && recordIno(block, to) === 0) to += recordGranules(block, to) * GRANULE_BYTES

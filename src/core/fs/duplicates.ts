@@ -9,7 +9,7 @@ import { assert } from '../std/assert.ts'
 import type { Crc32 } from '../env/env.ts'
 import { REPLY_BYTES_MAX } from '../vfs/vfs.ts'
 import type { DuplicateKey } from '../vfs/vfs.ts'
-import { Miss } from './block-store.ts'
+import { Miss, sound } from './block-store.ts'
 import { getU16, getU32, putBytes, putU16, putU32 } from './bytes.ts'
 import { AT_RING_TREE } from './inodes.ts'
 import type { Inodes } from './inodes.ts'
@@ -103,7 +103,7 @@ export class Duplicates {
     const slot = this.index.get(ringKeyText(key))
     if (slot === undefined) return undefined
     const block = this.tree.get(Math.floor(slot / SLOTS_PER_BLOCK))
-    assert(block !== undefined, 'hole in the duplicate-request ring')
+    sound(block !== undefined)
     const at = (slot % SLOTS_PER_BLOCK) * SLOT_BYTES
     const bytes = getU16(block, at + AT_REPLY_BYTES)
     return { reply: block.slice(at + AT_REPLY, at + AT_REPLY + bytes), seq: this.seqs[slot]! }

@@ -7,8 +7,8 @@
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { Time } from '../env/env.ts'
-import { assert } from '../std/assert.ts'
 import type { Attributes, FileType, PreAttributes } from '../vfs/vfs.ts'
+import { sound } from './block-store.ts'
 import type { BlockKind, BlockStore } from './block-store.ts'
 import { getBytes, getU16, getU32, getU64, putBytes, putU16, putU32, putU64 } from './bytes.ts'
 import { initTreeRoot, isTreeRoot, Tree, treeBlocks } from './tree.ts'
@@ -221,7 +221,7 @@ export class Inode {
   /** The object's buffer tree; its root is in this view. Not for a link whose path is inline. */
   tree(store: BlockStore): Tree {
     const type = this.type
-    assert(type !== undefined && (this.flags & INLINE) === 0, 'inode without a tree')
+    sound(type !== undefined && (this.flags & INLINE) === 0)
     return new Tree(store, this.bytes, LEAF_KINDS[type], this.at + AT_TREE)
   }
 
@@ -235,6 +235,7 @@ export class Inode {
   }
 
   get inlinePath(): string {
+    sound(this.size <= INLINE_BYTES)
     return getBytes(this.bytes, this.at + AT_TREE, this.size)
   }
   set inlinePath(path: string) {
@@ -272,7 +273,7 @@ export class Inode {
 
   attributes(fsid: number): Attributes {
     const type = this.type
-    assert(type !== undefined, 'attributes of a free inode')
+    sound(type !== undefined)
     return {
       type,
       mode: this.mode,

@@ -14,6 +14,7 @@
 import type { Time } from '../env/env.ts'
 import { assert } from '../std/assert.ts'
 import type { FileType } from '../vfs/vfs.ts'
+import { sound } from './block-store.ts'
 import type { BlockStore } from './block-store.ts'
 import { getU32, getU48, getU64, putU16, putU32, putU48, putU64 } from './bytes.ts'
 import { Inode, INODES_PER_BLOCK, LISTED, SHRINKING } from './inode.ts'
@@ -23,6 +24,7 @@ const { floor } = Math
 
 export const FS_ROOT_BYTES = 512
 export const ROOT_INO = 2
+export const ROOT_GENERATION = 1
 /** Numbers below are never given to an object. */
 const FIRST_INO = ROOT_INO
 /** Blocks that one operation, or one step of reclaiming, frees at most. */
@@ -68,7 +70,7 @@ export class Inodes {
 
   constructor(store: BlockStore, root: Uint8Array) {
     const problem = rootProblem(store, root)
-    assert(problem === undefined, problem ?? '')
+    sound(problem === undefined)
     this.store = store
     this.root = root.slice()
     this.fsid = getU48(root, AT_FSID)
@@ -114,9 +116,9 @@ export class Inodes {
 
   /** For reading only. Throws Miss, DamagedBlock. */
   get(ino: number): Inode {
-    assert(this.has(ino), 'inode number out of range')
+    sound(this.has(ino))
     const block = this.tree.get(floor(ino / INODES_PER_BLOCK))
-    assert(block !== undefined, 'hole in the inode file')
+    sound(block !== undefined)
     return new Inode(ino, block, this.ctimeFloor)
   }
 
@@ -136,7 +138,9 @@ export class Inodes {
     // What lives in the image of a restored snapshot is older than handles that clients may hold: no generation is given twice.
     const least = Math.max(1, getU32(this.root, AT_GENERATION_FLOOR))
     if (head === 0) return { ino: this.inoEnd, generation: least }
-    return { ino: head, generation: Math.max(least, (this.get(head).generation + 1) >>> 0 || 1) }
+    const free = this.get(head)
+    sound(free.type === undefined)
+    return { ino: head, generation: Math.max(least, (free.generation + 1) >>> 0 || 1) }
   }
 
   /** Modify phase: takes the inode that `nextFree` named. */
@@ -266,7 +270,7 @@ export function makeVolume(store: BlockStore, spec: NewVolume): Uint8Array {
   initTreeRoot(store.format, root, AT_INODE_TREE)
   initTreeRoot(store.format, root, AT_RING_TREE)
   const inodes = new Inodes(store, root)
-  const directory = inodes.take(ROOT_INO, 1, 'DIR', 0, 0)
+  const directory = inodes.take(ROOT_INO, ROOT_GENERATION, 'DIR', 0, 0)
   directory.mode = spec.mode
   directory.uid = spec.uid
   directory.gid = spec.gid

@@ -17,7 +17,7 @@
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import { assert } from '../std/assert.ts'
-import { ABSENT, HOLE, Miss } from './block-store.ts'
+import { ABSENT, HOLE, Miss, sound } from './block-store.ts'
 import type { BlockKind, BlockStore, PointerFormat } from './block-store.ts'
 import { getU48, putU48 } from './bytes.ts'
 
@@ -152,7 +152,7 @@ export class Tree {
     this.fanout = store.format.fanout
     this.inInode = store.format.inInode
     this.spans = spansOf(store.format.fanout)
-    assert(bytes[at + AT_POINTER_BYTES] === store.format.bytes, 'tree root of another pointer format')
+    sound(isTreeRoot(store.format, bytes, at))
   }
 
   get level(): number {
@@ -315,7 +315,8 @@ export class Tree {
   }
 
   private fetch(bn: number, hint: number, kind: BlockKind): Uint8Array {
-    assert(bn !== ABSENT, 'absent pointer in a volume that is not under conversion')
+    // Of a volume under conversion, and this is none.
+    sound(bn !== ABSENT, bn)
     return this.store.get(bn, hint, kind)
   }
 

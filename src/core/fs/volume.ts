@@ -43,7 +43,8 @@ import type { CoreEnv } from './core.ts'
 import { ringKey, ringKeyText } from './duplicates.ts'
 import type { RingKey } from './duplicates.ts'
 import { LISTED, SHRINKING } from './inode.ts'
-import { makeVolume, ROOT_INO } from './inodes.ts'
+import { encodeHandle } from './handle.ts'
+import { makeVolume, ROOT_GENERATION, ROOT_INO } from './inodes.ts'
 import type { NewVolume } from './inodes.ts'
 import { RECORD_BYTES_MAX } from './journal.ts'
 import type { Journal } from './journal.ts'
@@ -122,7 +123,15 @@ export class FileSystem {
 
   /** The handle of the root directory: what MOUNT gives. */
   rootHandle(): MaybePromise<Uint8Array> {
-    return this.attempt(() => this.core.handleOf(this.core.inodes.get(ROOT_INO)))
+    return this.attempt(() => {
+      try {
+        return this.core.handleOf(this.core.inodes.get(ROOT_INO))
+      } catch (error) {
+        if (!(error instanceof DamagedBlock)) throw error
+        // It is never made anew, so its generation is known. A volume with a damaged root is served: what can be read of it can be.
+        return encodeHandle(this.core.env.crc32, this.fsid, ROOT_INO, ROOT_GENERATION)
+      }
+    })
   }
 
   /** The root directory, as a LOOKUP shows an object. */

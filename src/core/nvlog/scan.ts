@@ -67,6 +67,8 @@ async function readBatchAt(
 
 interface HalfChain {
   readonly batches: PlacedBatch[]
+  /** Of a batch whose checksum holds and whose records contradict its lengths: nobody writes such. */
+  readonly contradiction: number | undefined
   readonly halfNumber: number
   readonly endBlock: number
 }
@@ -81,6 +83,7 @@ async function scanHalf(
   const start = halfStart(geometry, index)
   const batches: PlacedBatch[] = []
   let block = start
+  let contradiction: number | undefined
   for (;;) {
     const found = await readBatchAt(device, origin, crc32, block, start + geometry.halfBlocks)
     if (!found) break
@@ -91,10 +94,14 @@ async function scanHalf(
       if (header.halfNumber !== before.header.halfNumber) break
       if (header.firstSeq !== lastSeqOf(before.header) + 1 || header.epoch < before.header.epoch) break
     }
+    if (readRecords(found.bytes, header) === undefined) {
+      contradiction = block
+      break
+    }
     batches.push({ block, header })
     block += blocksOf(header.bytes)
   }
-  return { batches, halfNumber: batches[0]?.header.halfNumber ?? -1, endBlock: block }
+  return { batches, contradiction, halfNumber: batches[0]?.header.halfNumber ?? -1, endBlock: block }
 }
 
 /** True if a valid batch close behind `block` says that `seq` was acknowledged. */
@@ -139,6 +146,9 @@ export async function scanLog(
   const [older, newer] = [halves[0]!, halves[1]!]
   const chain: PlacedBatch[] = []
   const damaged = (message: string): ScanResult => ({ ok: false, code: 'DAMAGED', message })
+  for (const { contradiction } of halves) {
+    if (contradiction !== undefined) return damaged(`the batch at block ${contradiction} contradicts itself`)
+  }
   const newest = newer.batches[0]
   if (newest) {
     const olderLast = older.batches.at(-1)

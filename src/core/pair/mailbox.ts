@@ -35,6 +35,7 @@ export interface Mail {
   readonly sides: Readonly<Record<string, SideMail>>
 }
 
+const STATES: readonly CopyState[] = ['New', 'Formatting', 'Complete', 'Resyncing', 'Damaged']
 const MAGIC = 0x424d4e54
 const VERSION = 1
 const HEAD_BYTES = 24
@@ -57,16 +58,42 @@ function encode(mail: Mail, generation: number, env: Env): Uint8Array {
   return block
 }
 
-function decode(block: Uint8Array, env: Env): { generation: number; mail: Mail } | undefined {
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+
+function isSideMail(value: unknown): value is SideMail {
+  if (!isObject(value) || !isObject(value['fence'])) return false
+  const { fence, record, state, logId } = value
+  const isFence = isObject(fence) && isCount(fence['epoch']) && isCount(fence['incarnation'])
+  const isRecord = record === null || (isObject(record) && isCount(record['epoch']))
+  return isFence && isRecord && isCount(logId) && STATES.includes(state as CopyState)
+}
+
+function isMail(value: unknown): value is Mail {
+  return (
+    isObject(value) &&
+    typeof value['pairUid'] === 'string' &&
+    isCount(value['incarnation']) &&
+    isCount(value['beat']) &&
+    isObject(value['sides']) &&
+    Object.values(value['sides']).every(isSideMail)
+  )
+}
+
+/** `mail` is undefined if it makes no sense, although its checksum holds. */
+function decode(block: Uint8Array, env: Env): { generation: number; mail: Mail | undefined } | undefined {
   const view = viewOf(block)
   if (view.getUint32(0, true) !== MAGIC || view.getUint32(4, true) !== VERSION) return undefined
   const bytes = view.getUint32(16, true)
   if (bytes > BLOCK_BYTES - HEAD_BYTES) return undefined
   const json = block.subarray(HEAD_BYTES, HEAD_BYTES + bytes)
   if (view.getUint32(20, true) !== env.crc32(json, env.crc32(block.subarray(0, 20)))) return undefined
-  const mail = decodeJson(json) as Mail | undefined
-  if (!mail) return undefined
-  return { generation: view.getUint32(12, true) * 2 ** 32 + view.getUint32(8, true), mail }
+  const mail = decodeJson(json)
+  return {
+    generation: view.getUint32(12, true) * 2 ** 32 + view.getUint32(8, true),
+    mail: isMail(mail) ? mail : undefined,
+  }
 }
 
 export type MailboxOrigin = 'FOUND' | 'BLANK' | 'FOREIGN'
@@ -78,7 +105,7 @@ export class Mailbox {
   #mail: Mail
   #writing: Promise<void> | undefined
   #again: Promise<void> | undefined
-  /** What was found at the start; FOREIGN forgets what another pair wrote, and nothing may be made anew over it. */
+  /** What was found at the start; FOREIGN forgets what another pair wrote, or what makes no sense, and nothing may be made anew over it. */
   readonly origin: MailboxOrigin
 
   private constructor(env: Env, device: LogDevice, mail: Mail, generation: number, origin: MailboxOrigin) {
@@ -97,8 +124,8 @@ export class Mailbox {
       .map((n) => decode(blocks.subarray(n * BLOCK_BYTES, (n + 1) * BLOCK_BYTES), env))
       .filter((one) => one !== undefined)
       .sort((one, two) => two.generation - one.generation)[0]
-    const origin = !found ? 'BLANK' : found.mail.pairUid === pairUid ? 'FOUND' : 'FOREIGN'
-    const old = origin === 'FOUND' ? found!.mail : { pairUid, incarnation: 0, beat: 0, sides: {} }
+    const origin = !found ? 'BLANK' : found.mail?.pairUid === pairUid ? 'FOUND' : 'FOREIGN'
+    const old: Mail = origin === 'FOUND' ? found!.mail! : { pairUid, incarnation: 0, beat: 0, sides: {} }
     // Without a stored incarnation an earlier one may still be known to the partner: begin far above it.
     const base = origin === 'FOUND' ? old.incarnation : env.clock.wall().seconds % 2 ** 31
     const mail = { ...old, incarnation: base + 1 }

@@ -15,6 +15,9 @@ const FRAME_TAG = 0x0a
 const PAYLOAD_TAG = [0xfa, 0x01] as const
 const PAYLOAD_TAG_NUMBER = 0xfa
 
+/** No channel lives through so many; the next one must still be a number that can be told from it. */
+const GENERATION_MAX = 2 ** 48
+
 export class WireError extends Error {
   constructor(message: string) {
     super(message)
@@ -68,8 +71,7 @@ interface Part {
 }
 
 /**
- * The frames of a batch that came in these chunks. Throws WireError (or what the generated decoder throws) for anything that is
- * not a batch. Payload is views of the chunks.
+ * The frames of a batch that came in these chunks. Throws WireError for anything that is not a batch. Payload is views of the chunks.
  */
 export function decodeBatch(chunks: readonly Uint8Array[]): Frame[] {
   const cursor = new Cursor(chunks)
@@ -102,7 +104,18 @@ function readFrame(cursor: Cursor): Frame {
     from = cursor.place()
   }
   if (cursor.left < end) throw new WireError('field beyond its frame')
-  return fromWire(Wire.decode(head), payload)
+  const frame = fromWire(decodeHead(head), payload)
+  if ('generation' in frame && frame.generation > GENERATION_MAX) throw new WireError('generation beyond all')
+  return frame
+}
+
+/** The generated decoder, whose errors are of several kinds. */
+function decodeHead(head: Uint8Array): Wire {
+  try {
+    return Wire.decode(head)
+  } catch (error) {
+    throw new WireError(error instanceof Error ? error.message : String(error))
+  }
 }
 
 function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
