@@ -130,6 +130,9 @@ export class FilerPair {
     this.configured = { a: { a: first(), b: first() }, b: { a: first(), b: first() } }
   }
 
+  /** Sides whose later aggregates are to go. */
+  readonly #retired = new Set<SideName>()
+
   /** Paths of the volumes of a side. */
   exports(side: SideName): readonly string[] {
     return this.options.traditionalBlocks === undefined
@@ -179,6 +182,7 @@ export class FilerPair {
           name,
           aggregate: laterOf(side, n),
           export: exported(name),
+          state: this.#retired.has(side) ? 'Removed' : 'Present',
         }
       })
       if (this.options.traditionalBlocks === undefined) return [flexible, ...later]
@@ -198,7 +202,7 @@ export class FilerPair {
       ]
     })
     return {
-      generation: 1,
+      generation: 1 + this.#retired.size,
       volumes,
       takeover: {
         mode: 'Automatic',
@@ -217,11 +221,18 @@ export class FilerPair {
     }
   }
 
+  /** The volumes of the side's later aggregates are removed; filers know these aggregates no more when they start again. */
+  async retire(side: SideName): Promise<void> {
+    this.#retired.add(side)
+    for (const name of FILERS) await this.running[name]?.filer?.apply(this.#desired)
+  }
+
   /** The next start of this filer is with all media that there are. */
   configure(name: FilerName): void {
     for (const side of FILERS) {
       const { plexes, later } = this.media[name]
-      this.configured[name][side] = { devices: plexes[side].length, aggregates: later[side].length }
+      const aggregates = this.#retired.has(side) ? 0 : later[side].length
+      this.configured[name][side] = { devices: plexes[side].length, aggregates }
     }
   }
 

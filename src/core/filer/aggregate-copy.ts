@@ -206,6 +206,10 @@ export class AggregateStore implements SideStore {
   readonly #lost = Promise.withResolvers<never>()
   #wantCp: () => void = () => undefined
   #cpTimer: { cancel(): void } | undefined
+  /** Nothing is put into them any more. */
+  readonly #leaving = new Set<string>()
+  /** The side's no longer; closed with it, for a consistency point may still be writing them. */
+  readonly #gone: FilerAggregate[] = []
   /** Of an aggregate that has just joined: until then nothing is logged about it. */
   readonly #durable = new Map<string, Promise<void>>()
   #makeJournal: SideJournalFactory | undefined
@@ -367,6 +371,7 @@ export class AggregateStore implements SideStore {
 
   /** Resolves when the last volume operation of an aggregate is durable and this filer may answer; rejects as `orLost` does. */
   async answered(name: string): Promise<void> {
+    if (this.#leaving.has(name)) return
     const journal = this.#journals.get(name)
     assert(journal !== undefined, 'an answer about an aggregate that is not served')
     await this.orLost(journal.answer(this.#operations.get(name) ?? 0))
@@ -396,7 +401,7 @@ export class AggregateStore implements SideStore {
     assert(aggregate !== undefined && journal !== undefined, 'change of an aggregate that is not served')
     await this.#durable.get(name)
     await journal.admit(OPERATION_BYTES)
-    const operation = this.#closed ? undefined : decide(aggregate)
+    const operation = this.#closed || this.#leaving.has(name) ? undefined : decide(aggregate)
     if (!operation) return
     const body = encodeJson(operation)
     applyOperation(aggregate, operation)
@@ -424,6 +429,27 @@ export class AggregateStore implements SideStore {
       if (!(error instanceof AggregateError)) throw error
       this.detachPartner()
       return error.message
+    }
+  }
+
+  leaving(isOffered: (device: string) => boolean): readonly string[] {
+    for (const [name, aggregate] of this.aggregates) {
+      const isEmpty = aggregate.volumes()[Symbol.iterator]().next().done === true
+      if (isEmpty && this.removalsInImage && !this.devices(name).some(isOffered)) this.#leaving.add(name)
+    }
+    return [...this.#leaving].filter((name) => this.aggregates.has(name))
+  }
+
+  left(names: readonly string[]): void {
+    for (const name of names) {
+      const aggregate = this.aggregates.get(name)
+      if (!aggregate) continue
+      this.aggregates.delete(name)
+      this.#byTag.delete(this.#options.env.crc32(asciiBytes(name)))
+      this.#journals.delete(name)
+      this.scrubs.get(name)?.stop()
+      this.scrubs.delete(name)
+      this.#gone.push(aggregate)
     }
   }
 
@@ -490,7 +516,7 @@ export class AggregateStore implements SideStore {
     if (this.#makeJournal) this.#options.closed(this)
     const gates = [...this.#gates.values()].flat()
     await Promise.all(gates.map(({ device }) => device.shut()))
-    for (const aggregate of this.#all()) {
+    for (const aggregate of [...this.#all(), ...this.#gone]) {
       // Not waited for: what it still wants to read never comes.
       aggregate.close().catch((error: unknown) => {
         this.#options.env.log('warn', 'aggregate closed with an error', { cause: String(error) })

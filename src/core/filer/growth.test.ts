@@ -165,6 +165,54 @@ describe('aggregates', () => {
     expect(made('a') && made('b')).toBe(true)
   })
 
+  for (const order of [['a', 'b'] as const, ['b', 'a'] as const]) {
+    test(`leave a running pair when nothing is in them and the filers are renewed without them, ${order.join(' first, then ')}`, async () => {
+      bed = new Bed(5)
+      await bed.start()
+      const name = 'later-a-0'
+      bed.pair.add('a', 'aggregate', 2000)
+      await bed.renew('b', 'a')
+      await bed.until('made', () => bed.aggregate('a', name)?.volume('volume-a-0') !== undefined)
+      const [first, second] = order
+      await bed.pair.world.wait(bed.pair.retire('a'), LIMIT_MS, 'removal')
+      await bed.until('removed', () => bed.aggregate('a', name)?.volume('volume-a-0') === undefined)
+      await bed.renew(first)
+      await bed.renew(second)
+      expect(bed.aggregate('a', name)).toBeUndefined()
+      expect(
+        bed
+          .store('a')!
+          .roots()
+          .map((root) => root.aggregate),
+      ).toEqual(['aggr-a'])
+      // What left is no part of what the copies must agree in.
+      for (const filer of FILERS) bed.pair.media[filer].later.a.length = 0
+      bed.pair.crash(bed.pair.ownerOf('a'))
+      await bed.until('taken over', () => bed.pair.serving('a').length > 0)
+      for (const filer of FILERS) if (!bed.pair.running[filer]) bed.pair.start(filer)
+      await bed.end()
+    })
+  }
+
+  test('with a volume in them do not leave: a filer that is configured without them gets no copy', async () => {
+    bed = new Bed(6)
+    await bed.start()
+    bed.pair.add('a', 'aggregate', 2000)
+    await bed.renew('b', 'a')
+    await bed.until('made', () => bed.aggregate('a', 'later-a-0')?.volume('volume-a-0') !== undefined)
+    const lacks = other(bed.pair.ownerOf('a'))
+    bed.pair.crash(lacks)
+    bed.pair.configured[lacks].a.aggregates = 0
+    bed.pair.start(lacks)
+    await bed.pair.world.run(8000)
+    expect(bed.aggregate('a', 'later-a-0')?.volume('volume-a-0')).toBeDefined()
+    expect(bed.pair.running[lacks]?.filer?.pair.sides.get('a')?.mail.state).not.toBe('Complete')
+    bed.pair.crash(lacks)
+    bed.pair.configure(lacks)
+    bed.pair.start(lacks)
+    await bed.end()
+  })
+
   test('whose disk was lost are filled from the partner, never made new', async () => {
     bed = new Bed(4)
     await bed.start()

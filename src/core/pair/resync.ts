@@ -10,6 +10,8 @@ import { aggregatesIn } from './growth.ts'
 import { sameRoots } from './opening.ts'
 import type { Message } from './partner-link.ts'
 import { reasonOf } from './partner-link.ts'
+import type { Owner } from './owner.ts'
+import type { Partnership } from './partnership.ts'
 import { sizesOf } from './partnership.ts'
 import type { Side } from './side.ts'
 import type { RootFacts } from './side-copy.ts'
@@ -45,6 +47,8 @@ export async function runResync(side: Side): Promise<void> {
     side.resyncPercent = 0
     const partnership = side.newPartnership(reply['incarnation'] as number)
     partnership.offered = sizesOf(reply['devices'])
+    await dropEmpty(side, owner, partnership)
+    if (side.owner !== owner || owner.stopped) return
     let answer = 'the partner was lost'
     const confirm = async (): Promise<boolean> => {
       const { incarnation } = context.mailbox
@@ -68,6 +72,23 @@ export async function runResync(side: Side): Promise<void> {
   } catch (error) {
     abandon(error instanceof Error ? error.message : String(error))
   }
+}
+
+/**
+ * What the target is configured without, and nothing is in, leaves the side: else a pair could never be rid of an aggregate, for one filer is
+ * configured anew before the other. The mailbox first: a filer that opened it again beside the others would miss the log that these let go of.
+ */
+async function dropEmpty(side: Side, owner: Owner, { offered }: Partnership): Promise<void> {
+  if (offered === undefined) return
+  const names = owner.store.leaving((device) => offered.has(device))
+  if (names.length === 0) return
+  const { mailbox, env } = side.context
+  const aggregates = owner.store.roots().map((root) => root.aggregate)
+  await mailbox.changeSide(side.name, {
+    aggregates: aggregates.filter((name) => !names.includes(name)).sort(),
+  })
+  owner.store.left(names)
+  env.log('info', 'aggregates left', { side: side.name, names })
 }
 
 const refuse = (side: Side, reason: string): Message => ({

@@ -101,6 +101,12 @@ export interface SideStore {
   serve(journal: SideJournalFactory, wantCp: () => void): void
   /** Gives the reason when the partner's devices are not those of the image; then nothing is attached. */
   attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<string | undefined>
+  /**
+   * Aggregates in which nothing is and of which the other filer has no device, for it is configured without them: from now on nothing is put into
+   * them. They are the side's until `left`, before which the own mailbox no longer names them.
+   */
+  leaving(isOffered: (device: string) => boolean): readonly string[]
+  left(names: readonly string[]): void
   detachPartner(): void
   /** Copies everything in use to the attached plex; a consistency point to both must follow. */
   resync(onProgress: (percent: number) => void): Promise<void>

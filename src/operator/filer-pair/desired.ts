@@ -5,21 +5,26 @@ import type { DesiredState, VolumeDesired } from '../../api/v1alpha1/filer-confi
 import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
 import type { VolumeInForce } from '../filer-volume/accept.ts'
 import { aggregateOf, exportPath } from '../filer-volume/volume.ts'
-import { FINALIZER } from '../names.ts'
+import { FINALIZER, traditionalAggregate } from '../names.ts'
+import type { TraditionalVolume } from './accepted.ts'
 import { pairEpoch } from './view.ts'
 import type { PairView } from './view.ts'
 
 export type DesiredContent = Omit<DesiredState, 'generation'>
 
-/**
- * A volume whose object goes is left out (its data stays), unless its data is to be freed. `giveBackNow`: what is away from home goes
- * there as soon as it can, for a pod waits for it.
- */
+export interface DesiredOptions {
+  /** Retained volumes whose claims are being deleted. */
+  readonly givenUp?: readonly TraditionalVolume[]
+  /** What is away from home goes there as soon as it can, for a pod waits for it. */
+  readonly giveBackNow?: boolean
+}
+
+/** A volume whose object goes is left out (its data stays), unless its data is to be freed. */
 export function desiredContent(
   pair: FilerPairSpec,
   volumes: readonly VolumeInForce[],
   view: PairView,
-  giveBackNow = false,
+  { givenUp = [], giveBackNow = false }: DesiredOptions = {},
 ): DesiredContent {
   const wanted: VolumeDesired[] = []
   for (const { object, acceptance, id } of volumes) {
@@ -41,6 +46,16 @@ export function desiredContent(
       state: deletionTimestamp === undefined ? 'Present' : 'Removed',
     })
   }
+  for (const { id, name } of givenUp)
+    wanted.push({
+      id,
+      name,
+      type: 'Traditional',
+      aggregate: traditionalAggregate(name),
+      sizeBytes: 0,
+      export: { path: `/${name}`, rules: [] },
+      state: 'Removed',
+    })
   wanted.sort((x, y) => (x.id < y.id ? -1 : 1))
   const { mode, giveback, givebackDelay, givebackEpoch } = pair.takeover
   return {

@@ -59,7 +59,8 @@ export function plan(observed: Observed): Plan {
   }
   const acceptance = acceptPair(observed, pair, view)
   const volumes = acceptedVolumes(observed, acceptance.spec, view)
-  const accepted = acceptedPair(observed, pair, acceptance, volumes)
+  const { traditional, givenUp } = traditionalVolumes(observed, volumes, view)
+  const accepted = acceptedPair(observed, pair, acceptance, traditional)
   const leaving = pair.metadata.deletionTimestamp !== undefined
   const ends = leaving && (observed.volumes.length === 0 || observed.namespaceTerminating)
 
@@ -68,7 +69,11 @@ export function plan(observed: Observed): Plan {
   const desired =
     accepted === undefined
       ? undefined
-      : desiredState(pair, desiredContent(accepted.spec, volumes, view, givesBackNow(input)), view)
+      : desiredState(
+          pair,
+          desiredContent(accepted.spec, volumes, view, { givenUp, giveBackNow: givesBackNow(input) }),
+          view,
+        )
   const actions: Action[] = []
   if (!ends) {
     actions.push(...metadataPatch(pair, acceptance, desired))
@@ -127,7 +132,7 @@ function acceptedPair(
   observed: Observed,
   pair: KubeObject,
   acceptance: Acceptance<FilerPairSpec>,
-  volumes: readonly VolumeInForce[],
+  traditional: readonly TraditionalVolume[],
 ): AcceptedPair | undefined {
   const { spec } = acceptance
   if (spec === undefined) return undefined
@@ -138,16 +143,19 @@ function acceptedPair(
     uid,
     id: pairId(uid, spec),
     spec,
-    traditional: traditionalVolumes(observed, spec, volumes),
+    traditional,
   }
 }
 
-/** Those that are in force; and of those whose object is gone the ones that are whole, for they may be adopted. */
+/**
+ * Those that are in force, and those whose object is gone and whose claims are there, for they may be adopted. If all claims of one are being
+ * deleted it is given up: first at the filers, which then can do without it.
+ */
 function traditionalVolumes(
   observed: Observed,
-  spec: FilerPairSpec,
   volumes: readonly VolumeInForce[],
-): TraditionalVolume[] {
+  view: PairView,
+): { readonly traditional: TraditionalVolume[]; readonly givenUp: TraditionalVolume[] } {
   const wanted = volumes.flatMap(({ object, acceptance, id }): TraditionalVolume[] => {
     const volume = acceptance.spec
     // Before the finalizer is there the object could go without a trace, and leave devices.
@@ -157,9 +165,17 @@ function traditionalVolumes(
     return [{ name: object.metadata.name, id, filer, deviceSets }]
   })
   const inForce = new Set(volumes.map(({ id }) => id))
-  const kept = keptVolumes(observed.name, spec, observed.objects.of(CLAIMS))
-  const retained = [...kept.values()].filter(({ volume, whole }) => whole && !inForce.has(volume.id))
-  return [...wanted, ...retained.map(({ volume }) => volume)]
+  const kept = [...keptVolumes(observed.objects.of(CLAIMS)).values()].filter(
+    ({ volume }) => !inForce.has(volume.id),
+  )
+  const isFreed = ({ id, filer }: TraditionalVolume): boolean => {
+    const report = view.volume(id)
+    const isKnown = view.sides.get(filer)?.serving === true
+    return isKnown && (report === undefined || report.state === 'Removed')
+  }
+  const givenUp = kept.filter(({ volume, stays }) => !stays && !isFreed(volume)).map(({ volume }) => volume)
+  const retained = kept.filter(({ stays }) => stays).map(({ volume }) => volume)
+  return { traditional: [...wanted, ...retained, ...givenUp], givenUp }
 }
 
 /** Finalizer, accepted spec and generation of the desired state, in one write. */

@@ -46,7 +46,7 @@ export function acceptVolumes(input: VolumesInput): VolumeInForce[] {
     const spec = specInForce<FilerVolumeSpec>(filerVolume, object)
     if (spec !== undefined) ids.set(volumeId(object, spec), object.metadata.name)
   }
-  const kept = pair === undefined ? new Map<string, KeptVolume>() : keptVolumes(pairName, pair, input.claims)
+  const kept = keptVolumes(input.claims)
   return order.map((object) => {
     const { name } = object.metadata
     const further = (spec: FilerVolumeSpec, before: FilerVolumeSpec | undefined): Verdict | undefined => {
@@ -189,11 +189,11 @@ function traditionalProblem(
       'RetainedVolumeNotFound',
       `spec.adopt: there are no claims of a Traditional volume ${spec.adopt!}; see status.retainedVolumes of the pair`,
     )
-  const { volume, whole } = kept
-  if (!whole)
+  const { volume, stays } = kept
+  if (!stays)
     return fails(
       'RetainedVolumeNotFound',
-      `spec.adopt: some claims of volume ${spec.adopt!} are gone or being deleted`,
+      `spec.adopt: the claims of volume ${spec.adopt!} are being deleted`,
     )
   if (volume.name !== name)
     return fails(

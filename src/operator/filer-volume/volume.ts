@@ -3,7 +3,6 @@ import type { DeviceSetSpec } from '../../api/v1alpha1/device-set.ts'
 import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
 import type { FilerVolumeSpec } from '../../api/v1alpha1/filer-volume.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
-import { claimOf, devicesOf, poolsOf } from '../filer-pair/accepted.ts'
 import type { TraditionalVolume } from '../filer-pair/accepted.ts'
 import { ANNOTATION_DEVICES, LABEL_VOLUME, LABEL_VOLUME_ID, traditionalAggregate } from '../names.ts'
 
@@ -30,34 +29,28 @@ export function homeOf(spec: FilerVolumeSpec, pair: FilerPairSpec | undefined): 
 /** A traditional volume of which there are device claims. */
 export interface KeptVolume {
   readonly volume: TraditionalVolume
-  /** Every claim is there and none is being deleted. */
-  readonly whole: boolean
+  /** Some claim of it is not being deleted; what is missing is made again, as a lost disk is. */
+  readonly stays: boolean
 }
 
 /** By id, from the pair's claims. */
-export function keptVolumes(
-  pairName: string,
-  pair: FilerPairSpec,
-  claims: readonly KubeObject[],
-): Map<string, KeptVolume> {
-  const staying = new Set(
-    claims.filter((c) => c.metadata.deletionTimestamp === undefined).map((c) => c.metadata.name),
-  )
-  const filers = pair.filers.map((f) => f.name)
+export function keptVolumes(claims: readonly KubeObject[]): Map<string, KeptVolume> {
   const kept = new Map<string, KeptVolume>()
   for (const { metadata } of claims) {
     const id = metadata.labels?.[LABEL_VOLUME_ID]
     const name = metadata.labels?.[LABEL_VOLUME]
     const shape = parseDevices(metadata.annotations?.[ANNOTATION_DEVICES])
-    if (id === undefined || name === undefined || shape === undefined || kept.get(id)?.whole) continue
-    const volume = { name, id, ...shape }
-    const [pool] = poolsOf({ spec: { ...pair, aggregates: [] }, traditional: [volume] })
-    const whole = filers.every((filer) =>
-      devicesOf(pool!).every((device) => staying.has(claimOf({ name: pairName }, filer, device))),
-    )
-    kept.set(id, { volume, whole })
+    if (id === undefined || name === undefined || shape === undefined) continue
+    const known = kept.get(id)
+    const stays = known?.stays === true || metadata.deletionTimestamp === undefined
+    const isLarger = known === undefined || devicesIn(shape) > devicesIn(known.volume)
+    kept.set(id, { volume: isLarger ? { name, id, ...shape } : known.volume, stays })
   }
   return kept
+}
+
+function devicesIn({ deviceSets }: Pick<TraditionalVolume, 'deviceSets'>): number {
+  return deviceSets.reduce((sum, set) => sum + set.count, 0)
 }
 
 function parseDevices(

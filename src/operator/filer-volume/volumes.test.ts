@@ -244,6 +244,37 @@ describe('a traditional volume', () => {
     expect(pairStatus(w).retainedVolumes).toBeUndefined()
   })
 
+  test('that is retained gets a lost claim again; when all its claims are deleted the filers give it up first', () => {
+    const w = running()
+    w.put(traditional('archive'))
+    w.settle()
+    w.bindClaims()
+    roll(w)
+    const id = w.get(FILER_VOLUMES, 'archive')!.metadata.uid!
+    const there = volumeReport(id, { side: 'b', aggregate: 'vol-archive', type: 'Traditional' })
+    report(w, () => ({ volumes: [there], generation: 99 }))
+    leave(w, 'archive')
+    w.settle()
+    w.objects.delete('PersistentVolumeClaim/east-b-vol-archive-d-1')
+    w.settle()
+    expect(claimsOf(w, '-vol-')).toHaveLength(4)
+    w.bindClaims()
+    expect(roll(w)).toEqual([])
+
+    for (const name of claimsOf(w, '-vol-')) {
+      const claim = w.get(CLAIMS, name)!
+      w.put({ ...claim, metadata: { ...claim.metadata, deletionTimestamp: '2026-01-02T00:00:00Z' } })
+    }
+    report(w, () => ({ generation: 0 }))
+    expect(plan(w.observed()).actions.find((a) => a.type === 'desired')).toMatchObject({
+      desired: { volumes: [{ id, aggregate: 'vol-archive', state: 'Removed' }] },
+    })
+    expect(roll(w)).toEqual([])
+    report(w, () => ({ volumes: [{ ...there, state: 'Removed' }] }))
+    expect(roll(w)).toEqual(['east-a-0', 'east-b-0'])
+    expect(aggregatesOf(w, 'b', PODS)).toEqual([['aggr1', undefined, 'd:2']])
+  })
+
   test('that is not retained takes its claims along once the filer has freed it', () => {
     const w = running()
     w.put(traditional('archive', { reclaimPolicy: 'Delete' }))

@@ -138,6 +138,8 @@ const NO_GROWTH: SideGrowth = {
 
 export class ToyStore implements SideStore {
   readonly growth = NO_GROWTH
+  readonly leaving = (): readonly string[] => []
+  readonly left = (): void => undefined
   readonly registers: Registers
   readonly #name: string
   readonly #own: Device
