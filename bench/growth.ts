@@ -18,7 +18,7 @@ import type { FilerVolume } from '../src/core/filer/aggregate-copy.ts'
 import { HANDLE_BYTES } from '../src/core/vfs/vfs.ts'
 import type { Say, Section } from './report.ts'
 import { median, sectionText, whole } from './report.ts'
-import { concurrently, cpuMicroseconds, quantile, residentBytes, Rig } from './rig.ts'
+import { concurrently, cpuMicroseconds, quantile, random, residentBytes, Rig } from './rig.ts'
 
 const MIB = 2 ** 20
 const GIB = 2 ** 30
@@ -100,15 +100,6 @@ async function points(rig: Rig, targets: readonly Target[], rounds: number) {
   }
 }
 
-/** Chance that is the same in every run. */
-function chance(): (below: number) => number {
-  let state = 0x9e3779b9
-  return (below) => {
-    state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x3779b97f
-    return (state >>> 0) % below
-  }
-}
-
 async function reopened(rig: Rig): Promise<number> {
   await rig.close()
   const began = performance.now()
@@ -136,7 +127,7 @@ async function filesPoint(rig: Rig, size: number, sizes: GrowthSizes): Promise<G
   const served = rig.aggregate.volume(volume.id)!
   const middle = Math.floor(size / 2 / PER_DIRECTORY) * PER_DIRECTORY
   const near = Array.from({ length: NEAR }, (_, n) => target(middle + n))
-  const random = chance()
+  const pick = random(1)
   const cp = await points(rig, near, sizes.rounds)
   return {
     kind: 'files',
@@ -144,8 +135,8 @@ async function filesPoint(rig: Rig, size: number, sizes: GrowthSizes): Promise<G
     createRate,
     openMs,
     ...cp,
-    near: await writes(rig, sizes.writes, async () => near[random(NEAR)]!),
-    anywhere: await writes(rig, sizes.writes, async () => target(random(size))),
+    near: await writes(rig, sizes.writes, async () => near[pick(NEAR)]!),
+    anywhere: await writes(rig, sizes.writes, async () => target(pick(size))),
     residentBytes: residentBytes().highest,
     cacheBytes: CACHE_BYTES,
   }
@@ -169,7 +160,7 @@ async function volumesPoint(rig: Rig, size: number, sizes: GrowthSizes): Promise
   const openMs = await reopened(rig)
   const served = rig.aggregate.volume(names[0]!)!
   const near = nearHandles.map((handle) => ({ volume: served, handle }))
-  const random = chance()
+  const pick = random(1)
   const cp = await points(rig, near, sizes.rounds)
   return {
     kind: 'volumes',
@@ -177,9 +168,9 @@ async function volumesPoint(rig: Rig, size: number, sizes: GrowthSizes): Promise
     createRate,
     openMs,
     ...cp,
-    near: await writes(rig, sizes.writes, async () => near[random(NEAR)]!),
+    near: await writes(rig, sizes.writes, async () => near[pick(NEAR)]!),
     anywhere: await writes(rig, sizes.writes, async () => {
-      const n = random(size)
+      const n = pick(size)
       return { volume: rig.aggregate.volume(names[n]!)!, handle: handles[n]! }
     }),
     residentBytes: residentBytes().highest,

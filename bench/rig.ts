@@ -20,6 +20,7 @@ import type { LogFile } from '../src/edge/filer/log-files.ts'
 import { logBlocks, openLogFile } from '../src/edge/filer/log-files.ts'
 import { openDevice } from '../src/edge/node/device.ts'
 import { nodeEnv } from '../src/edge/node/env.ts'
+import { seededRandom } from '../src/sim/device.ts'
 import type { Caller, DuplicateKey, MakeResult } from '../src/core/vfs/vfs.ts'
 
 export const caller: Caller = { uid: 0, gid: 0, gids: [] }
@@ -264,4 +265,30 @@ export async function concurrently(
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
+}
+
+/** Chance that is the same in every run: whole numbers from 0 up to what is asked for. */
+export function random(seed: number): (below: number) => number {
+  const source = seededRandom(seed)
+  return (below) => source.u32() % below
+}
+
+/** The longest stretch of computing without a turn for anybody else, in CPU milliseconds: what others do on the machine is not in it. */
+export class LongestTurn {
+  longestMs = 0
+  readonly #timer: NodeJS.Timeout
+  #last = process.threadCpuUsage()
+
+  constructor() {
+    this.#timer = setInterval(() => {
+      const { user, system } = process.threadCpuUsage(this.#last)
+      this.longestMs = Math.max(this.longestMs, (user + system) / 1000)
+      this.#last = process.threadCpuUsage()
+    }, 1)
+  }
+
+  stop(): number {
+    clearInterval(this.#timer)
+    return this.longestMs
+  }
 }

@@ -1,5 +1,6 @@
 /**
- * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine, and beside itself when it holds more (P11, memory).
+ * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine, and beside itself when it holds more (P11), when it is full
+ * (aged), and in what it takes of memory (memory).
  *
  *   run.ts [short|long] [--only P1,P2,P11]
  *
@@ -16,6 +17,7 @@ import { run } from '../e2e/lib/process.ts'
 import { stateFolder, sweep } from '../e2e/lib/state.ts'
 import { measures, runOnce } from './measures.ts'
 import type { Measure, RunOptions, Sample } from './measures.ts'
+import { agedSection } from './aged.ts'
 import { growthSection } from './growth.ts'
 import { memorySection } from './memory.ts'
 import { markdown, medianSample, rowsOf, sectionText, textTable } from './report.ts'
@@ -32,6 +34,7 @@ const chosen = measures.filter((measure) => isChosen(measure.id))
 /** What is measured of Tandem alone, in the order in which it is run and shown. */
 const alone: { readonly id: string; readonly run: (long: boolean, say: Say) => Promise<Section> }[] = [
   { id: 'P11', run: growthSection },
+  { id: 'aged', run: agedSection },
   { id: 'memory', run: (long, say) => memorySection(nfsbench, long, say) },
 ]
 

@@ -38,6 +38,9 @@ import { encodeEntry } from './volume-table.ts'
 
 /** The longest stretch of computing before other work gets its turn. */
 const TURN_MS = 2
+/** Metafile blocks that a consistency point writes beside the others: a guess, to choose groups by. */
+const METAFILE_SHARE = 16
+const METAFILES_LEAST = 64
 /** Bytes of a tree root before its pointers. */
 const ROOT_HEADER_BYTES = 8
 
@@ -115,7 +118,7 @@ export class ConsistencyPoint {
     try {
       await core.catchUpMirror()
       this.turnStart = core.env.clock.now()
-      core.space.relax()
+      core.space.plan(this.unplaced + this.unplaced / METAFILE_SHARE + METAFILES_LEAST)
       const blocks: BlockBuffer[] = []
       let slice = SLICE_BLOCKS
       for (const part of this.parts) {

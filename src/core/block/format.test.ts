@@ -196,4 +196,25 @@ describe('places', () => {
     expect(busy).toBe(pvbns.size)
     expect(layout.groups * GROUP_BLOCKS).toBeGreaterThan(busy)
   })
+
+  test('a consistency point begins with the emptiest groups that have room for it, then takes the next best', () => {
+    const layout = new Layout([9 + 129 * 20])
+    const space = new SpaceMap(layout)
+    const random = seededRandom(8)
+    const taken: number[] = []
+    while (space.free > 0) taken.push(space.take())
+    // Group n gets back 3 n blocks, in places by chance.
+    for (let group = 0; group < layout.groups; group++) {
+      const own = taken.filter((pvbn) => Math.floor(pvbn / GROUP_BLOCKS) === group)
+      for (let n = 0; n < 3 * group; n++) space.release(own.splice(random.u32() % own.length, 1)[0]!)
+    }
+    space.plan(57 + 54)
+    const groups: number[] = []
+    while (space.free > 0) {
+      const group = Math.floor(space.take() / GROUP_BLOCKS)
+      if (groups.at(-1) !== group) groups.push(group)
+    }
+    expect(groups.slice(0, 2).sort((a, b) => a - b)).toEqual([18, 19])
+    expect(groups.slice(2)).toEqual(Array.from({ length: 17 }, (_, n) => 17 - n))
+  })
 })

@@ -5,8 +5,9 @@
  * busy until that image's roots are durable (`release` is called then, not before). The bits of an image on disk are another matter: the consistency
  * point keeps them in the active map.
  *
- * Allocation goes forward through the groups and takes all free blocks of one before the next, preferring groups with much free
- * space while there are any: long runs make long writes, and few checksum blocks have to be rewritten.
+ * Allocation goes forward through the groups and takes all free blocks of one before the next, emptiest groups first: long runs make
+ * long writes, and few checksum blocks have to be rewritten. How empty a group must be follows from how many groups are: a
+ * consistency point starts with those that together have room for it (`plan`), and when they are used up, the next best follow.
  */
 import { sound } from '../fs/block-store.ts'
 import { assert } from '../std/assert.ts'
@@ -16,7 +17,7 @@ import type { Layout } from './layout.ts'
 /** Bits in a leaf of an active map. */
 export const MAP_LEAF_BITS = 32768
 const WORDS_PER_GROUP = GROUP_BLOCKS / 32
-/** A group with at least this many free blocks is taken at first sight. */
+/** A group with at least this many free blocks is as good as an empty one. */
 const ROOMY = 64
 
 function bitsSet(word: number): number {
@@ -35,6 +36,8 @@ export class SpaceMap {
   private group = 0
   private at = 0
   private threshold = ROOMY
+  /** How many groups have so many free blocks. */
+  private readonly groupsWith = new Uint32Array(GROUP_BLOCKS + 1)
   /** Blocks that can be allocated now. */
   free = 0
 
@@ -65,6 +68,7 @@ export class SpaceMap {
   /** Counts anew; numbers that belong to no block, and PVBN 0, are busy for ever. */
   reckon(): void {
     this.free = 0
+    this.groupsWith.fill(0)
     for (let group = 0; group < this.groups; group++) {
       const size = this.layout.groupSize(group)
       if (group === 0) this.setBit(0)
@@ -72,6 +76,7 @@ export class SpaceMap {
       let busy = 0
       for (let w = 0; w < WORDS_PER_GROUP; w++) busy += bitsSet(this.words[group * WORDS_PER_GROUP + w]!)
       this.freeInGroup[group] = GROUP_BLOCKS - busy
+      this.groupsWith[GROUP_BLOCKS - busy]! += 1
       this.free += GROUP_BLOCKS - busy
     }
   }
@@ -100,8 +105,7 @@ export class SpaceMap {
         const bit = 31 - Math.clz32(open & -open)
         this.words[index]! |= 1 << bit
         this.at = (this.at & ~31) + bit + 1
-        this.free -= 1
-        this.freeInGroup[this.group]! -= 1
+        this.count(this.group, -1)
         return this.group * GROUP_BLOCKS + (this.at - 1)
       }
       this.nextGroup()
@@ -112,13 +116,26 @@ export class SpaceMap {
   release(pvbn: number): void {
     assert(this.isBusy(pvbn), 'released a block that is free')
     this.words[Math.floor(pvbn / 32)]! &= ~(1 << (pvbn % 32))
-    this.free += 1
-    this.freeInGroup[Math.floor(pvbn / GROUP_BLOCKS)]! += 1
+    this.count(Math.floor(pvbn / GROUP_BLOCKS), 1)
   }
 
-  /** Before a consistency point: look for roomy groups again. */
-  relax(): void {
-    this.threshold = Math.min(ROOMY, this.threshold * 2)
+  /** Before a consistency point of about `blocks` blocks: which groups it begins with. */
+  plan(blocks: number): void {
+    let found = 0
+    let least = GROUP_BLOCKS
+    for (; least > 1; least--) {
+      found += least * this.groupsWith[least]!
+      if (found >= blocks) break
+    }
+    this.threshold = Math.min(ROOMY, least)
+  }
+
+  private count(group: number, delta: number): void {
+    const before = this.freeInGroup[group]!
+    this.free += delta
+    this.freeInGroup[group] = before + delta
+    this.groupsWith[before]! -= 1
+    this.groupsWith[before + delta]! += 1
   }
 
   private setBit(pvbn: number): void {
@@ -136,7 +153,9 @@ export class SpaceMap {
         }
       }
       assert(this.threshold > 1, 'free blocks are counted but not found')
-      this.threshold >>= 1
+      let best = this.threshold - 1
+      while (best > 1 && this.groupsWith[best] === 0) best -= 1
+      this.threshold = best
     }
   }
 }

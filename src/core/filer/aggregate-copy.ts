@@ -76,8 +76,15 @@ export interface AggregateCopyOptions {
 const OPERATION_BYTES = 4096
 /** Between consistency points that only give back what snapshots and removed volumes held. */
 const BUSY_CP_MS = 200
-/** With less than this free, a consistency point is worth waiting for if it gives blocks back. */
+/**
+ * With less than this free (or this share of a small aggregate), a consistency point is worth waiting for if it gives blocks back. With
+ * some times as much one begins early, so that nobody has to wait.
+ */
 const SCARCE_BLOCKS = 2048
+const SCARCE_SHARE = 100
+/** The largest operation fits into it twice: it must wait rather than hear that there is no space. */
+const SCARCE_LEAST = 640
+const EARLY = 4
 
 export class AggregateCopy implements SideCopy {
   readonly devices: readonly CopyDevice[]
@@ -499,12 +506,21 @@ export class AggregateStore implements SideStore {
 
   pressure(): 'NONE' | 'SOON' | 'FULL' {
     let dirty = 0
+    let soon = false
     for (const aggregate of this.aggregates.values()) {
       dirty += aggregate.dirtyBytes
-      if (aggregate.freeBlocks < SCARCE_BLOCKS && aggregate.returningBlocks > 0) return 'FULL'
+      const { freeBlocks } = aggregate
+      const share = Math.floor(aggregate.layout.data / SCARCE_SHARE)
+      const scarce = Math.min(SCARCE_BLOCKS, Math.max(SCARCE_LEAST, share))
+      if (freeBlocks >= EARLY * scarce) continue
+      const { returningBlocks } = aggregate
+      if (freeBlocks < scarce && returningBlocks > 0) return 'FULL'
+      // What is left lasts about as long as what has come together did.
+      if (returningBlocks > freeBlocks) soon = true
     }
     const limit = this.#options.dirtyBytesMax
-    return dirty < limit / 2 ? 'NONE' : dirty < limit ? 'SOON' : 'FULL'
+    if (dirty >= limit) return 'FULL'
+    return soon || dirty >= limit / 2 ? 'SOON' : 'NONE'
   }
 
   async close(): Promise<void> {
