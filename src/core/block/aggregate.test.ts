@@ -77,6 +77,23 @@ describe.each(['Flexible', 'Traditional'] as const)('an aggregate, %s', (type) =
     expect(b!.labels[0]!.plex).toBe(1)
   })
 
+  test('a plex that is given up while it is being attached is not attached, and can be attached again', async () => {
+    const bed = new Bed(6, [2000], 2, type)
+    await bed.format()
+    const aggregate = await bed.open()
+    const given = aggregate.attachPlex(bed.devices[1]!, 'mirrored')
+    aggregate.detachPlex()
+    await expect(given).rejects.toMatchObject({ code: 'EDETACHED' })
+    expect([aggregate.partner, aggregate.mirrorState]).toEqual([undefined, 'none'])
+    // Also when the next one begins before the last is over.
+    const first = aggregate.attachPlex(bed.devices[1]!, 'mirrored')
+    aggregate.detachPlex()
+    const second = aggregate.attachPlex(bed.devices[1]!, 'mirrored')
+    await expect(first).rejects.toMatchObject({ code: 'EDETACHED' })
+    await second
+    expect(aggregate.mirrorState).toBe('mirrored')
+  })
+
   test('gives back what was overwritten, freed and removed', async () => {
     const bed = new Bed(3, [3000], 1, type)
     await bed.format()

@@ -7,7 +7,7 @@
  *
  * Not here: who owns the side, when consistency points run, what the log covers (pair), files (core/fs).
  */
-import { BLOCK_BYTES } from '../env/device.ts'
+import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
 import type { Device } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { DamagedBlock, SINGLE } from '../fs/block-store.ts'
@@ -124,6 +124,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   private running: ConsistencyPoint | undefined
   private resyncing: Resync | undefined
   private copying: Promise<void> | undefined
+  /** Counts attachments and detachments: what one began, the next one ends. */
+  private attachments = 0
   /** The image of this number is on the stale plex, and in our history; 0 if there is none. */
   private commonCp = 0
   private dirtyBlocks = 0
@@ -380,6 +382,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     if (this.running?.growth !== undefined) {
       throw new AggregateError('GROWING', 'devices are joining the aggregate')
     }
+    this.attachments += 1
+    const attachment = this.attachments
     // Copies of a resync that was given up must not land behind those of the next one.
     await this.copying
     assertSizes(this.layout, devices)
@@ -397,6 +401,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     if (state === 'mirrored' && theirs.state !== 'complete') {
       throw new AggregateError('RESYNCING', 'the other plex was never completed')
     }
+    // Given up while its labels were read: what they say is of no account, and nobody would detach it again.
+    if (attachment !== this.attachments) {
+      throw new DeviceError('EDETACHED', `the other plex of ${this.id} was detached meanwhile`)
+    }
     const partner = new Plex(this.env, info.devices, this.layout, [...info.labels], info.roots[0]?.slot)
     this.partner = partner
     this.mirrorState = state
@@ -408,6 +416,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   /** The other plex takes no part from now on; a consistency point under way goes on without it. Its devices are not closed. */
   detachPlex(): void {
+    this.attachments += 1
     this.partner = undefined
     this.growth = undefined
     this.resyncing = undefined

@@ -16,7 +16,7 @@ import { clearLabelArea } from '../block/plex.ts'
 import { readPlex } from '../block/plex-info.ts'
 import { Scrub, SCRUB_INTERVAL_MS } from '../block/scrub.ts'
 import type { Device } from '../env/device.ts'
-import { BLOCK_BYTES } from '../env/device.ts'
+import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import type { Journal } from '../fs/journal.ts'
 import { FileSystem } from '../fs/volume.ts'
@@ -221,6 +221,7 @@ export class AggregateStore implements SideStore {
   readonly #durable = new Map<string, Promise<void>>()
   #makeJournal: SideJournalFactory | undefined
   #closed = false
+  #detachments = 0
 
   constructor(options: AggregateCopyOptions) {
     this.#options = options
@@ -421,8 +422,12 @@ export class AggregateStore implements SideStore {
   }
 
   async attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<string | undefined> {
+    const detachments = this.#detachments
     try {
       for (const [name, aggregate] of this.aggregates) {
+        if (detachments !== this.#detachments) {
+          throw new DeviceError('EDETACHED', 'the other filer was given up meanwhile')
+        }
         const names = this.devices(name)
         const remote = aggregate.own.devices.map((own, i) => {
           const device = devices(names[i]!, own.blocks)
@@ -461,6 +466,7 @@ export class AggregateStore implements SideStore {
   }
 
   detachPartner(): void {
+    this.#detachments += 1
     for (const aggregate of this.aggregates.values()) aggregate.detachPlex()
     this.growth.detached()
   }
