@@ -58,5 +58,5 @@ kernel: deps ## programs on the Linux kernel's NFS client, beside that kernel's 
 	@$(NODE) e2e/kernel.ts $(if $(FILES),--files $(FILES)) $(if $(ENTRIES),--entries $(ENTRIES)) $(if $(OPERATIONS),--operations $(OPERATIONS)) $(if $(SUITES),--suites "$(SUITES)")
 e2e: deps ## a two-node Kubernetes cluster with real pods and the Linux kernel's NFS client (root)
 	@$(NODE) e2e/run.ts
-bench: deps ## beside NFS-Ganesha and GlusterFS (root); BENCH=long for the figures of docs/benchmarks.md
+bench: deps ## beside NFS-Ganesha and GlusterFS, and what growth, age and memory cost (root); BENCH=long for docs/benchmarks.md
 	@$(NODE) bench/run.ts $(BENCH)

@@ -28,7 +28,7 @@ interface Sizes {
   readonly writes: number
 }
 const SHORT: Sizes = { deviceBytes: 512 * MIB, turns: 1, rounds: 3, writes: 15_000 }
-const LONG: Sizes = { deviceBytes: 1024 * MIB, turns: 10, rounds: 7, writes: 60_000 }
+const LONG: Sizes = { deviceBytes: 1024 * MIB, turns: 5, rounds: 7, writes: 60_000 }
 
 interface Sample {
   rate: number

@@ -4,7 +4,7 @@
  *
  *   run.ts [short|long] [--only P1,P2,P11]
  *
- * short: 3 rounds of 1 s, prints the tables (about two minutes). long: 5 rounds of 3 s (about eight minutes), and writes docs/benchmarks.md
+ * short: 3 rounds of 1 s, prints the tables (about five minutes). long: 5 rounds of 3 s (about twenty minutes), and writes docs/benchmarks.md
  * unless something failed.
  * Rounds are interleaved (every side in turn, the order rotating), so that a slow minute of a shared machine meets all of them.
  * Exit status non-zero when a side failed or answered wrongly; a goal that is missed is a figure, not a failure.
