@@ -210,6 +210,8 @@ export class AggregateStore implements SideStore {
   readonly #operations = new Map<string, number>()
   /** Of the last operation that removed a volume. */
   #removedSeq = 0
+  /** Tags of the aggregates that the side has; undefined if its mailbox does not say. */
+  #known: ReadonlySet<number> | undefined
   readonly #lost = Promise.withResolvers<never>()
   #wantCp: () => void = () => undefined
   #cpTimer: { cancel(): void } | undefined
@@ -255,6 +257,7 @@ export class AggregateStore implements SideStore {
 
   /** Opens the aggregates that the side has; without `known` those that have labels. */
   async load(known?: readonly string[]): Promise<void> {
+    this.#known = known && new Set(known.map((name) => this.#options.env.crc32(asciiBytes(name))))
     for (const [name, gates] of this.#gates) {
       if (known && !known.includes(name)) continue
       const devices = gates.map(({ device }) => device)
@@ -326,6 +329,8 @@ export class AggregateStore implements SideStore {
   async replay(record: LogRecord): Promise<string | undefined> {
     const aggregate = this.#byTag.get(record.aggregate)
     if (!aggregate) {
+      // Nothing was in it when it left, and the images knew.
+      if (this.#known?.has(record.aggregate) === false) return undefined
       return `it has operations on an aggregate that is not configured here (${this.#have()}): put it back, with its devices`
     }
     if (record.seq <= aggregate.root.covers) return undefined

@@ -54,9 +54,9 @@ class OneSide {
   }
 
   /** Opens the newest image and replays what the log has beyond it. */
-  async serve(): Promise<void> {
-    const store = await this.copy().open()
-    for (const record of this.records) await store.replay(record)
+  async serve(known?: readonly string[]): Promise<void> {
+    const store = await this.copy().open(known)
+    for (const record of this.records) expect(await store.replay(record)).toBeUndefined()
     const journal = (aggregate: string): Journal => ({
       admit() {},
       append: (volume, chunks) => {
@@ -110,8 +110,9 @@ afterEach(async () => {
   for (const side of open.splice(0)) await side.stores.get('a')?.close()
 })
 
-async function made(): Promise<OneSide> {
+async function made(aggregates: readonly string[] = ['aggr1', 'vol-t']): Promise<OneSide> {
   const side = new OneSide()
+  for (const name of side.media.keys()) if (!aggregates.includes(name)) side.media.delete(name)
   open.push(side)
   await side.copy().format()
   await side.serve()
@@ -202,6 +203,26 @@ describe('a traditional volume', () => {
     await side.desire(wanted('u', { aggregate: 'vol-t' }))
     expect(side.paths()).toEqual(['/u'])
     expect(aggregate.volume('id-u')!.index).toBe(1)
+  })
+
+  test('that is removed leaves a side that has nothing else, and the log, which still has what was done to it, can be read', async () => {
+    const side = await made(['vol-t'])
+    await side.desire(wanted('t'))
+    await side.desire(wanted('t', { state: 'Removed' }))
+    expect(side.store.leaving(() => false)).toEqual([])
+    await side.consistencyPoint()
+    expect(side.store.leaving(() => true)).toEqual([])
+    expect(side.store.leaving(() => false)).toEqual(['vol-t'])
+    side.store.left(['vol-t'])
+    await side.store.close()
+    side.media.clear()
+    await side.serve([])
+    expect([...side.store.aggregates.keys()]).toEqual([])
+    // As long as the mailbox names it, its devices are missed.
+    await side.store.close()
+    const store = await side.copy().open(['vol-t'])
+    expect(await store.replay(side.records[0]!)).toMatch(/not configured here/)
+    await store.close()
   })
 
   test('keeps its devices from being taken for an aggregate of flexible volumes', async () => {

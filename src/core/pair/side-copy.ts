@@ -92,8 +92,8 @@ export interface SideStore {
   /** Of the aggregates that the side has. */
   roots(): readonly RootFacts[]
   /**
-   * Repeats a record through the ordinary path; skipped where the aggregate's root covers it. Gives the reason when it is of an aggregate that is not
-   * here: then the copy cannot be used.
+   * Repeats a record through the ordinary path; skipped where the aggregate's root covers it, or when the aggregate has left the side. Gives the reason
+   * when it is of an aggregate that the side has and that is not here: then the copy cannot be used.
    */
   replay(record: LogRecord): Promise<string | undefined>
   /** From here on operations run, writing their records to `journal`. */
