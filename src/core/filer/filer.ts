@@ -252,6 +252,7 @@ export class Filer {
     const { env } = this.#options
     const now = env.clock.now()
     this.volumes.measure()
+    this.volumes.keepSchedules()
     for (const side of this.pair.sides.values()) {
       this.#measure(side)
       const away = side.serving && side.name !== this.#options.me && side.record?.mirrored === true

@@ -14,6 +14,8 @@ import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-co
 import type { ServedVolume, VolumeTable } from './filer-vfs.ts'
 import { carryOut, refusedOrder } from './snapshot-orders.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
+import { scheduleProblem, schedulesOf, SnapshotSchedules } from './snapshot-schedules.ts'
+import type { WantedSchedule } from './snapshot-schedules.ts'
 import { SnapshotView } from './snapshot-view.ts'
 import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
 
@@ -36,11 +38,14 @@ export interface DesiredVolume {
   /** Of no account for a traditional volume. */
   readonly sizeBytes: number
   readonly export: VolumeProperties['export']
+  readonly snapshotSchedules?: readonly WantedSchedule[]
   readonly state: 'Present' | 'Removed'
 }
 
 interface Served extends ServedVolume {
   readonly volume: FilerVolume
+  readonly store: AggregateStore
+  readonly aggregate: string
 }
 
 export class ServedVolumes implements VolumeTable {
@@ -55,6 +60,7 @@ export class ServedVolumes implements VolumeTable {
   #desired: Desired | undefined
   /** Volumes with metrics, by name. */
   readonly #measured = new Set<string>()
+  readonly #schedules: SnapshotSchedules
   readonly #running = new Map<string, Promise<void>>()
   /** Why a volume is not as desired, by id. */
   readonly failures = new Map<string, string>()
@@ -63,6 +69,7 @@ export class ServedVolumes implements VolumeTable {
     this.#env = env
     this.#sides = sides
     this.#stores = stores
+    this.#schedules = new SnapshotSchedules(env)
   }
 
   byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | undefined {
@@ -127,7 +134,26 @@ export class ServedVolumes implements VolumeTable {
       known?.volume === volume ? known.files : new SnapshotView(this.#env, volume, store.answerOf(aggregate))
     this.#retained.delete(volume.fsid)
     const exported: Export = { path, volume: volume.name, rules, root }
-    this.#byFsid.set(volume.fsid, { files, export: exported, volume })
+    this.#byFsid.set(volume.fsid, { files, export: exported, volume, store, aggregate })
+  }
+
+  /** Makes and deletes the snapshots that are due by schedules. */
+  keepSchedules(): void {
+    const served = [...this.#byFsid.values()]
+    this.#schedules.tick(
+      served.map(({ volume, store, aggregate }) => ({
+        id: volume.id,
+        schedules: propertiesOf(volume).schedules ?? [],
+        snapshots: volume.snapshots,
+        order: (op, snapshot) =>
+          carryOut(this.#env, store, aggregate, {
+            volumeId: volume.id,
+            op,
+            snapshot,
+            requestId: `schedule:${snapshot}`,
+          }),
+      })),
+    )
   }
 
   /** Tells the metrics of snapshots. */
@@ -249,6 +275,8 @@ export class ServedVolumes implements VolumeTable {
       throw new AggregateError('TYPE', `the volume is ${volume.type}, and cannot become ${wanted.type}`)
     }
     if (volume && isAsWanted(volume, wanted)) return
+    const problem = scheduleProblem(wanted.snapshotSchedules)
+    if (problem !== undefined) throw new AggregateError('PROPERTIES', problem)
     await store.change(wanted.aggregate, () => this.#operationFor(aggregate, wanted))
     const changed = aggregate.volume(wanted.id)
     if (changed) await this.#publish(changed, store, wanted.aggregate)
@@ -258,14 +286,18 @@ export class ServedVolumes implements VolumeTable {
     const { id, name, sizeBytes } = wanted
     const volume = aggregate.volume(id)
     if (volume) {
-      const { seed, seconds } = propertiesOf(volume)
-      const properties = { seed, seconds, export: wanted.export }
+      const { seed, seconds, schedules: known } = propertiesOf(volume)
+      const schedules = schedulesOf(wanted.snapshotSchedules, known, this.#env.clock.wall().seconds)
+      const properties = { seed, seconds, export: wanted.export, ...(schedules && { schedules }) }
       return { op: 'change', id, name, sizeBytes, properties }
     }
+    const { seconds } = this.#env.clock.wall()
+    const schedules = schedulesOf(wanted.snapshotSchedules, undefined, seconds)
     const properties = {
       export: wanted.export,
       seed: this.#env.random.u32(),
-      seconds: this.#env.clock.wall().seconds,
+      seconds,
+      ...(schedules && { schedules }),
     }
     const index = freeIndex(aggregate)
     const type = wanted.type === 'Traditional' ? { type: wanted.type } : {}
@@ -300,6 +332,8 @@ function isAsWanted(volume: FilerVolume, wanted: DesiredVolume): boolean {
     volume.name === wanted.name &&
     // A traditional volume has what its devices hold.
     (volume.type === 'Traditional' || volume.sizeBytes === Math.floor(wanted.sizeBytes / 4096) * 4096) &&
-    JSON.stringify(properties.export) === JSON.stringify(wanted.export)
+    JSON.stringify(properties.export) === JSON.stringify(wanted.export) &&
+    JSON.stringify(schedulesOf(wanted.snapshotSchedules, properties.schedules, 0)) ===
+      JSON.stringify(properties.schedules)
   )
 }

@@ -1,4 +1,6 @@
 /** Logged operations on an aggregate's volumes (records of volume 0, as JSON), and what a volume's properties hold. */
+import type { KeptSchedule } from './snapshot-schedules.ts'
+
 export interface ExportProperties {
   readonly path: string
   readonly rules: readonly {
@@ -13,6 +15,8 @@ export interface VolumeProperties {
   /** Chance and time of the creation: replay makes the same volume. */
   readonly seed: number
   readonly seconds: number
+  /** Snapshots that the serving filer makes and deletes by itself; absent: none. */
+  readonly schedules?: readonly KeptSchedule[]
   /** No FilerVolume asks for it any more, but its data stays: it is not served. */
   readonly retained?: boolean
 }
