@@ -5,12 +5,16 @@
  * What it checks of each answer: none of an older configuration comes to a call that was sent after an answer of a newer one (H1, H6), and what
  * exists is never STALE (its callers say what exists).
  */
+import type { Filer } from '../core/filer/filer.ts'
 import type { Duplicate, DuplicateKey, Vfs } from '../core/vfs/vfs.ts'
 import { NotServedError } from '../core/vfs/vfs.ts'
 import type { FilerName, FilerPair, RunningFiler, SideName } from './filer-pair.ts'
 import { other } from './filer-pair.ts'
 
 export class Violation extends Error {}
+
+/** One attempt at one filer; most want to know its files only. */
+type Send<R> = (vfs: Vfs, filer: Filer) => R | Promise<R>
 
 /** Of a reply, what is kept and compared: at most 400 bytes. */
 export interface Kept {
@@ -58,7 +62,7 @@ export class Caller {
   }
 
   /** A call that may be executed twice. */
-  async call<R>(send: (vfs: Vfs) => R | Promise<R>): Promise<R> {
+  async call<R>(send: Send<R>): Promise<R> {
     const answer = await this.#until(send)
     // A stray write that is executed after a later one would undo it: NFS clients over TCP accept that, a model cannot.
     if (this.#strays.size > 0) await this.#strayEnds()
@@ -89,7 +93,7 @@ export class Caller {
     this.#strays.clear()
   }
 
-  async #until<R>(send: (vfs: Vfs) => R | Promise<R>): Promise<R> {
+  async #until<R>(send: Send<R>): Promise<R> {
     let name = this.pair.service[this.side]
     for (let tries = 0; ; tries++) {
       const answer = await this.attempt(name, send)
@@ -105,10 +109,7 @@ export class Caller {
   }
 
   /** One try at one filer; undefined: no answer. */
-  async attempt<R>(
-    name: FilerName,
-    send: (vfs: Vfs) => R | Promise<R>,
-  ): Promise<{ readonly value: R } | undefined> {
+  async attempt<R>(name: FilerName, send: Send<R>): Promise<{ readonly value: R } | undefined> {
     const running = this.pair.running[name]
     const filer = running?.filer
     if (!running || !filer) return undefined
@@ -126,17 +127,14 @@ export class Caller {
     return answer
   }
 
-  #send<R>(
-    running: RunningFiler,
-    send: (vfs: Vfs) => R | Promise<R>,
-  ): Promise<{ readonly value: R } | undefined> {
+  #send<R>(running: RunningFiler, send: Send<R>): Promise<{ readonly value: R } | undefined> {
     return new Promise((resolve) => {
       const end = (answer: { readonly value: R } | undefined): void => {
         running.waiting.delete(reset)
         timer.cancel()
         resolve(answer)
       }
-      const attempt = (async () => send(running.filer!.vfs))()
+      const attempt = (async () => send(running.filer!.vfs, running.filer!))()
       const reset = (): void => {
         if (running.process.alive) {
           this.#strays.add(attempt)

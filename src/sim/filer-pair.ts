@@ -17,6 +17,7 @@ import type { BrokenBuild } from '../core/pair/options.ts'
 import { SimVoteServer } from '../core/pair/testing/sim-vote.ts'
 import type { SimFaults } from './device.ts'
 import { SimDevice, SimMedium } from './device.ts'
+import { SCHEDULE } from './snapshot-client.ts'
 import { SimNetwork } from './network.ts'
 import type { SimProcess } from './world.ts'
 import { World } from './world.ts'
@@ -38,6 +39,8 @@ export interface PairOptions {
   /** Devices of the traditional volume of each side; none if not said. */
   readonly traditionalBlocks?: readonly number[]
   readonly volumeBytes: number
+  /** Each side has a volume with a schedule of snapshots, which one client has for itself; so it has the traditional one. */
+  readonly snapshots?: boolean
   readonly logBlocks: number
   readonly cacheBytes: number
   readonly givebackDelayMs: number
@@ -135,9 +138,16 @@ export class FilerPair {
 
   /** Paths of the volumes of a side. */
   exports(side: SideName): readonly string[] {
-    return this.options.traditionalBlocks === undefined
+    return this.options.traditionalBlocks === undefined || this.options.snapshots === true
       ? [`/${side}`]
       : [`/${side}`, `/${traditionalOf(side)}`]
+  }
+
+  /** Names of the volumes of a side of which one client makes snapshots, alone. */
+  snapshotVolumes(side: SideName): readonly string[] {
+    if (this.options.snapshots !== true) return []
+    const own = `snap-${side}`
+    return this.options.traditionalBlocks === undefined ? [own] : [own, traditionalOf(side)]
   }
 
   plexes(filer: FilerName, side: SideName): readonly SimPlex[] {
@@ -185,11 +195,19 @@ export class FilerPair {
           state: this.#retired.has(side) ? 'Removed' : 'Present',
         }
       })
-      if (this.options.traditionalBlocks === undefined) return [flexible, ...later]
+      const snapshotted: DesiredVolume = {
+        ...flexible,
+        id: `volume-snap-${side}`,
+        name: `snap-${side}`,
+        sizeBytes: Math.floor(this.options.volumeBytes / 4),
+        export: exported(`snap-${side}`),
+        snapshotSchedules: [SCHEDULE],
+      }
+      const volumes = [flexible, ...later, ...(this.options.snapshots === true ? [snapshotted] : [])]
+      if (this.options.traditionalBlocks === undefined) return volumes
       const name = traditionalOf(side)
       return [
-        flexible,
-        ...later,
+        ...volumes,
         {
           id: `volume-${name}`,
           name,

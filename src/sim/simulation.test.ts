@@ -36,6 +36,32 @@ const SHORT = parseScenario('short', STEPS)
 /** With a traditional volume on each side beside the flexible one. */
 const BOTH = parseScenario('both kinds', `option traditional-blocks 1000\n${STEPS}`)
 
+const SNAPSHOTS = parseScenario(
+  'snapshots-short',
+  `
+option clients 1
+option snapshots 1
+option traditional-blocks 3000
+option pause-ms 4
+repeat 2
+  run 100..300
+  pick
+    crash owner a
+  or
+    crash-in 1..60 any
+    run 0..300
+  or
+    crash all
+  or
+    giveback a
+    run 0..100
+  end
+  run 0..300
+  settle
+end
+`,
+)
+
 describe('whole pairs under faults', () => {
   test('H1 H2 H3 H6 H8 H10 hold, both copies are consistent and equal at the end', async () => {
     let operations = 0
@@ -55,6 +81,16 @@ describe('whole pairs under faults', () => {
       operations += result.operations
     }
     expect(operations).toBeGreaterThan(1500)
+  }, 300_000)
+
+  test('they hold with snapshots made, deleted, read and restored beside them', async () => {
+    let operations = 0
+    for (let seed = 31; seed <= 32; seed++) {
+      const result = await simulate(SNAPSHOTS, seed)
+      if (result.failure) throw new Error(`seed ${seed}: ${result.failure.message}\n${result.failure.story}`)
+      operations += result.operations
+    }
+    expect(operations).toBeGreaterThan(2000)
   }, 300_000)
 
   test('a seed repeats its run, event by event', async () => {

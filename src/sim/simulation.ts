@@ -5,6 +5,7 @@
 import { Caller, SideAnswers, Violation } from './caller.ts'
 import { Client } from './client.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
+import { SnapshotClient } from './snapshot-client.ts'
 import { FilerPair, FILERS } from './filer-pair.ts'
 import { checkMemory, problemsOf, untilEqual } from './pair-check.ts'
 import type { Scenario } from './scenario.ts'
@@ -36,14 +37,22 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
     deviceBlocks: [blocks, Math.ceil(blocks * 0.7)],
     ...(traditional === 0 ? {} : { traditionalBlocks: [traditional, Math.ceil(traditional * 0.5)] }),
     volumeBytes: option('volume-mib', 32) * 2 ** 20,
+    snapshots: option('snapshots', 0) === 1,
     logBlocks: 1 + 2 * option('log-half-blocks', 128),
     cacheBytes: option('cache-mib', 8) * 2 ** 20,
     givebackDelayMs: option('giveback-ms', 2000),
     ...(broken === undefined ? {} : { broken }),
   })
+  const snapshotClients: SnapshotClient[] = []
   const clients = FILERS.flatMap((side) => {
     const answers = new SideAnswers()
     const peers: Client[] = []
+    for (const name of pair.snapshotVolumes(side)) {
+      const caller = new Caller(pair, side, `${name}-client`, answers)
+      const client = new SnapshotClient(caller, `/${name}`, `volume-${name}`)
+      client.pauseMs = option('pause-ms', 1)
+      snapshotClients.push(client)
+    }
     for (let n = 0; n < option('clients', 6); n++) {
       const paths = pair.exports(side)
       const path = paths[n % paths.length]!
@@ -53,15 +62,17 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
     }
     return peers
   })
+  const all = [...clients, ...snapshotClients]
   let failure: RunResult['failure']
   try {
-    await run(pair, clients, scenario)
+    await run(pair, all, scenario)
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     const stack = error instanceof Error && !(error instanceof Violation) ? (error.stack ?? '') : ''
     failure = { message, story: [pair.describe(), stack].join('\n') }
   }
-  const sum = (of: (client: Client) => number): number => clients.reduce((all, client) => all + of(client), 0)
+  const sum = (of: (client: Client | SnapshotClient) => number): number =>
+    all.reduce((total, client) => total + of(client), 0)
   return {
     operations: sum((client) => client.caller.operations),
     repeated: sum((client) => client.caller.repeated),
@@ -74,7 +85,11 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
   }
 }
 
-async function run(pair: FilerPair, clients: readonly Client[], scenario: Scenario): Promise<void> {
+async function run(
+  pair: FilerPair,
+  clients: readonly (Client | SnapshotClient)[],
+  scenario: Scenario,
+): Promise<void> {
   const { world } = pair
   for (const name of FILERS) pair.start(name)
   await pair.untilGood(FIRST_SETTLE_MS)

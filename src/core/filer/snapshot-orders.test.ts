@@ -11,9 +11,9 @@ const ACCEPTED = { accepted: true, reason: '', message: '' }
 
 let pair: FilerPair
 
-async function started(seed: number): Promise<FilerPair> {
+async function started(seed: number, snapshots = false): Promise<FilerPair> {
   const sizes = { deviceBlocks: [6000, 4000], volumeBytes: 32 * 2 ** 20, logBlocks: 257 }
-  pair = new FilerPair({ seed, ...sizes, cacheBytes: 8 * 2 ** 20, givebackDelayMs: 600_000 })
+  pair = new FilerPair({ seed, ...sizes, cacheBytes: 8 * 2 ** 20, givebackDelayMs: 600_000, snapshots })
   for (const name of FILERS) pair.start(name)
   await pair.untilGood(20_000)
   return pair
@@ -113,6 +113,26 @@ test('a restore that only the log has is done again by who takes over', async ()
   expect(await read('b', 'file')).toBe('before')
   expect(await read('b', 'since')).toBe('NOENT')
   expect(await read('b', 'after')).toBe('y')
+}, 120_000)
+
+test('schedules go on with the volume, whoever serves it', async () => {
+  await started(4, true)
+  const names = (name: FilerName): string[] => {
+    for (const store of pair.running[name]!.filer!.stores.values()) {
+      const volume = store.aggregates.get('aggr-a')?.volume('volume-snap-a')
+      if (volume !== undefined) return volume.snapshots.list().map((one) => one.name)
+    }
+    return []
+  }
+  await pair.world.run(3 * 60_000)
+  const before = names('a')
+  expect(before).toHaveLength(2)
+  expect(before.every((name) => /^auto[.]2023-11-14T22[0-9]{2}Z$/.test(name))).toBe(true)
+  pair.crash('a')
+  await pair.world.until(() => pair.serving('a').includes('b'), 60_000, 'takeover')
+  await pair.world.run(2 * 60_000)
+  expect(names('b')).toHaveLength(2)
+  expect(names('b')).not.toEqual(before)
 }, 120_000)
 
 test('what cannot be done says why', async () => {

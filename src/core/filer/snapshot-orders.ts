@@ -40,6 +40,8 @@ export async function carryOut(
   const aggregate = store.aggregates.get(aggregateName)!
   try {
     const answer = await begin(env, store, aggregateName, aggregate, order)
+    // A refusal, too, is no answer of one who was the owner once.
+    if (!answer.accepted) await store.answered(aggregateName)
     const { op, snapshot } = order
     const kind = answer.accepted ? 'tandem_snapshot_orders_total' : 'tandem_snapshot_failures_total'
     env.metrics.add(kind, 1, { op })
