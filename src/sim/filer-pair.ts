@@ -17,7 +17,6 @@ import type { BrokenBuild } from '../core/pair/options.ts'
 import { SimVoteServer } from '../core/pair/testing/sim-vote.ts'
 import type { SimFaults } from './device.ts'
 import { SimDevice, SimMedium } from './device.ts'
-import { SCHEDULE } from './snapshot-client.ts'
 import { SimNetwork } from './network.ts'
 import type { SimProcess } from './world.ts'
 import { World } from './world.ts'
@@ -28,6 +27,9 @@ export type FilerName = (typeof FILERS)[number]
 export type SideName = FilerName
 export const LINKS = ['one', 'two'] as const
 export const other = (name: FilerName): FilerName => (name === 'a' ? 'b' : 'a')
+
+/** Of the volumes with snapshots. */
+export const SCHEDULE = { name: 'auto', cron: '* * * * *', keep: 2 }
 
 const PAIR_UID = 'simulated'
 const BLOCK_BYTES = 4096

@@ -8,6 +8,7 @@ import type { SnapshotOrder } from '../core/filer/snapshot-orders.ts'
 import type { Caller as Credential, LookupResult, MakeResult, RemoveResult, Result } from '../core/vfs/vfs.ts'
 import { NotServedError } from '../core/vfs/vfs.ts'
 import type { Caller, Kept } from './caller.ts'
+import { SCHEDULE } from './filer-pair.ts'
 import type { SimRandom } from './world.ts'
 
 const ROOT: Credential = { uid: 0, gid: 0, gids: [] }
@@ -17,7 +18,6 @@ const SNAPSHOTS = 6
 const DEAD_MAX = 20
 const BYTES_MAX = 64_000
 const SIZES = [4, 4096, 5000, 40_000]
-export const SCHEDULE = { name: 'auto', cron: '* * * * *', keep: 2 }
 
 /** Name → stamp that fills the file. */
 type Files = Map<string, number>

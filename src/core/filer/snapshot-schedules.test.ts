@@ -3,7 +3,7 @@ import type { Env } from '../env/env.ts'
 import { nodeEnv } from '../../edge/node/env.ts'
 import type { Snapshot } from '../block/volume-snapshots.ts'
 import type { SnapshotAnswer } from './snapshot-orders.ts'
-import type { KeptSchedule } from './snapshot-schedules.ts'
+import type { KeptSchedule } from './volume-operation.ts'
 import { nameAt, scheduleProblem, schedulesOf, SnapshotSchedules } from './snapshot-schedules.ts'
 
 const at = (text: string): number => Date.parse(`${text}Z`) / 1000

@@ -12,9 +12,7 @@ import type { Env } from '../env/env.ts'
 import { latestTime, parseCron } from '../std/cron.ts'
 import type { Snapshot } from '../block/volume-snapshots.ts'
 import type { SnapshotAnswer } from './snapshot-orders.ts'
-
-/** Name, cron, how many stay, and the seconds of the clock since when it is in force: so short because a volume's properties have little room. */
-export type KeptSchedule = readonly [name: string, cron: string, keep: number, since: number]
+import type { KeptSchedule } from './volume-operation.ts'
 
 export interface WantedSchedule {
   readonly name: string

@@ -1,6 +1,4 @@
 /** Logged operations on an aggregate's volumes (records of volume 0, as JSON), and what a volume's properties hold. */
-import type { KeptSchedule } from './snapshot-schedules.ts'
-
 export interface ExportProperties {
   readonly path: string
   readonly rules: readonly {
@@ -9,6 +7,9 @@ export interface ExportProperties {
     readonly squash: 'None' | 'Root' | 'All'
   }[]
 }
+
+/** Name, cron, how many stay, and the seconds of the clock since when it is in force: so short because a volume's properties have little room. */
+export type KeptSchedule = readonly [name: string, cron: string, keep: number, since: number]
 
 export interface VolumeProperties {
   readonly export: ExportProperties
