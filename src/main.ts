@@ -41,6 +41,10 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'prove the devices of an aggregate consistent (offline)',
     load: () => import('./cmd/check.ts'),
   },
+  inspect: {
+    summary: 'show what is on devices and in logs: volumes, inodes, blocks, records',
+    load: () => import('./cmd/inspect.ts'),
+  },
   sim: {
     summary: 'simulate pairs of filers with faults, and check what every client is told',
     load: () => import('./cmd/sim.ts'),

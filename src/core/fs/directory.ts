@@ -187,16 +187,23 @@ export class Directory {
   prepareInsert(name: string, position: number): number {
     const e = floor(position / GRANULES)
     const { buckets, entries } = this.inode
+    assert(e <= this.inode.entryBlocks + 1, 'a name far behind the end of its directory')
+    // What is to be added must not be there yet.
+    for (let added = this.inode.entryBlocks; added <= e; added++) this.requireHole(entryFbn(added))
     let room = this.tree.prepare(entryFbn(e))
     if (e === 0 && buckets === 0) return room
     room += this.tree.prepare(entryFbn(mapBlockOf(e)))
     if (buckets === 0) {
       room += this.tree.prepare(entryFbn(0))
-      for (let b = 0; b < FIRST_BUCKETS; b++) room += this.tree.prepare(bucketFbn(b))
+      for (let b = 0; b < FIRST_BUCKETS; b++) {
+        this.requireHole(bucketFbn(b))
+        room += this.tree.prepare(bucketFbn(b))
+      }
       return room
     }
     room += this.tree.prepare(bucketFbn(bucketOf(hashName(name, this.seed), buckets)))
     if (entries + 1 > buckets * BUCKET_LOAD) {
+      this.requireHole(bucketFbn(buckets))
       room += this.tree.prepare(bucketFbn(splitSource(buckets))) + this.tree.prepare(bucketFbn(buckets))
     }
     return room
@@ -207,7 +214,6 @@ export class Directory {
     const e = floor(position / GRANULES)
     const hash = hashName(name, this.seed)
     if (this.inode.buckets === 0 && e > 0) this.enlarge()
-    assert(e <= this.inode.entryBlocks + 1, 'a name far behind the end of its directory')
     while (this.inode.entryBlocks <= e) this.appendEntryBlock()
     const block = this.tree.put(entryFbn(e))
     fillRecord(block, (position % GRANULES) * GRANULE_BYTES, name, hash, ino, typeCode)
@@ -269,6 +275,10 @@ export class Directory {
       }
     }
     return { entries, eof: true }
+  }
+
+  private requireHole(fbn: number): void {
+    sound(this.tree.lookup(fbn) === undefined)
   }
 
   private block(fbn: number): Uint8Array {

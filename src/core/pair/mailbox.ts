@@ -181,3 +181,13 @@ export class Mailbox {
     if (!this.#again) this.#writing = undefined
   }
 }
+
+/** What both blocks of a mailbox hold, changing nothing: for looking at it. `mail` is undefined for what makes no sense; a block is undefined that is not whole. */
+export async function peekMailbox(
+  env: Env,
+  device: Pick<LogDevice, 'read'>,
+): Promise<readonly ({ readonly generation: number; readonly mail: Mail | undefined } | undefined)[]> {
+  const blocks = new Uint8Array(2 * BLOCK_BYTES)
+  await device.read(0, blocks)
+  return [0, 1].map((n) => decode(blocks.subarray(n * BLOCK_BYTES, (n + 1) * BLOCK_BYTES), env))
+}
