@@ -18,7 +18,7 @@ const MEMORY_EXTRA_BYTES = 512 * 2 ** 20
  * What keeps a filer within that: a small nursery for short-lived objects, and memory that goes back to the host when it is free. Without
  * these, as much again as a small cache was held and not used.
  */
-const FRUGAL = [
+export const FRUGAL = [
   { name: 'NODE_OPTIONS', value: '--max-semi-space-size=8' },
   { name: 'MALLOC_ARENA_MAX', value: '1' },
   { name: 'MALLOC_MMAP_THRESHOLD_', value: '131072' },
