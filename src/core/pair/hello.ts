@@ -15,7 +15,7 @@ import { logRegionKey } from './regions.ts'
 import { GRANT_WAIT_MS } from './lease.ts'
 import { sizesOf } from './partnership.ts'
 import { aggregatesIn } from './growth.ts'
-import { makeOwner, openCopy, replay, sameRoots, startServing } from './opening.ts'
+import { hasNothing, makeOwner, openCopy, replay, sameRoots, startServing } from './opening.ts'
 import type { OpenedCopy } from './opening.ts'
 import type { Message } from './partner-link.ts'
 import type { Side } from './side.ts'
@@ -229,6 +229,7 @@ async function describe(
     side.context.env.log('error', 'own copy is not complete', { side: side.name, cause: inspection.message })
     return undefined
   }
+  if (hasNothing(side)) return { roots: [], lastSeq: 0, beyond: [] }
   const covers = Math.min(...inspection.roots.map((root) => root.covers))
   const epoch = Math.min(...inspection.roots.map((root) => root.epoch))
   const scan = await scanLog(

@@ -3,6 +3,7 @@
  * Replay is repeatable: until a consistency point of the new owner is complete, root and log stay as they are (H8).
  */
 import type { PlacedBatch, ScanResult } from '../nvlog/scan.ts'
+import { formatLog } from '../nvlog/log-device.ts'
 import { readBatch, scanLog } from '../nvlog/scan.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
 import { Owner } from './owner.ts'
@@ -14,9 +15,12 @@ export interface OpenedCopy {
   readonly scan: ScanResult & { readonly ok: true }
 }
 
-/** With no aggregate there is nothing that a log record could be about: whatever the log holds is covered. */
-function floorOf(store: SideStore): { covers: number; epoch: number } {
-  return { covers: store.covers, epoch: store.epoch }
+/**
+ * All aggregates have left the side: there is nothing that a log record could be about. (One whose aggregates are only not configured, by mistake, is
+ * not such a side: its log stays as it is, and says so.)
+ */
+export function hasNothing(side: Side): boolean {
+  return side.mail.aggregates?.length === 0
 }
 
 export async function openCopy(side: Side): Promise<OpenedCopy | undefined> {
@@ -29,7 +33,11 @@ export async function openCopy(side: Side): Promise<OpenedCopy | undefined> {
     env.log('error', 'copy cannot be opened', { side: side.name, cause: side.openFailure })
     return undefined
   }
-  const { covers, epoch } = floorOf(store)
+  const { covers, epoch } = store
+  if (hasNothing(side)) {
+    const logId = await formatLog(side.logDevice, side.origin, env)
+    await side.context.mailbox.changeSide(side.name, { logId })
+  }
   const scan = await scanLog(side.logDevice, side.origin, env.crc32, covers, epoch)
   if (!scan.ok) {
     side.openFailure = `log: ${scan.message}`

@@ -82,12 +82,23 @@ async function dropEmpty(side: Side, owner: Owner, { offered }: Partnership): Pr
   if (offered === undefined) return
   const names = owner.store.leaving((device) => offered.has(device))
   if (names.length === 0) return
-  const { mailbox, env } = side.context
-  const aggregates = owner.store.roots().map((root) => root.aggregate)
-  await mailbox.changeSide(side.name, {
-    aggregates: aggregates.filter((name) => !names.includes(name)).sort(),
-  })
+  const { mailbox, env, times } = side.context
+  const roots = owner.store.roots().map((root) => root.aggregate)
+  const aggregates = roots.filter((name) => !names.includes(name)).sort()
+  await mailbox.changeSide(side.name, { aggregates })
   owner.store.left(names)
+  // The target, too, before it may take over: of a side that has nothing left it must not ask for the log of what it had.
+  const reply = await side.context.link().request(
+    {
+      type: 'aggregates',
+      side: side.name,
+      epoch: side.record?.epoch ?? 0,
+      incarnation: mailbox.incarnation,
+      aggregates,
+    },
+    times.helloMs,
+  )
+  if (reply?.['ok'] !== true) throw new Error(reasonOf(reply))
   env.log('info', 'aggregates left', { side: side.name, names })
 }
 
