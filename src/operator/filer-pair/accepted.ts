@@ -21,6 +21,8 @@ export interface TraditionalVolume {
   readonly id: string
   readonly filer: string
   readonly deviceSets: readonly DeviceSetSpec[]
+  /** Its claims are being deleted: none of them is made again. */
+  readonly leaves?: true
 }
 
 /** An aggregate as filers know it. */

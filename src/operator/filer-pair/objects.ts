@@ -145,6 +145,7 @@ function claims(pair: AcceptedPair, filer: string): Wanted[] {
   return [
     claim(names.logClaim(filer), logBytes, 'Filesystem', log.storageClassName),
     ...poolsOf(pair)
+      .filter((pool) => pool.volume?.leaves !== true)
       .flatMap(devicesOf)
       .map((device) => {
         const { size, volumeMode, storageClassName } = device.set

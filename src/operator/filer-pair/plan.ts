@@ -21,6 +21,7 @@ import {
   LABEL_FILER,
   LABEL_PAIR_ID,
   LABEL_VOLUME,
+  LABEL_VOLUME_ID,
   LEASE_FINALIZER,
   namesOf,
 } from '../names.ts'
@@ -168,12 +169,21 @@ function traditionalVolumes(
   const kept = [...keptVolumes(observed.objects.of(CLAIMS)).values()].filter(
     ({ volume }) => !inForce.has(volume.id),
   )
+  const mounted = new Set(observed.objects.of(STATEFUL_SETS).flatMap(claimsInTemplate))
+  const isMounted = (id: string): boolean =>
+    observed.objects
+      .of(CLAIMS)
+      .some(({ metadata: { name, labels } }) => labels?.[LABEL_VOLUME_ID] === id && mounted.has(name))
   const isFreed = ({ id, filer }: TraditionalVolume): boolean => {
+    // Templates that have let go of it never take it back, whoever happens to be asked.
+    if (!isMounted(id)) return true
     const report = view.volume(id)
     const isKnown = view.sides.get(filer)?.serving === true
     return isKnown && (report === undefined || report.state === 'Removed')
   }
-  const givenUp = kept.filter(({ volume, stays }) => !stays && !isFreed(volume)).map(({ volume }) => volume)
+  const givenUp = kept
+    .filter(({ volume, stays }) => !stays && !isFreed(volume))
+    .map(({ volume }) => ({ ...volume, leaves: true as const }))
   const retained = kept.filter(({ stays }) => stays).map(({ volume }) => volume)
   return { traditional: [...wanted, ...retained, ...givenUp], givenUp }
 }

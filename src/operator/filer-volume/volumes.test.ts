@@ -271,7 +271,16 @@ describe('a traditional volume', () => {
     })
     expect(roll(w)).toEqual([])
     report(w, () => ({ volumes: [{ ...there, state: 'Removed' }] }))
-    expect(roll(w)).toEqual(['east-a-0', 'east-b-0'])
+    expect(w.pass()).toEqual(expect.arrayContaining(['apply StatefulSet/east-a', 'apply StatefulSet/east-b']))
+    expect(w.pass()).toContain('delete Pod/east-a-0')
+    // The first pod let go of its claims, and for a moment nobody serves the side: nothing comes back.
+    for (const name of claimsOf(w, 'east-a-vol-')) w.objects.delete(`PersistentVolumeClaim/${name}`)
+    report(w, (s) => ({ sides: s.sides.map((side) => ({ ...side, serving: false })) }))
+    w.runPods()
+    w.settle()
+    expect(claimsOf(w, 'east-a-vol-')).toEqual([])
+    report(w, (s) => ({ sides: wellStatus(s.filer).sides }))
+    expect(roll(w)).toEqual(['east-b-0'])
     expect(aggregatesOf(w, 'b', PODS)).toEqual([['aggr1', undefined, 'd:2']])
   })
 
