@@ -19,6 +19,7 @@ import { KernelClient } from './lib/kernel-client.ts'
 import type { MountLine } from './lib/kernel-client.ts'
 import { run, sleep, until } from './lib/process.ts'
 import { Steps } from './lib/steps.ts'
+import { claimStep, growthStep, snapshotStep } from './storage-steps.ts'
 import { adapted, attachments, imageOf, networks, readInstall, samples } from './manifests.ts'
 
 const { values } = parseArgs({ options: { keep: { type: 'boolean' }, 'node-loss': { type: 'boolean' } } })
@@ -224,6 +225,13 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       return `${victim} to ${other(victim)} ${moved} ms after the deletion, longest pause ${guest.longestPauseMs(began)} ms, mirrored again after ${((Date.now() - began) / 1000).toFixed(1)} s`
     }
 
+    await steps.step('a claim is bound to the volume, and mounts what status.mount says', () =>
+      claimStep(cluster, mount!),
+    )
+    await steps.step('a snapshot by hand', () => snapshotStep(cluster))
+    await steps.step('an aggregate grows, and a traditional volume joins, under load', () =>
+      growthStep(cluster, guest),
+    )
     await steps.step('the serving pod is deleted by force under load', () => loseServingPod(true))
     await steps.step('a storage network is cut under load', async () => {
       const began = Date.now()

@@ -1,0 +1,107 @@
+/**
+ * Steps of the end-to-end test about volumes and devices, while the kernel client's programs run: a claim bound to the volume, a
+ * snapshot by hand, more devices for an aggregate, and a traditional volume in a pair that serves already.
+ */
+import { stringify } from 'yaml'
+import type { Cluster } from './cluster/cluster.ts'
+import type { KernelClient, MountLine } from './lib/kernel-client.ts'
+import { until } from './lib/process.ts'
+
+interface Pair {
+  spec: { aggregates: { name: string; deviceSets: { name: string; count?: number }[] }[] }
+  status?: {
+    aggregates?: { name: string; size?: string; devices?: number }[]
+    conditions?: { type: string; status: string; reason?: string }[]
+  }
+}
+interface Volume {
+  status?: {
+    mount?: MountLine
+    snapshots?: { name: string }[]
+    snapshotRequest?: { id: string; state: string; reason?: string; message?: string }
+  }
+}
+interface PersistentVolume {
+  spec: { nfs?: { server: string; path: string }; mountOptions?: string[] }
+}
+
+/** `spec.claimName`: a bound ReadWriteMany claim whose volume mounts what `status.mount` says. */
+export async function claimStep(cluster: Cluster, mount: MountLine): Promise<string> {
+  const claimName = 'home'
+  await cluster.k('patch', 'fv/home', '--type=merge', '-p', JSON.stringify({ spec: { claimName } }))
+  const volumeName = await until('the claim is bound', 60_000, async () => {
+    const result = await cluster.kubectl([
+      'get',
+      `pvc/${claimName}`,
+      '-o',
+      'jsonpath={.status.phase} {.spec.volumeName}',
+    ])
+    const [phase, name] = result.stdout.split(' ')
+    return phase === 'Bound' ? name : undefined
+  })
+  const { spec } = await cluster.json<PersistentVolume>('get', `pv/${volumeName}`)
+  const line = `${spec.mountOptions?.join(',')} ${spec.nfs?.server}:${spec.nfs?.path}`
+  const wanted = `${mount.options} ${mount.server}:${mount.path}`
+  if (line !== wanted) throw new Error(`the PersistentVolume mounts ${line}, status says ${wanted}`)
+  return `claim ${claimName} is bound to ${volumeName}`
+}
+
+/** A snapshot by hand, as the command line asks for one: an annotation, and the result in status. */
+export async function snapshotStep(cluster: Cluster): Promise<string> {
+  const order = { id: 'e2e-1', op: 'Create', snapshot: 'before-growth' }
+  const began = performance.now()
+  await cluster.k('annotate', 'fv/home', `tandem.storage/snapshot-request=${JSON.stringify(order)}`)
+  await until('the snapshot is there', 60_000, async () => {
+    const { status } = await cluster.json<Volume>('get', 'fv/home')
+    const request = status?.snapshotRequest
+    if (request?.id === order.id && request.state === 'Failed')
+      throw new Error(`${request.reason}: ${request.message}`)
+    return request?.state === 'Done' && status?.snapshots?.some((one) => one.name === order.snapshot)
+  })
+  return `${((performance.now() - began) / 1000).toFixed(1)} s`
+}
+
+/** One device more for the aggregate, and a traditional volume: claims, templates, one pod after the other; clients go on. */
+export async function growthStep(cluster: Cluster, guest: KernelClient): Promise<string> {
+  const began = Date.now()
+  const before = await cluster.json<Pair>('get', 'fp/east')
+  const had = before.status?.aggregates?.[0]?.devices ?? 0
+  const aggregates = before.spec.aggregates.map((aggregate, index) =>
+    index > 0
+      ? aggregate
+      : {
+          ...aggregate,
+          deviceSets: aggregate.deviceSets.map((set, n) =>
+            n > 0 ? set : { ...set, count: (set.count ?? 1) + 1 },
+          ),
+        },
+  )
+  const archive = {
+    apiVersion: 'tandem.storage/v1alpha1',
+    kind: 'FilerVolume',
+    metadata: { name: 'archive' },
+    spec: {
+      pairName: 'east',
+      type: 'Traditional',
+      filer: 'b',
+      deviceSets: [{ name: 't', count: 1, size: '1Gi', storageClassName: 'local-disks' }],
+      export: { rules: [{ clients: ['0.0.0.0/0'], access: 'ReadWrite', squash: 'None' }] },
+    },
+  }
+  await cluster.apply(stringify(archive))
+  await cluster.k('patch', 'fp/east', '--type=merge', '-p', JSON.stringify({ spec: { aggregates } }))
+  await until('the new devices belong to the aggregate', 300_000, async () => {
+    const { status } = await cluster.json<Pair>('get', 'fp/east')
+    return (status?.aggregates?.find((one) => one.name === aggregates[0]!.name)?.devices ?? 0) > had
+  })
+  const grown = Date.now() - began
+  for (const [condition, object] of [
+    ['Ready', 'fv/archive'],
+    ['UpToDate', 'fp/east'],
+    ['Redundant', 'fp/east'],
+  ] as const)
+    await cluster.k('wait', `--for=condition=${condition}`, object, '--timeout=180s')
+  await guest.progress(1)
+  const { status } = await cluster.json<Pair>('get', 'fp/east')
+  return `${had + 1} devices after ${(grown / 1000).toFixed(0)} s, archive ready and all redundant after ${((Date.now() - began) / 1000).toFixed(0)} s, longest pause ${guest.longestPauseMs(began)} ms, sizes ${status?.aggregates?.map((one) => `${one.name} ${one.size}`).join(', ')}`
+}
