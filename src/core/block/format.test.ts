@@ -3,6 +3,7 @@ import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { crc32 } from 'node:zlib'
 import { BLOCK_BYTES } from '../env/device.ts'
+import { putU48 } from '../fs/bytes.ts'
 import { SINGLE } from '../fs/block-store.ts'
 import { newTreeRoot } from '../fs/tree.ts'
 import { seededRandom } from '../../sim/device.ts'
@@ -13,6 +14,7 @@ import { GROUP_BLOCKS, Layout } from './layout.ts'
 import { NumberMap } from './number-map.ts'
 import { decodeRoot, encodeRoot } from './root.ts'
 import { SpaceMap } from './space-map.ts'
+import { decodeSnapshot, encodeSnapshot } from './snapshot-table.ts'
 import { decodeEntry, encodeEntry } from './volume-table.ts'
 
 const u48 = fc.integer({ min: 0, max: 2 ** 48 - 1 })
@@ -75,6 +77,8 @@ describe('records on disk', () => {
   })
 
   test('entries of the volume table', () => {
+    const table = newTreeRoot(SINGLE)
+    putU48(table, 2, 3)
     const entry = fc.record({
       state: fc.constantFrom('ordinary' as const, 'removing' as const),
       type: fc.constantFrom('Flexible' as const, 'Traditional' as const),
@@ -91,7 +95,7 @@ describe('records on disk', () => {
       nextSnapshot: fc.nat(),
       lastRestore: name,
       lastDelete: name,
-      snapshots: fc.constantFrom(undefined, newTreeRoot(SINGLE)),
+      snapshots: fc.constantFrom(undefined, newTreeRoot(SINGLE), table),
     })
     fc.assert(
       fc.property(entry, (value) => {
@@ -100,6 +104,35 @@ describe('records on disk', () => {
         const whole = { ...value, active: newTreeRoot(SINGLE), container }
         encodeEntry(whole, bytes)
         expect(decodeEntry(bytes)).toEqual(whole)
+        // A program that knows the types 1 and 2 only does not open an image with snapshots.
+        expect(bytes[1]! > 2).toBe(value.snapshots === table)
+      }),
+    )
+  })
+
+  test('entries of a snapshot table', () => {
+    const entry = fc.record({
+      state: fc.constantFrom('ordinary' as const, 'deleting' as const),
+      id: fc.integer({ min: 1, max: 0xffffffff }),
+      name,
+      requestId: name,
+      created: u48,
+      cp: u48,
+      used: u48,
+      cursor: u48,
+      content: fc.uint8Array({ maxLength: 512 }),
+    })
+    fc.assert(
+      fc.property(entry, fc.nat(3), (value, slot) => {
+        const leaf = new Uint8Array(BLOCK_BYTES)
+        const whole = { ...value, map: newTreeRoot(SINGLE) }
+        encodeSnapshot(leaf, slot, whole)
+        expect(decodeSnapshot(leaf, slot)).toEqual(whole)
+        expect(decodeSnapshot(leaf, (slot + 1) % 4)).toBe('NONE')
+        leaf[slot * 1024] = 3
+        expect(decodeSnapshot(leaf, slot)).toBeUndefined()
+        encodeSnapshot(leaf, slot, undefined)
+        expect(leaf.every((byte) => byte === 0)).toBe(true)
       }),
     )
   })

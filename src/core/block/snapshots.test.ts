@@ -367,3 +367,44 @@ describe.each(['Flexible', 'Traditional'] as const)(
     }
   },
 )
+
+describe.each(['Flexible', 'Traditional'] as const)('snapshots in a full aggregate, %s', (type) => {
+  test.each([1, 2, 3, 4])('what is accepted fits, whatever is made and deleted, seed %i', async (seed) => {
+    const bed = new Bed(40 + seed, [1500], 1, type)
+    await bed.format()
+    const aggregate = await bed.open()
+    const random = seededRandom(seed)
+    const volume = aggregate.createVolume({ id: 'v1', name: 'vol', sizeBytes: 2 ** 30, fsid: 7 })
+    let refused = 0
+    let made = 0
+    for (let round = 0; round < 60; round++) {
+      for (let i = random.u32() % 200; i > 0; i--) {
+        if (!(await volume.content.put(random.u32() % 1400, round))) refused += 1
+      }
+      const names = volume.snapshots.list().map(({ name }) => name)
+      const some = names[random.u32() % Math.max(1, names.length)]
+      if (random.u32() % 2 === 0) {
+        const asked = aggregate.makeSnapshot('v1', { name: `s${round}`, requestId: '', created: 1 })
+        if (typeof asked === 'string') expect(asked).toBe('NoSpace')
+        else made += 1
+      } else if (some !== undefined) {
+        if (random.u32() % 4 === 0) aggregate.restoreVolume('v1', volume.snapshots.named(some)!.id, '', 1)
+        else void aggregate.removeSnapshot('v1', some, '')
+      }
+      const point = aggregate.freeze({ cp: aggregate.root.cp + 1, epoch: 1, covers: 0 })
+      const beside = async (): Promise<void> => {
+        for (let i = random.u32() % 100; i > 0; i--) {
+          if (!(await volume.content.put(random.u32() % 1400, round))) refused += 1
+        }
+      }
+      await Promise.all([point.write(), beside()])
+      await point.commitRoot(0)
+      await point.commitRoot(1)
+      point.complete()
+    }
+    expect(refused).toBeGreaterThan(100)
+    expect(made).toBeGreaterThan(5)
+    await settle(aggregate)
+    expect(await bed.check()).toEqual([])
+  })
+})
