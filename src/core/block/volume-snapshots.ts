@@ -391,7 +391,12 @@ export class VolumeSnapshots {
    */
   async settle(frozen: FrozenSnapshots, budget: number, returned: Returned): Promise<number> {
     this.frozenExtra = 0
-    if (this.states.size === 0) return budget
+    if (this.states.size === 0) {
+      // The last one is gone: there is nothing left to be counted.
+      this.stale.clear()
+      this.counted.clear()
+      return budget
+    }
     const editor = new LeafEditor(this.table)
     for (const state of frozen.made) {
       state.map.set(this.host.activeRoot)
