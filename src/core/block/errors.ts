@@ -10,7 +10,7 @@ export type AggregateErrorCode =
   | 'RESYNCING'
   /** Labels but no valid root. */
   | 'NO_ROOT'
-  /** The devices are not as large as those of the other plex. */
+  /** The devices are not as large as those of the other plex; a volume is asked to be smaller than what it uses. */
   | 'SIZE'
   /** Devices are joining the image just now: ask again when that consistency point is complete. */
   | 'GROWING'

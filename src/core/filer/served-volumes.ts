@@ -286,6 +286,7 @@ export class ServedVolumes implements VolumeTable {
     const { id, name, sizeBytes } = wanted
     const volume = aggregate.volume(id)
     if (volume) {
+      requireRoom(volume, sizeBytes)
       const { seed, seconds, schedules: known } = propertiesOf(volume)
       const schedules = schedulesOf(wanted.snapshotSchedules, known, this.#env.clock.wall().seconds)
       const properties = { seed, seconds, export: wanted.export, ...(schedules && { schedules }) }
@@ -317,6 +318,17 @@ export class ServedVolumes implements VolumeTable {
 
 function propertiesOf(volume: FilerVolume): VolumeProperties {
   return volume.properties as unknown as VolumeProperties
+}
+
+/** A volume is not made smaller than what its files and snapshots have: they would have no right to be there. Throws AggregateError SIZE. */
+function requireRoom(volume: FilerVolume, sizeBytes: number): void {
+  if (volume.type !== 'Flexible' || sizeBytes >= volume.sizeBytes) return
+  const least = (volume.used + volume.snapshots.heldBlocks) * BLOCK_BYTES
+  if (sizeBytes >= least) return
+  throw new AggregateError(
+    'SIZE',
+    `${sizeBytes} bytes are less than what the volume and its snapshots use; the least possible size is ${least} bytes (${Math.ceil(least / 2 ** 20)}Mi)`,
+  )
 }
 
 function freeIndex(aggregate: FilerAggregate): number {
