@@ -54,8 +54,8 @@ fuzz: deps ## damaged inputs to everything that reads what others wrote; INPUTS=
 	@$(NODE) src/main.ts fuzz --inputs $(INPUTS) --seed $(SEED) $(if $(TARGET),--target $(TARGET))
 demo: deps ## a pair on this machine, a cut link, a killed filer, the data still there; KEEP=1 leaves it running
 	@$(NODE) src/main.ts demo $(if $(KEEP),--keep)
-kernel: deps ## programs on the Linux kernel's NFS client, beside that kernel's own server (root); FILES=100000 ENTRIES=100000 OPERATIONS=100000 SUITES="git tree"
-	@$(NODE) e2e/kernel.ts $(if $(FILES),--files $(FILES)) $(if $(ENTRIES),--entries $(ENTRIES)) $(if $(OPERATIONS),--operations $(OPERATIONS)) $(if $(SUITES),--suites "$(SUITES)")
+kernel: deps ## programs on the Linux kernel's NFS client, beside that kernel's own server (root); FILES=100000 ENTRIES=100000 OPERATIONS=100000 SUITES="git tree" VOLUME=traditional
+	@$(NODE) e2e/kernel.ts $(if $(FILES),--files $(FILES)) $(if $(ENTRIES),--entries $(ENTRIES)) $(if $(OPERATIONS),--operations $(OPERATIONS)) $(if $(SUITES),--suites "$(SUITES)") $(if $(VOLUME),--volume $(VOLUME))
 e2e: deps ## a two-node Kubernetes cluster with real pods and the Linux kernel's NFS client (root)
 	@$(NODE) e2e/run.ts
 bench: deps ## beside NFS-Ganesha and GlusterFS, and what growth, age and memory cost (root); BENCH=long for docs/benchmarks.md

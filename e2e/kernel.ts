@@ -1,7 +1,8 @@
 /**
  * `make kernel`: programs on a real Linux kernel's NFSv3 mount of a pair, beside the same programs on that kernel's own NFS server.
  *
- *   kernel.ts [--suites "git tree …"] [--files N] [--entries N] [--operations N] [--only tandem|knfsd] [--keep]
+ *   kernel.ts [--suites "git tree …"] [--files N] [--entries N] [--operations N]
+ *             [--volume flexible|traditional] [--only tandem|knfsd] [--keep]
  *
  * A pair in embedded mode in a network namespace of its own, and one guest kernel after the other (e2e/nfs/kernel-client.sh): the
  * first mounts the volume exactly by `status.mount`, the second an XFS that it serves itself by knfsd. Both run the same suites
@@ -35,6 +36,7 @@ const { values } = parseArgs({
     files: { type: 'string', default: '2000' },
     entries: { type: 'string', default: '5000' },
     operations: { type: 'string', default: '1500' },
+    volume: { type: 'string', default: 'flexible' },
     only: { type: 'string' },
     keep: { type: 'boolean', default: false },
   },
@@ -59,13 +61,24 @@ const differences: { fact: string; reason: string }[] = [
   },
 ]
 
-const manifests = `
+const devices = '[{ name: d, count: 2, size: 4Gi }]'
+const kinds: Record<string, { aggregates: string; volume: string }> = {
+  flexible: {
+    aggregates: `[{ name: aggr1, filer: a, deviceSets: ${devices} }]`,
+    volume: 'aggregate: aggr1, size: 4Gi',
+  },
+  traditional: {
+    aggregates: '[{ name: aggr1, filer: b, deviceSets: [{ name: d, count: 1, size: 256Mi }] }]',
+    volume: `type: Traditional, filer: a, deviceSets: ${devices}`,
+  },
+}
+
+const manifestsOf = ({ aggregates, volume }: { aggregates: string; volume: string }): string => `
 apiVersion: tandem.storage/v1alpha1
 kind: FilerPair
 metadata: { name: east }
 spec:
-  aggregates:
-    - { name: aggr1, filer: a, deviceSets: [{ name: d, count: 2, size: 4Gi }] }
+  aggregates: ${aggregates}
   log: { size: 64Mi }
   cacheSize: 128Mi
   placement: { spread: Preferred }
@@ -74,11 +87,7 @@ spec:
 apiVersion: tandem.storage/v1alpha1
 kind: FilerVolume
 metadata: { name: home }
-spec:
-  pairName: east
-  aggregate: aggr1
-  size: 4Gi
-  export: { rules: [{ clients: [10.78.0.0/24], access: ReadWrite, squash: None }] }
+spec: { pairName: east, ${volume}, export: { rules: [{ clients: [10.78.0.0/24], access: ReadWrite, squash: None }] } }
 `
 
 /** This program once more in a network namespace that ends with it; gives its exit status. */
@@ -174,7 +183,7 @@ async function guest(
   side: Side,
   mount: { server: string; path: string; options: string },
   suites: string[],
-  meanwhile: (out: string) => Promise<void>,
+  meanwhile: (out: string, over: () => boolean) => Promise<void>,
 ): Promise<SuiteResult[]> {
   const out = join(folder, side)
   mkdirSync(out)
@@ -228,7 +237,7 @@ async function guest(
   const gone = once(child, 'exit')
   const timer = setInterval(show, 500)
   try {
-    await Promise.race([gone, meanwhile(out).then(() => gone)])
+    await Promise.race([gone, meanwhile(out, () => ended(child)).then(() => gone)])
   } finally {
     clearInterval(timer)
     if (!ended(child)) await end(child)
@@ -283,22 +292,33 @@ async function main(): Promise<number> {
   try {
     await fill(folder)
     if (values.only !== 'knfsd') {
-      pair = await Embedded.start('kernel', manifests)
+      pair = await Embedded.start('kernel', manifestsOf(kinds[values.volume]!))
       const { path, port, options } = await pair.mountLine()
       await connectGuest(port)
       console.log(`mount -t nfs -o ${options} 10.78.0.1:${path}`)
-      const kill = async (out: string): Promise<void> => {
+      const killFilers = async (out: string, over: () => boolean): Promise<void> => {
         if (!suites.includes('takeover')) return
-        await until('the tar goes on', 3_600_000, () => existsSync(join(out, 'tar-goes')), 50)
-        pair!.kill('a')
-        writeFileSync(join(out, 'killed'), '')
+        const seen = (name: string): Promise<boolean> =>
+          until(`${name} is there`, 3_600_000, () => over() || existsSync(join(out, name)), 20)
+        const kill = (filer: string, told: string): void => {
+          if (!pair!.kill(filer)) throw new Error(`filer ${filer} does not run`)
+          writeFileSync(join(out, told), '')
+        }
+        await seen('tar-goes')
+        if (over()) return
+        kill('a', 'killed-first')
+        await pair!.redundant()
+        writeFileSync(join(out, 'redundant'), '')
+        await seen('rm-goes')
+        if (over()) return
+        kill('b', 'killed-second')
       }
       for (const { passed: well } of await guest(
         folder,
         'tandem',
         { server: '10.78.0.1', path, options },
         suites,
-        kill,
+        killFilers,
       )) {
         passed += well ? 1 : 0
         failed += well ? 0 : 1
@@ -340,7 +360,21 @@ async function main(): Promise<number> {
   return failed === 0 ? 0 : 1
 }
 
-if (process.env['TANDEM_KERNEL_NAMESPACE'] === undefined) {
+/** What is wrong with the arguments, if anything. */
+function mistake(): string | undefined {
+  const unknown = values.suites.split(' ').filter((suite) => suite !== '' && !allSuites.includes(suite))
+  if (unknown.length > 0) return `no such suite: ${unknown.join(' ')} (suites are ${allSuites.join(' ')})`
+  if (kinds[values.volume] === undefined) return `--volume is ${Object.keys(kinds).join(' or ')}`
+  if (values.only !== undefined && values.only !== 'tandem' && values.only !== 'knfsd')
+    return '--only is tandem or knfsd'
+  return undefined
+}
+
+const wrong = mistake()
+if (wrong !== undefined) {
+  console.error(`kernel: ${wrong}`)
+  process.exitCode = 2
+} else if (process.env['TANDEM_KERNEL_NAMESPACE'] === undefined) {
   await run([join(import.meta.dirname, 'setup.sh'), 'kernel'], { timeoutMs: 600_000 })
   process.exitCode = inNamespace()
 } else process.exitCode = await main()
