@@ -19,9 +19,20 @@ import { end, ended, keep, run, until } from './lib/process.ts'
 import { endFolder, stateFolder, sweep } from './lib/state.ts'
 
 const nfs = join(import.meta.dirname, 'nfs')
-const allSuites = ['posix', 'fsx', 'readdir', 'fio', 'sqlite', 'git', 'tree', 'takeover', 'postgres']
+const allSuites = [
+  'posix',
+  'fsx',
+  'readdir',
+  'fio',
+  'sqlite',
+  'git',
+  'tree',
+  'takeover',
+  'snapshot',
+  'postgres',
+]
 /** What only makes sense beside a second filer. */
-const ofPairs = new Set(['takeover'])
+const ofPairs = new Set(['takeover', 'snapshot'])
 const programs = {
   tree: ['tree.c'],
   fsx: ['fsx.c'],
@@ -296,6 +307,19 @@ async function main(): Promise<number> {
       const { path, port, options } = await pair.mountLine()
       await connectGuest(port)
       console.log(`mount -t nfs -o ${options} 10.78.0.1:${path}`)
+      const snapshots = async (out: string, over: () => boolean): Promise<void> => {
+        if (!suites.includes('snapshot')) return
+        for (const [sign, verb, told] of [
+          ['snapshot-wanted', 'create', 'snapshot-made'],
+          ['snapshot-unwanted', 'delete', 'snapshot-gone'],
+        ] as const) {
+          await until(sign, 3_600_000, () => over() || existsSync(join(out, sign)), 20)
+          if (over()) return
+          const ordered = await pair!.tandem('snapshot', verb, 'home', 'first')
+          if (ordered.status !== 0) throw new Error(`tandem snapshot ${verb}: ${ordered.stderr}`)
+          writeFileSync(join(out, told), '')
+        }
+      }
       const killFilers = async (out: string, over: () => boolean): Promise<void> => {
         if (!suites.includes('takeover')) return
         const seen = (name: string): Promise<boolean> =>
@@ -318,7 +342,7 @@ async function main(): Promise<number> {
         'tandem',
         { server: '10.78.0.1', path, options },
         suites,
-        killFilers,
+        (out, over) => Promise.all([killFilers(out, over), snapshots(out, over)]).then(() => undefined),
       )) {
         passed += well ? 1 : 0
         failed += well ? 0 : 1
