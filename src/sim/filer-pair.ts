@@ -445,6 +445,13 @@ export class FilerPair {
     )
   }
 
+  /** Every device that both filers are configured with belongs to the image. */
+  async untilGrown(limitMs: number): Promise<void> {
+    const waits = (side: SideName): boolean =>
+      this.running[this.ownerOf(side)]?.filer?.stores.get(side)?.growth.waits !== false
+    await this.world.until(() => !FILERS.some(waits), limitMs, 'all devices joined')
+  }
+
   /** How everything stands: for a failed run. */
   describe(lines = 40): string {
     const log = this.world.lines

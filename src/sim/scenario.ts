@@ -46,6 +46,7 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   disks: [2, 3],
   vote: [1, 3],
   giveback: [1, 1],
+  grow: [1, 1],
   settle: [0, 0],
   peace: [0, 0],
 }
@@ -89,6 +90,9 @@ export function parseScenario(name: string, text: string): Scenario {
   }
   return { name, options, steps: block([], 0).steps }
 }
+
+/** Of a device that `grow` adds. */
+const GROWTH_BLOCKS = 1500
 
 /** Milliseconds after which a pair without faults must be served and mirrored again (H10). */
 export const SETTLE_MS = 60_000
@@ -198,6 +202,8 @@ export class Player {
         return this.#vote(first, rest)
       case 'giveback':
         return this.#giveback(first as SideName)
+      case 'grow':
+        return this.#grow(first as SideName)
       case 'peace':
         return pair.peace()
       case 'settle':
@@ -223,6 +229,17 @@ export class Player {
       vote.late = 0
       vote.loseAnswer = 0
     } else throw new Error(`vote ${how}?`)
+  }
+
+  /** A device more for a side: both filers are renewed with it, one after the other, each when both sides are well. */
+  async #grow(side: SideName): Promise<void> {
+    const pair = this.#pair
+    pair.add(side, 'device', GROWTH_BLOCKS)
+    for (const name of FILERS) {
+      pair.peace()
+      await pair.untilGood(SETTLE_MS)
+      await pair.renew(name, SETTLE_MS)
+    }
   }
 
   /** Asked and not waited for: what happens meanwhile is the scenario's. */

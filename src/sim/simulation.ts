@@ -102,6 +102,7 @@ async function run(
   for (const client of clients) client.stop()
   await world.until(() => clients.every((client) => client.idle), SETTLE_MS, 'clients answered (H10)')
   for (const client of clients) await world.wait(client.verify(), SETTLE_MS, 'last reads')
+  await pair.untilGrown(SETTLE_MS)
   await untilEqual(pair, SETTLE_MS)
   const problems = await problemsOf(pair)
   if (problems.length > 0) throw new Violation(`at rest: ${problems.slice(0, 10).join('; ')}`)
