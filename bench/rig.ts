@@ -162,6 +162,9 @@ export class Rig {
         fatal: (cause, error) => {
           throw new Error(cause, { cause: error })
         },
+        damaged: (cause) => {
+          throw new Error(cause)
+        },
         afterCp: () => undefined,
       },
       {},

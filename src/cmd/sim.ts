@@ -46,8 +46,8 @@ function numberOf(text: string | undefined, otherwise: number, flag: string): nu
 }
 
 function line(seed: number, scenario: Scenario, result: RunResult, ms: number): string {
-  const { operations, repeated, crashes, takeovers, virtualMs } = result
-  const facts = `${operations} operations (${repeated} repeated), ${crashes} crashes, ${takeovers} changes of the vote`
+  const { operations, repeated, crashes, damage, takeovers, virtualMs } = result
+  const facts = `${operations} operations (${repeated} repeated), ${crashes} crashes, ${damage} damaged, ${takeovers} changes of the vote`
   return `seed ${seed} ${scenario.name}: ${facts}, ${(virtualMs / 1000).toFixed(1)} s simulated in ${(ms / 1000).toFixed(1)} s`
 }
 

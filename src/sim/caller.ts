@@ -8,8 +8,9 @@
 import type { Filer } from '../core/filer/filer.ts'
 import type { Duplicate, DuplicateKey, Vfs } from '../core/vfs/vfs.ts'
 import { NotServedError } from '../core/vfs/vfs.ts'
-import type { FilerName, FilerPair, RunningFiler, SideName } from './filer-pair.ts'
-import { other } from './filer-pair.ts'
+import type { FilerPair, RunningFiler } from './filer-pair.ts'
+import type { FilerName, SideName } from './names.ts'
+import { other } from './names.ts'
 
 export class Violation extends Error {}
 

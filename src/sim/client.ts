@@ -14,7 +14,7 @@ import type { Caller as Credential, DirectoryEntry, MakeResult, Result } from '.
 import type { Caller, Kept } from './caller.ts'
 import { handleOf, textOf } from './caller.ts'
 import type { SimRandom } from './world.ts'
-import { FILERS } from './filer-pair.ts'
+import { FILERS } from './names.ts'
 
 const ROOT: Credential = { uid: 0, gid: 0, gids: [] }
 const MAX_OBJECTS = 40

@@ -21,6 +21,8 @@ interface PendingWrite {
 export interface SimFaults {
   /** Called before a write reaches the medium; throw DeviceError to fail it, return false to lose it, a number to misdirect it to that block. */
   onWrite?: (block: number, blocks: number) => void | false | number
+  /** Called for each block of a write that reaches the medium: it is lost, or lands at another block, though the write succeeds. */
+  onBlock?: (block: number) => 'LOST' | number | undefined
   /** Called before a read; throw DeviceError to fail it. */
   onRead?: (block: number, blocks: number) => void
   onFlush?: () => void
@@ -154,7 +156,8 @@ export class SimDevice implements Device {
     if (fate === false) return
     const to = typeof fate === 'number' ? fate : block
     for (let i = 0; i < blocks && to + i < this.blocks; i++) {
-      this.medium.write(to + i, joined.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES))
+      const at = this.faults.onBlock?.(to + i) ?? to + i
+      if (at !== 'LOST') this.medium.write(at, joined.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES))
     }
   }
 

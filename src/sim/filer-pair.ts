@@ -15,18 +15,14 @@ import type { LogDevice } from '../core/nvlog/log-device.ts'
 import { Mailbox } from '../core/pair/mailbox.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
 import { SimVoteServer } from '../core/pair/testing/sim-vote.ts'
+import { Damage } from './damage.ts'
+import { FILERS, other } from './names.ts'
+import type { FilerName, SideName } from './names.ts'
 import type { SimFaults } from './device.ts'
 import { SimDevice, SimMedium } from './device.ts'
 import { SimNetwork } from './network.ts'
 import type { SimProcess } from './world.ts'
 import { World } from './world.ts'
-
-export const FILERS = ['a', 'b'] as const
-export type FilerName = (typeof FILERS)[number]
-/** Each filer is the home of one side, which has its name. */
-export type SideName = FilerName
-export const LINKS = ['one', 'two'] as const
-export const other = (name: FilerName): FilerName => (name === 'a' ? 'b' : 'a')
 
 /** Of the volumes with snapshots. */
 export const SCHEDULE = { name: 'auto', cron: '* * * * *', keep: 2 }
@@ -46,6 +42,8 @@ export interface PairOptions {
   readonly logBlocks: number
   readonly cacheBytes: number
   readonly givebackDelayMs: number
+  /** A pass of the scrub takes about so long. */
+  readonly scrubMs?: number
   readonly broken?: BrokenBuild
 }
 
@@ -107,6 +105,7 @@ export class FilerPair {
     b: { slowness: 1, crashAfterWrites: Infinity },
   }
   readonly configured: Record<FilerName, Record<SideName, Configured>>
+  readonly damage: Damage
   crashes = 0
 
   constructor(options: PairOptions) {
@@ -133,6 +132,15 @@ export class FilerPair {
     this.media = { a: make('a'), b: make('b') }
     const first = (): Configured => ({ devices: options.deviceBlocks.length, aggregates: 0 })
     this.configured = { a: { a: first(), b: first() }, b: { a: first(), b: first() } }
+    this.damage = new Damage({
+      random: this.world.random,
+      mirrored: (side) => this.vote.record?.sides[side]?.mirrored === true,
+      plexes: (filer) =>
+        FILERS.flatMap((side) =>
+          this.plexes(filer, side).flatMap(({ media }) => media.map((medium) => ({ side, medium }))),
+        ),
+      logs: (filer) => FILERS.map((side) => ({ side, medium: this.media[filer].logs[side] })),
+    })
   }
 
   /** Sides whose later aggregates are to go. */
@@ -265,23 +273,24 @@ export class FilerPair {
     this.start(name)
   }
 
-  #device(name: FilerName, process: SimProcess, medium: SimMedium): SimDevice {
+  #device(name: FilerName, process: SimProcess, medium: SimMedium, wrong: SimFaults = {}): SimDevice {
     const random = process.random.fork()
     const mood = this.disks[name]
     const faults: SimFaults = {
+      ...wrong,
       latencyMs: (what, blocks) =>
         mood.slowness * (what === 'flush' ? random.between(0.2, 0.8) : 0.01 + 0.002 * blocks),
-      onWrite: () => {
+      onWrite: (block, blocks) => {
         mood.crashAfterWrites -= 1
-        if (mood.crashAfterWrites !== 0) return
-        this.world.after(0, () => this.crash(name))
+        if (mood.crashAfterWrites === 0) this.world.after(0, () => this.crash(name))
+        return wrong.onWrite?.(block, blocks)
       },
     }
     return new SimDevice(medium, faults, process.env.clock)
   }
 
-  #log(name: FilerName, process: SimProcess, medium: SimMedium): LogDevice {
-    const device = this.#device(name, process, medium)
+  #log(name: FilerName, process: SimProcess, medium: SimMedium, wrong?: SimFaults): LogDevice {
+    const device = this.#device(name, process, medium, wrong)
     return {
       blocks: device.blocks,
       read: (block, into) => device.read(block, into),
@@ -327,13 +336,13 @@ export class FilerPair {
     })
     Object.assign(running, { connection })
     const side = (home: SideName) => ({
-      log: this.#log(name, process, media.logs[home]),
+      log: this.#log(name, process, media.logs[home], this.damage.logFaults(name, home)),
       aggregates: this.#configuredPlexes(name, home).map(({ name: aggregate, type, media: plex }) => ({
         name: aggregate,
         ...(type === undefined ? {} : { type }),
         devices: plex.map((medium, n) => ({
           name: `${aggregate}-main-${n}`,
-          device: this.#device(name, process, medium),
+          device: this.#device(name, process, medium, this.damage.plexFaults(name, home, medium)),
         })),
       })),
     })
@@ -360,6 +369,7 @@ export class FilerPair {
         },
       },
       times: { startGraceMs: 2000, resyncPauseMs: 200, resyncPauseMaxMs: 2000 },
+      ...(this.options.scrubMs === undefined ? {} : { scrubIntervalMs: this.options.scrubMs }),
       ...(this.options.broken === undefined ? {} : { broken: this.options.broken }),
     })
     running.filer = filer
@@ -420,6 +430,7 @@ export class FilerPair {
 
   /** Ends every fault but those of the past. */
   peace(): void {
+    this.damage.rest()
     this.vote.silent = false
     this.vote.silentFor.clear()
     this.vote.late = 0
@@ -450,6 +461,27 @@ export class FilerPair {
     const waits = (side: SideName): boolean =>
       this.running[this.ownerOf(side)]?.filer?.stores.get(side)?.growth.waits !== false
     await this.world.until(() => !FILERS.some(waits), limitMs, 'all devices joined')
+  }
+
+  /**
+   * All records in images, everything in use read on both plexes of both sides and mended: whatever the devices did wrong so far is undone. Throws if
+   * something could not be mended.
+   */
+  async mend(limitMs: number): Promise<void> {
+    this.damage.rest()
+    for (const side of FILERS) {
+      await this.untilGood(limitMs)
+      const filer = this.running[this.ownerOf(side)]!.filer!
+      await this.world.wait(filer.pair.sides.get(side)!.owner!.cpNow(), limitMs, 'a consistency point')
+      for (const [name, scrub] of filer.stores.get(side)!.scrubs) {
+        const result = await this.world.wait(scrub.pass(), limitMs, `a pass of the scrub over ${name}`)
+        this.world.note(`scrub ${name} ${result.damaged} ${result.repaired}`)
+        if (result.unrepairable > 0) {
+          throw new Error(`${result.unrepairable} blocks of ${name} are damaged on both plexes`)
+        }
+      }
+    }
+    this.damage.mended()
   }
 
   /** How everything stands: for a failed run. */

@@ -13,8 +13,10 @@ import { BLOCK_BYTES } from '../core/env/device.ts'
 import type { Time } from '../core/env/env.ts'
 import type { VoteRecord } from '../core/pair/vote.ts'
 import type { DuplicateKey, FileType } from '../core/vfs/vfs.ts'
-import type { PairOptions, SideName } from './filer-pair.ts'
-import { FilerPair, FILERS } from './filer-pair.ts'
+import type { PairOptions } from './filer-pair.ts'
+import type { SideName } from './names.ts'
+import { FilerPair } from './filer-pair.ts'
+import { FILERS } from './names.ts'
 
 export interface KeptObject {
   /** From the volume's root, without a slash in front. */

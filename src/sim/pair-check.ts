@@ -7,8 +7,9 @@ import { BufferCache } from '../core/block/buffer-cache.ts'
 import { checkVolumeFiles } from '../core/block/check-files.ts'
 import { checkAggregate } from '../core/block/check.ts'
 import { SimDevice } from './device.ts'
-import type { FilerName, FilerPair, SimPlex } from './filer-pair.ts'
-import { FILERS, other } from './filer-pair.ts'
+import type { FilerPair, SimPlex } from './filer-pair.ts'
+import type { FilerName } from './names.ts'
+import { FILERS, other } from './names.ts'
 
 const CACHE_BYTES = 64 << 20
 

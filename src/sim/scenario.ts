@@ -13,10 +13,12 @@
  *       start all
  *     end
  *
- * A duration or number may be a range; the world's chance picks. Whom: a, b, all, any, `owner SIDE`, `standby SIDE`.
+ * A duration or number may be a range; the world's chance picks. Whom: a, b, all, any, victim, `owner SIDE`, `standby SIDE`.
  */
-import type { FilerName, FilerPair, SideName } from './filer-pair.ts'
-import { FILERS, LINKS, other } from './filer-pair.ts'
+import type { FilerPair } from './filer-pair.ts'
+import type { FilerName, SideName } from './names.ts'
+import { LINKS } from './filer-pair.ts'
+import { FILERS, other } from './names.ts'
 
 export type Step =
   | { readonly verb: string; readonly words: readonly string[]; readonly line: number }
@@ -47,6 +49,13 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   vote: [1, 3],
   giveback: [1, 1],
   grow: [1, 1],
+  rot: [2, 3],
+  'rot-log': [2, 3],
+  unreadable: [2, 3],
+  lose: [2, 3],
+  misdirect: [2, 3],
+  'lose-log': [2, 3],
+  scrub: [0, 0],
   settle: [0, 0],
   peace: [0, 0],
 }
@@ -135,6 +144,8 @@ export class Player {
       case 'a':
       case 'b':
         return [who]
+      case 'victim':
+        return [pair.damage.on(pair.world.random.pick(FILERS))]
       default:
         throw new Error(`whom is ${who ?? 'nobody'}?`)
     }
@@ -204,6 +215,16 @@ export class Player {
         return this.#giveback(first as SideName)
       case 'grow':
         return this.#grow(first as SideName)
+      case 'rot':
+      case 'rot-log':
+      case 'unreadable':
+      case 'lose':
+      case 'misdirect':
+      case 'lose-log':
+        return this.#damage(verb, this.#number(first), this.#whom(rest)[0]!)
+      case 'scrub':
+        pair.peace()
+        return pair.mend(SETTLE_MS)
       case 'peace':
         return pair.peace()
       case 'settle':
@@ -211,6 +232,19 @@ export class Player {
         return pair.untilGood(SETTLE_MS)
       default:
         vote.silent = false
+    }
+  }
+
+  #damage(verb: string, amount: number, whom: FilerName): void {
+    const { damage } = this.#pair
+    if (verb === 'rot') damage.rot(whom, Math.round(amount))
+    else if (verb === 'rot-log') damage.rotLog(whom, Math.round(amount))
+    else if (verb === 'unreadable') damage.unreadable(whom, Math.round(amount))
+    else {
+      damage.on(whom)
+      if (verb === 'lose') damage.lose = amount
+      else if (verb === 'misdirect') damage.misdirect = amount
+      else damage.loseLog = amount
     }
   }
 

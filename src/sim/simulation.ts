@@ -6,7 +6,8 @@ import { Caller, SideAnswers, Violation } from './caller.ts'
 import { Client } from './client.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
 import { SnapshotClient } from './snapshot-client.ts'
-import { FilerPair, FILERS } from './filer-pair.ts'
+import { FilerPair } from './filer-pair.ts'
+import { FILERS } from './names.ts'
 import { checkMemory, problemsOf, untilEqual } from './pair-check.ts'
 import type { Scenario } from './scenario.ts'
 import { Player, SETTLE_MS } from './scenario.ts'
@@ -16,6 +17,8 @@ export interface RunResult {
   readonly repeated: number
   readonly refused: number
   readonly crashes: number
+  /** Blocks and log records that devices lost, misdirected or let rot. */
+  readonly damage: number
   readonly takeovers: number
   readonly virtualMs: number
   readonly traceHash: number
@@ -41,6 +44,7 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
     logBlocks: 1 + 2 * option('log-half-blocks', 128),
     cacheBytes: option('cache-mib', 8) * 2 ** 20,
     givebackDelayMs: option('giveback-ms', 2000),
+    ...(scenario.options.has('scrub-ms') ? { scrubMs: option('scrub-ms', 0) } : {}),
     ...(broken === undefined ? {} : { broken }),
   })
   const snapshotClients: SnapshotClient[] = []
@@ -78,6 +82,7 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
     repeated: sum((client) => client.caller.repeated),
     refused: sum((client) => client.refused),
     crashes: pair.crashes,
+    damage: pair.damage.made,
     takeovers: pair.vote.history.length,
     virtualMs: pair.world.now,
     traceHash: pair.world.traceHash,
@@ -103,6 +108,7 @@ async function run(
   await world.until(() => clients.every((client) => client.idle), SETTLE_MS, 'clients answered (H10)')
   for (const client of clients) await world.wait(client.verify(), SETTLE_MS, 'last reads')
   await pair.untilGrown(SETTLE_MS)
+  if (pair.damage.victim !== undefined) await pair.mend(SETTLE_MS)
   await untilEqual(pair, SETTLE_MS)
   const problems = await problemsOf(pair)
   if (problems.length > 0) throw new Violation(`at rest: ${problems.slice(0, 10).join('; ')}`)

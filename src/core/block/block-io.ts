@@ -219,13 +219,24 @@ export class BlockIo {
   }
 
   private async loadChecksums(group: number): Promise<BlockBuffer> {
-    const content = await this.own.readChecksums(group)
+    const content = await this.readChecksums(group)
     const known = this.checksumBlocks.get(group)
     if (known !== undefined) return known
     const buffer = new BlockBuffer(this.checksumBlocks, 0, group, 'meta', content, CLEAN, 0)
     this.checksumBlocks.set(group, buffer)
     this.cache.keep(buffer)
     return buffer
+  }
+
+  /** Of a checksum block that the own device cannot read the other plex has the same. */
+  private async readChecksums(group: number): Promise<Uint8Array> {
+    try {
+      return await this.own.readChecksums(group)
+    } catch (error) {
+      if (this.mirror === undefined) throw error
+      this.env.log('warn', 'checksum block cannot be read', { group, cause: String(error) })
+      return await this.mirror.readChecksums(group)
+    }
   }
 
   private async readMirror(

@@ -89,13 +89,6 @@ export function getContext(crc32: Crc32, checksums: Uint8Array, slot: number): C
   }
 }
 
-/** True if the entry is whole, whatever it says; one never written counts as whole. */
-export function isEntryWhole(crc32: Crc32, checksums: Uint8Array, slot: number): boolean {
-  const at = slot * CONTEXT_BYTES
-  if (getU32(checksums, at + AT_CHECK) === crc32(checksums.subarray(at, at + AT_CHECK))) return true
-  return checksums.subarray(at, at + CONTEXT_BYTES).every((byte) => byte === 0)
-}
-
 /** True if `content` is the block that a pointer asks for, undamaged. */
 export function isGood(
   crc32: Crc32,

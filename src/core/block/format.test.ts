@@ -8,7 +8,7 @@ import { SINGLE } from '../fs/block-store.ts'
 import { newTreeRoot } from '../fs/tree.ts'
 import { seededRandom } from '../../sim/device.ts'
 import { seal } from './codec.ts'
-import { getContext, isEntryWhole, isGood, putContext } from './context.ts'
+import { getContext, isGood, putContext } from './context.ts'
 import { decodeLabel, encodeLabel } from './label.ts'
 import { GROUP_BLOCKS, Layout } from './layout.ts'
 import { NumberMap } from './number-map.ts'
@@ -154,7 +154,7 @@ describe('records on disk', () => {
         changed[flip % BLOCK_BYTES]! ^= 1 << (flip % 8)
         expect(isGood(crc32, sums, slot, identity, pvbn, changed)).toBe(false)
         sums[slot * 32 + (flip % 32)]! ^= 1 << (flip % 8)
-        expect(isEntryWhole(crc32, sums, slot)).toBe(false)
+        expect(getContext(crc32, sums, slot)).toBeUndefined()
       }),
     )
   })

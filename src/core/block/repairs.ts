@@ -110,7 +110,8 @@ export class Repairs {
     const at = (repair.pvbn % GROUP_BLOCKS) * CONTEXT_BYTES
     const buffer = await targets.checksums(group)
     if (this.isReused(repair, buffer.content)) return false
-    const sums = repair.target === 'own' ? buffer.content : await plex.readChecksums(group)
+    const sums =
+      repair.target === 'own' ? buffer.content : await this.mirrorChecksums(plex, group, buffer.content)
     sums.set(repair.context, at)
     const data = targets.layout.locate(repair.pvbn)
     const place = targets.layout.locateChecksums(group)
@@ -125,6 +126,17 @@ export class Repairs {
       plex: plex.label.plex,
     })
     return true
+  }
+
+  /** Entries that the other plex has lost with its checksum block are those of the own one. */
+  private async mirrorChecksums(plex: Plex, group: number, own: Uint8Array): Promise<Uint8Array> {
+    const sums = await plex.readChecksums(group)
+    for (let slot = 0; slot < GROUP_BLOCKS; slot++) {
+      if (getContext(this.targets.env.crc32, sums, slot) !== undefined) continue
+      const at = slot * CONTEXT_BYTES
+      sums.set(own.subarray(at, at + CONTEXT_BYTES), at)
+    }
+    return sums
   }
 
   private isReused(repair: Repair, ownSums: Uint8Array): boolean {

@@ -164,7 +164,7 @@ export class AggregateCopy implements SideCopy {
     }
   }
 
-  async prepareTarget(known?: readonly string[]): Promise<string | undefined> {
+  async prepareTarget(damaged: boolean, known?: readonly string[]): Promise<string | undefined> {
     const { env, aggregates, pairUid } = this.#options
     for (const { name, devices } of aggregates) {
       if (known && !known.includes(name)) continue
@@ -174,8 +174,10 @@ export class AggregateCopy implements SideCopy {
       ).catch((error: unknown) => (error instanceof AggregateError ? error : Promise.reject(error as Error)))
       if (!whole) continue
       if (!(whole instanceof AggregateError)) {
-        if (whole.labels[0]!.pairUid === pairUid) continue
-        return `aggregate ${name}: its devices belong to another pair`
+        if (whole.labels[0]!.pairUid !== pairUid) {
+          return `aggregate ${name}: its devices belong to another pair`
+        }
+        if (!damaged) continue
       }
       const labels: (Label | 'version' | undefined)[] = []
       for (const { device } of devices) labels.push(await readLabel(env, device))
@@ -183,7 +185,8 @@ export class AggregateCopy implements SideCopy {
         if (label === 'version') return `aggregate ${name}: a device has a later format`
         if (label && label.pairUid !== pairUid) return `aggregate ${name}: a device belongs to another pair`
       }
-      env.log('warn', 'devices are made new, to be filled', { aggregate: name, cause: whole.message })
+      const cause = whole instanceof AggregateError ? whole.message : 'the copy was damaged'
+      env.log('warn', 'devices are made new, to be filled', { aggregate: name, cause })
       for (const { device } of devices) await clearLabelArea(device)
     }
     return undefined

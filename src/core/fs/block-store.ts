@@ -48,6 +48,9 @@ export class DamagedBlock {
   constructor(bn: number) {
     this.bn = bn
   }
+  get message(): string {
+    return `block ${this.bn} is damaged on every plex`
+  }
 }
 
 /**

@@ -2,6 +2,7 @@
  * Opening this filer's copy for service: the newest root of the own plexes, the log beyond it, replayed through the ordinary path.
  * Replay is repeatable: until a consistency point of the new owner is complete, root and log stay as they are (H8).
  */
+import { DamagedBlock } from '../fs/block-store.ts'
 import type { PlacedBatch, ScanResult } from '../nvlog/scan.ts'
 import { formatLog } from '../nvlog/log-device.ts'
 import { readBatch, scanLog } from '../nvlog/scan.ts'
@@ -29,8 +30,7 @@ export async function openCopy(side: Side): Promise<OpenedCopy | undefined> {
   try {
     store = await side.copy.open(side.mail.aggregates)
   } catch (error) {
-    side.openFailure = error instanceof Error ? error.message : String(error)
-    env.log('error', 'copy cannot be opened', { side: side.name, cause: side.openFailure })
+    await refuseCopy(side, error instanceof Error ? error.message : String(error))
     return undefined
   }
   const { covers, epoch } = store
@@ -40,20 +40,41 @@ export async function openCopy(side: Side): Promise<OpenedCopy | undefined> {
   }
   const scan = await scanLog(side.logDevice, side.origin, env.crc32, covers, epoch)
   if (!scan.ok) {
-    side.openFailure = `log: ${scan.message}`
-    env.log('error', 'log is damaged', { side: side.name, cause: scan.message })
     await store.close()
+    await refuseCopy(side, `its log is damaged: ${scan.message}`)
     return undefined
   }
   return { store, scan }
 }
 
-/** False if the copy cannot be used: the log has a record of something that is not here. */
+/**
+ * The own copy cannot be used. While the partner has a complete one too, this one counts as lost from now on: the partner takes the side over and
+ * fills it. Else it stays what it is, since there is no other, and is tried again after a while.
+ */
+async function refuseCopy(side: Side, cause: string): Promise<void> {
+  const { env, mailbox } = side.context
+  side.openFailure = cause
+  env.log('error', 'copy cannot be opened', { side: side.name, cause })
+  if (side.partnerIsComplete) await mailbox.changeSide(side.name, { state: 'Damaged' })
+}
+
+/** False if the copy cannot be used, and the store is closed: the log has a record of something that is not here, or needs a damaged block. */
 export async function replay(
   side: Side,
   store: SideStore,
   batches: readonly PlacedBatch[],
 ): Promise<boolean> {
+  try {
+    return await replayAll(side, store, batches)
+  } catch (error) {
+    if (!(error instanceof DamagedBlock)) throw error
+    await store.close()
+    await refuseCopy(side, `the log cannot be replayed: ${error.message}`)
+    return false
+  }
+}
+
+async function replayAll(side: Side, store: SideStore, batches: readonly PlacedBatch[]): Promise<boolean> {
   const { env } = side.context
   let count = 0
   for (const batch of batches) {
@@ -88,6 +109,7 @@ export function makeOwner(side: Side, { store, scan }: OpenedCopy): Owner {
       aloneNow: () => side.aloneNow(),
       fence: () => side.fence(),
       fatal: (cause, error) => context.fatal(cause, error),
+      damaged: (cause) => side.refuse(cause),
       afterCp: () => side.kick(),
     },
     context.broken,

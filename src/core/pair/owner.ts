@@ -10,6 +10,7 @@
  */
 import type { Fence } from '../connection/client.ts'
 import type { Env } from '../env/env.ts'
+import { DamagedBlock } from '../fs/block-store.ts'
 import type { Journal } from '../fs/journal.ts'
 import type { LogDevice } from '../nvlog/log-device.ts'
 import { OperationLog } from '../nvlog/log.ts'
@@ -27,6 +28,8 @@ export interface OwnerHooks {
   fence(): Fence
   /** The own copy cannot be written or is not what it must be: the process ends, the partner takes over. */
   fatal(cause: string, error: unknown): void
+  /** No image can be made any more: a block that it needs is damaged on every plex. The side is given up; what was acknowledged is in the log. */
+  damaged(cause: string): void
   /** A consistency point ended. */
   afterCp(): void
 }
@@ -218,7 +221,9 @@ export class Owner {
   #runCps(): void {
     this.#cpRunning = this.#cps()
       .catch((error: unknown) => {
-        if (!this.#stopped) this.#hooks.fatal('consistency point failed', error)
+        if (this.#stopped) return
+        if (error instanceof DamagedBlock) this.#hooks.damaged(error.message)
+        else this.#hooks.fatal('consistency point failed', error)
       })
       .finally(() => {
         this.#cpRunning = undefined

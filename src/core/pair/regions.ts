@@ -4,7 +4,8 @@
  */
 import type { Fence, Region } from '../connection/client.ts'
 import { ChannelError } from '../connection/client.ts'
-import { BLOCK_BYTES } from '../env/device.ts'
+import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
+import type { Device } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import type { StandbyLog } from '../nvlog/standby-log.ts'
 import type { CopyDevice } from './side-copy.ts'
@@ -74,7 +75,26 @@ export function plexRegion(env: Env, { name, device }: CopyDevice, gate: Gate): 
         await device.write(offset / BLOCK_BYTES, chunks)
       }),
     read: (offset, bytes, fence) =>
-      guarded(gate, fence, () => readBytes((block, into) => device.read(block, into), offset, bytes)),
+      guarded(gate, fence, () => readBytes((block, into) => readOrZero(device, block, into), offset, bytes)),
     flush: (fence) => guarded(gate, fence, () => device.flush()),
+  }
+}
+
+/**
+ * Places that the device cannot read are given as zeros, which no reader takes for a block, a label or a root: one bad place is damage of that
+ * place, and no reason to give up the copy.
+ */
+async function readOrZero(device: Device, block: number, into: Uint8Array): Promise<void> {
+  const blocks = into.length / BLOCK_BYTES
+  try {
+    await device.read(block, into)
+  } catch (error) {
+    if (!(error instanceof DeviceError) || error.code !== 'EIO') throw error
+    if (blocks === 1) into.fill(0)
+    else {
+      for (let n = 0; n < blocks; n++) {
+        await readOrZero(device, block + n, into.subarray(n * BLOCK_BYTES, (n + 1) * BLOCK_BYTES))
+      }
+    }
   }
 }

@@ -124,13 +124,14 @@ export async function answerResyncStart(side: Side, message: Message): Promise<M
     if (!record || side.record?.epoch !== record.epoch || !fromOwner(side)) return refuse(side, 'OLD_EPOCH')
     const incarnation = message['incarnation'] as number
     side.greeted = false
+    const damaged = side.mail.state === 'Damaged'
     await context.mailbox.changeSide(side.name, {
       state: 'Resyncing',
       fence: { epoch: record.epoch, incarnation },
       ...aggregatesIn(message),
     })
     await side.drain()
-    const problem = await side.copy.prepareTarget(side.mail.aggregates)
+    const problem = await side.copy.prepareTarget(damaged, side.mail.aggregates)
     if (problem !== undefined) return refuse(side, problem)
     const logId = await formatLog(side.logDevice, side.origin, context.env)
     await context.mailbox.changeSide(side.name, { logId })

@@ -51,6 +51,8 @@ export interface SideFacts {
   readonly leaseValid: boolean
   /** The last hello failed for good: copies cannot be made equal without the vote. */
   readonly helloRefused: boolean
+  /** Why this process must not serve the side, whatever the record says; empty: it may. */
+  readonly unfit: string
   readonly automatic: boolean
   /** How long a starting filer waits for its partner before it asks for rights. */
   readonly startGraceMs: number
@@ -117,6 +119,7 @@ function decideOwner(facts: SideFacts, record: SideRecord): Decision {
   if (facts.serving) return record.mirrored ? decideMirroredOwner(facts) : decideAloneOwner(facts)
   if (facts.copy !== 'Complete')
     return none('CopyOutOfDate', 'this filer owns the side but its copy is incomplete')
+  if (facts.unfit !== '') return none('CopyOutOfDate', facts.unfit)
   if (facts.vote === 'ROLLED_BACK' || facts.vote === 'FOREIGN') return untrusted(facts)
   if (!record.mirrored) {
     // Restart as owner alone: a new ALONE kills undecided changes and older incarnations. So it does to a JOIN of this incarnation.

@@ -63,9 +63,10 @@ export interface SideCopy {
   format(): Promise<void>
   /**
    * Before it is filled: what stands on the devices is worth nothing. Makes devices that are partly new (one was lost) all new; gives the
-   * reason when they are another's and must not be touched. `known` as for `inspect`; the devices of other aggregates are left alone.
+   * reason when they are another's and must not be touched. `damaged`: the copy could not be
+   * used as it was, so nothing of it is kept. `known` as for `inspect`; the devices of other aggregates are left alone.
    */
-  prepareTarget(known?: readonly string[]): Promise<string | undefined>
+  prepareTarget(damaged: boolean, known?: readonly string[]): Promise<string | undefined>
   /** Opens the newest root of each own plex, of `known` aggregates as for `inspect`. */
   open(known?: readonly string[]): Promise<SideStore>
 }

@@ -98,6 +98,8 @@ export class Side {
   resyncNotBefore = -Infinity
   /** Why the copy could not be opened; asked again after a while. */
   openFailure = ''
+  /** Why this process does not serve the side again: see `refuse`. */
+  unfit = ''
   decision: Decision = { action: 'NONE', reason: 'Starting', message: '' }
   partnerWord: SideWord | undefined
   asksTake = false
@@ -168,6 +170,11 @@ export class Side {
   }
   get joinAsked(): boolean {
     return !this.context.broken.joinLoose && this.context.votes.isUndecided(this.name, 'JOIN')
+  }
+  /** The record counts the partner's copy, and the partner says that it is whole. */
+  get partnerIsComplete(): boolean {
+    const { record, partnerWord } = this
+    return record?.mirrored === true && partnerWord?.epoch === record.epoch && partnerWord.copy === 'Complete'
   }
   get recordIsDurable(): boolean {
     return this.#durableEpoch === (this.record?.epoch ?? 0)
@@ -244,6 +251,17 @@ export class Side {
     this.owner.lost()
     this.context.stopped(this.name)
     void this.exclusive(() => this.stopServing())
+  }
+
+  /**
+   * An image cannot be made, whoever tries: both plexes lack a block. Serving again would end in the same way, so the side waits for somebody to repair it
+   * (`tandem check`) and start this filer anew. The other side goes on.
+   */
+  refuse(cause: string): void {
+    this.unfit = cause
+    this.context.env.log('error', 'side refused', { side: this.name, cause })
+    this.lose(cause)
+    this.kick()
   }
 
   /** Inside `exclusive`. */
@@ -420,6 +438,7 @@ export class Side {
       resyncAllowed: context.env.clock.now() >= this.resyncNotBefore,
       leaseValid: this.lease.valid(context.env.clock.now()),
       helloRefused: this.helloRefused,
+      unfit: this.unfit,
       automatic: context.automatic(),
       startGraceMs: context.times.startGraceMs,
       partner: this.#partnerFacts(),
