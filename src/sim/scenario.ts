@@ -17,7 +17,7 @@
  */
 import type { FilerPair } from './filer-pair.ts'
 import type { FilerName, SideName } from './names.ts'
-import { LINKS } from './filer-pair.ts'
+import { LINKS } from './names.ts'
 import { FILERS, other } from './names.ts'
 
 export type Step =

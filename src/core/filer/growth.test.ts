@@ -5,8 +5,9 @@
 import { describe, expect, test } from '@jest/globals'
 import { Caller, SideAnswers } from '../../sim/caller.ts'
 import { Client } from '../../sim/client.ts'
-import type { FilerName, SideName } from '../../sim/filer-pair.ts'
-import { FilerPair, FILERS, other } from '../../sim/filer-pair.ts'
+import type { FilerName, SideName } from '../../sim/names.ts'
+import { FilerPair } from '../../sim/filer-pair.ts'
+import { FILERS, other } from '../../sim/names.ts'
 import { problemsOf, untilEqual } from '../../sim/pair-check.ts'
 import type { AggregateStore, FilerAggregate } from './aggregate-copy.ts'
 

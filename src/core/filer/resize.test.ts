@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals'
 import { Caller, SideAnswers } from '../../sim/caller.ts'
-import { FilerPair, FILERS } from '../../sim/filer-pair.ts'
+import { FilerPair } from '../../sim/filer-pair.ts'
+import { FILERS } from '../../sim/names.ts'
 
 const ROOT = { uid: 0, gid: 0, gids: [] }
 const MIB = 2 ** 20

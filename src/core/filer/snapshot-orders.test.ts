@@ -1,8 +1,9 @@
 /** Orders about snapshots at a pair of filers: carried out once, durable on both, refused with a reason. */
 import { afterEach, expect, test } from '@jest/globals'
 import type { MakeResult } from '../vfs/vfs.ts'
-import { FilerPair, FILERS } from '../../sim/filer-pair.ts'
-import type { FilerName } from '../../sim/filer-pair.ts'
+import { FilerPair } from '../../sim/filer-pair.ts'
+import { FILERS } from '../../sim/names.ts'
+import type { FilerName } from '../../sim/names.ts'
 import { problemsOf, untilEqual } from '../../sim/pair-check.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
 
