@@ -218,12 +218,16 @@ describe('a pair', () => {
     await freshNamespace()
     await startOperator()
     await create(inNamespace(sample))
-    const [a] = await runBoth()
+    const [a, b] = await runBoth()
     await until(pairStatus, isReason('UpToDate', 'UpToDate'))
     await until(pairStatus, isReason('Redundant', 'Redundant'))
-    a.tell({
-      sides: a.status.sides.map((s) => ({ ...s, mirrored: false, takeoverPossible: false, epoch: 2 })),
-    })
+    const tell = (mirrored: boolean, epoch: number): void => {
+      for (const filer of [a, b])
+        filer.tell({
+          sides: filer.status.sides.map((s) => ({ ...s, mirrored, takeoverPossible: mirrored, epoch })),
+        })
+    }
+    tell(false, 2)
     await until(pairStatus, (s) => condition(s, 'Redundant')?.status === 'False')
     await admin.mergePatch(FILER_PAIRS, namespace, 'east', { spec: { cacheSize: '300Mi' } })
     await until(pairStatus, isReason('UpToDate', 'WaitingForRedundancy'))
@@ -232,7 +236,7 @@ describe('a pair', () => {
         .filter((p) => p.metadata.deletionTimestamp !== undefined)
         .map((p) => p.metadata.name)
     expect([await names(PODS), await leaving()]).toEqual([['east-a-0', 'east-b-0'], []])
-    a.tell({ sides: a.status.sides.map((s) => ({ ...s, mirrored: true, takeoverPossible: true, epoch: 3 })) })
+    tell(true, 3)
     await until(
       async () => [...(await leaving()), ...((await names(PODS)).length < 2 ? ['gone'] : [])],
       (n) => n.length > 0,

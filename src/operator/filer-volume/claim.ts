@@ -97,9 +97,9 @@ export function planClaim(
         actions: [],
         againInMs: undefined,
       }
-    // A claim that is gone leaves its volume bound to the past.
+    // A claim that is gone leaves its volume bound to the past, which may show only when the next claim is there already.
     const phase = (volume['status'] as { phase?: string } | undefined)?.phase
-    if (claim === undefined && (outdated || phase === 'Released' || phase === 'Failed'))
+    if (phase === 'Released' || phase === 'Failed' || (claim === undefined && outdated))
       return wait('the PersistentVolume is made anew', [remove(PERSISTENT_VOLUMES, '', volume)])
   }
   const actions: Action[] = []

@@ -658,6 +658,11 @@ describe('a claim', () => {
     expect(w.pass()).toContain('delete PersistentVolume/tandem-uid-home')
     w.settle()
     expect(w.get(CLAIMS, 'files')).toBeDefined()
+    // The same when the next claim was there before that showed.
+    w.put({ ...persistent(w)!, status: { phase: 'Released' } })
+    expect(w.pass()).toContain('delete PersistentVolume/tandem-uid-home')
+    w.settle()
+    expect(persistent(w)?.['status']).toBeUndefined()
   })
 })
 
