@@ -4,6 +4,8 @@
  * Operands are devices (files or raw ones), or folders that are searched for files named `device`, and for the side's log beside them. What
  * belongs together is read from the labels.
  */
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { Aggregate } from '../core/block/aggregate.ts'
 import { BufferCache } from '../core/block/buffer-cache.ts'
 import type { CheckResult, Leak } from '../core/block/check.ts'
@@ -14,6 +16,8 @@ import { BLOCK_BYTES, DeviceError } from '../core/env/device.ts'
 import type { Env } from '../core/env/env.ts'
 import { getU32 } from '../core/fs/bytes.ts'
 import { scanLog } from '../core/nvlog/scan.ts'
+import { peekMailbox } from '../core/pair/mailbox.ts'
+import type { CopyState } from '../core/pair/mailbox.ts'
 import { findPlaces, openImages, usersOf } from '../edge/check/images.ts'
 import type { PlexFiles } from '../edge/check/images.ts'
 import { openReadOnly } from '../edge/check/open.ts'
@@ -84,6 +88,35 @@ async function recordsInLog(env: Env, path: string, covers: number, epoch: numbe
   }
 }
 
+/** What the filer noted of its copy of the side, in the mailbox beside the log; undefined if there is none, or none that makes sense. */
+async function copyState(env: Env, log: string, side: string): Promise<CopyState | undefined> {
+  const path = join(dirname(log), 'mailbox')
+  if (!existsSync(path)) return undefined
+  const device = openDevice(path, { readOnly: true })
+  try {
+    const blocks = (await peekMailbox(env, device)).filter((block) => block !== undefined)
+    return blocks.sort((one, two) => two.generation - one.generation)[0]?.mail?.sides[side]?.state
+  } finally {
+    await device.close()
+  }
+}
+
+/** The log of a copy that is about to be filled is emptied first, and what lies behind its beginning says nothing. */
+async function checkLog(env: Env, log: string, epoch: number, report: Report): Promise<void> {
+  const state = await copyState(env, log, report.side)
+  if (state !== undefined && state !== 'Complete') {
+    report.notes.push(`by its mailbox this copy is ${state}, not complete: its log was not checked`)
+    return
+  }
+  const records = await recordsInLog(env, log, report.covers ?? 0, epoch)
+  if (typeof records === 'string') {
+    report.problems.push(`log: ${records}`)
+    return
+  }
+  report.logRecords = records
+  if (records > 0) report.notes.push(`the log holds ${records} records that are not in the image yet`)
+}
+
 /** Writes the progress of one image to standard error. */
 function progressOf(name: string, always: boolean): ((progress: CheckProgress) => void) | undefined {
   const { stderr } = process
@@ -149,14 +182,7 @@ async function checkPlex(
     report.seconds = Math.round(performance.now() - started) / 1000
     report.problems.push(...result.problems)
     report.leaks = result.leaks.length
-    if (plex.log !== undefined) {
-      const records = await recordsInLog(env, plex.log, covers, aggregate.root.epoch)
-      if (typeof records === 'string') report.problems.push(`log: ${records}`)
-      else {
-        report.logRecords = records
-        if (records > 0) report.notes.push(`the log holds ${records} records that are not in the image yet`)
-      }
-    }
+    if (plex.log !== undefined) await checkLog(env, plex.log, aggregate.root.epoch, report)
     return { report, aggregate, leaks: result.leaks }
   } catch (error) {
     if (!(error instanceof AggregateError || error instanceof DeviceError)) throw error
