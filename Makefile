@@ -8,7 +8,7 @@ OPS    ?= 100000
 SEED   ?= 1
 INPUTS ?= 100000
 
-.PHONY: help deps gen check drift format types lint imports unit test sim fuzz api crash grow demo kernel e2e bench
+.PHONY: help deps gen check drift format types lint imports simulated unit test sim fuzz api crash grow demo kernel e2e bench
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -22,7 +22,7 @@ gen: deps ## write the generated files anew: types, CRDs, chart, manifests, refe
 	@$(NODE) scripts/proto.ts
 
 check: deps ## generated files, format, types, lint, import rules, unit and simulation tests (under 3 minutes)
-	@$(MAKE) --no-print-directory -j2 -Otarget drift format types lint imports unit
+	@$(MAKE) --no-print-directory -j2 -Otarget drift format types lint imports simulated unit
 	@echo "check: all passed"
 
 drift: deps
@@ -38,6 +38,8 @@ imports: deps
 	@$(NODE) node_modules/dependency-cruiser/bin/dependency-cruise.mjs src
 unit: deps
 	@NODE_OPTIONS="--experimental-vm-modules --disable-warning=ExperimentalWarning" $(NODE) node_modules/jest/bin/jest.js --silent=false
+simulated: deps
+	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --ops 100000 --seed 1
 
 test: deps ## everything: PARTS="check api crash grow demo kernel e2e bench"; installs with apt what it needs (root)
 	@$(NODE) scripts/test.ts $(PARTS)
