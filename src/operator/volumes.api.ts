@@ -19,6 +19,7 @@ import {
 } from '../edge/kube/resources.ts'
 import { orderSnapshot } from '../embedded/cli/snapshot-order.ts'
 import {
+  BINDING_MS,
   admin,
   asOperator,
   condition,
@@ -222,15 +223,16 @@ describe('a claim', () => {
       )
       expect(claim['spec']).toMatchObject({ accessModes: ['ReadWriteMany'], volumeName: name })
       if (stop !== undefined) {
-        await until(volumeStatus, isReason('Claimed', 'Claimed'))
+        await until(volumeStatus, isReason('Claimed', 'Claimed'), BINDING_MS)
         // A claim that was deleted comes back, with a PersistentVolume that can be bound again.
         await admin.delete(CLAIMS, namespace, 'files')
         await until(
           () => admin.get(CLAIMS, namespace, 'files'),
           (c) =>
             c.metadata.uid !== claim.metadata.uid && (c['status'] as { phase?: string }).phase === 'Bound',
+          BINDING_MS,
         )
-        await until(volumeStatus, isReason('Claimed', 'Claimed'))
+        await until(volumeStatus, isReason('Claimed', 'Claimed'), BINDING_MS)
       }
       await admin.mergePatch(FILER_VOLUMES, namespace, 'home', { spec: { size: '2Gi' } })
       await until(

@@ -86,9 +86,16 @@ function resourceFor(object: KubeObject): Resource {
   }
 }
 
+/** The cluster's own controller of volumes looks at all of them again only every 15 s. */
+export const BINDING_MS = 60_000
+
 /** Repeats `read` until it answers and `good` likes the answer. */
-export async function until<T>(read: () => Promise<T>, good: (value: T) => boolean): Promise<T> {
-  const endMs = performance.now() + 20_000
+export async function until<T>(
+  read: () => Promise<T>,
+  good: (value: T) => boolean,
+  limitMs = 20_000,
+): Promise<T> {
+  const endMs = performance.now() + limitMs
   for (;;) {
     let last: unknown
     try {
