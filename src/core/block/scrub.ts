@@ -67,6 +67,11 @@ interface Found {
   readonly content: Uint8Array
 }
 
+interface Mending {
+  readonly found: Found
+  readonly target: 'own' | 'mirror'
+}
+
 export interface ScrubResult {
   /** Blocks in use that were compared; each counts once though it is on both plexes. */
   readonly blocks: number
@@ -167,11 +172,15 @@ export class Scrub {
   }
 
   private async scrub(group: number): Promise<void> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) if (await this.scrubOnce(group)) return
+    const told = new Set<number>()
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) if (await this.scrubOnce(group, told)) return
   }
 
-  /** False if a consistency point came in between: what was read may be of two images. */
-  private async scrubOnce(group: number): Promise<boolean> {
+  /**
+   * False if a consistency point came in between: what was read may be of two images, or what was found was not mended. `told`: places whose damage was told
+   * in an earlier attempt.
+   */
+  private async scrubOnce(group: number, told: Set<number>): Promise<boolean> {
     const { io, space, env, name } = this.aggregate
     const { mirror, repairing } = io
     const until = repairing.writesBegun
@@ -185,14 +194,13 @@ export class Scrub {
     const [own, other] = await Promise.all([readGroup(io.own, group), readGroup(mirror, group)])
     if (repairing.isHeld || repairing.writesBegun !== until || io.mirror !== mirror)
       return io.mirror !== mirror
-    const repairs: Promise<void>[] = []
+    const repairs: Promise<boolean>[] = []
     for (const { pvbn, owner } of blocks) {
-      const ours = this.found(own, pvbn)
-      const repair = this.compare(pvbn, owner, ours, this.found(other, pvbn), until)
-      if (repair !== undefined) repairs.push(repair)
+      const from = this.compare(pvbn, owner, this.found(own, pvbn), this.found(other, pvbn))
+      if (from !== undefined) repairs.push(this.mend(pvbn, from, until, told))
     }
+    if ((await Promise.all(repairs)).includes(false)) return false
     this.sum.blocks += blocks.length
-    await Promise.all(repairs)
     env.metrics.add('tandem_scrub_blocks_total', blocks.length, { aggregate: name })
     return true
   }
@@ -229,13 +237,13 @@ export class Scrub {
     return { context, content, entry: group.sums.subarray(slot * CONTEXT_BYTES, (slot + 1) * CONTEXT_BYTES) }
   }
 
+  /** What is to be written where; undefined if nothing is, or nothing can be. */
   private compare(
     pvbn: number,
     owner: OwnerEntry,
     own: Found | undefined,
     other: Found | undefined,
-    until: number,
-  ): Promise<void> | undefined {
+  ): Mending | undefined {
     const isOurs = own !== undefined && isOwned(own.context, owner, pvbn)
     const isTheirs = other !== undefined && isOwned(other.context, owner, pvbn)
     if (own !== undefined && other !== undefined) {
@@ -243,12 +251,12 @@ export class Scrub {
       if (later !== 0) {
         // What was written there last is what is in use, whatever an owner map says that may have lost a write itself.
         const ownWins = later > 0 === !(this.aggregate.io.broken.scrubPrefersOlder ?? false)
-        return ownWins ? this.mend(pvbn, own, 'mirror', until) : this.mend(pvbn, other, 'own', until)
+        return ownWins ? { found: own, target: 'mirror' } : { found: other, target: 'own' }
       }
       if (isOurs && isTheirs && own.context.crc === other.context.crc) return undefined
     }
-    if (isOurs) return this.mend(pvbn, own, 'mirror', until)
-    if (isTheirs) return this.mend(pvbn, other, 'own', until)
+    if (isOurs) return { found: own, target: 'mirror' }
+    if (isTheirs) return { found: other, target: 'own' }
     const number = owner.volume === 0 ? pvbn : owner.number
     const kind = own?.context.kind ?? other?.context.kind ?? 'data'
     const reason = 'on neither plex as the owner map has it'
@@ -257,12 +265,21 @@ export class Scrub {
     return undefined
   }
 
-  private mend(pvbn: number, from: Found, target: 'own' | 'mirror', until: number): Promise<void> {
+  /** False if it was not written: a consistency point came first, or the plex failed. */
+  private mend(
+    pvbn: number,
+    { found: from, target }: Mending,
+    until: number,
+    told: Set<number>,
+  ): Promise<boolean> {
     const { io } = this.aggregate
-    io.noteDamage(target === 'own' ? io.own : io.mirror!)
-    this.sum.damaged += 1
-    const { volume, number, kind } = from.context
-    io.env.log('warn', 'damaged block found by the scrub', { pvbn, volume, number, kind, target })
+    if (!told.has(pvbn)) {
+      told.add(pvbn)
+      io.noteDamage(target === 'own' ? io.own : io.mirror!)
+      this.sum.damaged += 1
+      const { volume, number, kind } = from.context
+      io.env.log('warn', 'damaged block found by the scrub', { pvbn, volume, number, kind, target })
+    }
     return new Promise((resolve) => {
       io.repairing.add({
         pvbn,
@@ -273,8 +290,8 @@ export class Scrub {
         done: (written) => {
           if (written) this.sum.repaired += 1
           // What is in memory may be what lay there before.
-          if (written && target === 'own' && volume === 0) this.aggregate.meta.drop(pvbn)
-          resolve()
+          if (written && target === 'own' && from.context.volume === 0) this.aggregate.meta.drop(pvbn)
+          resolve(written)
         },
       })
     })

@@ -152,6 +152,32 @@ describe.each(['Flexible', 'Traditional'] as const)('a snapshot, %s', (type) => 
     expect(aggregate.removeSnapshot('v1', 'a', 'other')).toBe('NoSuchSnapshot')
   })
 
+  test('an order repeated while it is under way waits for the same consistency point', async () => {
+    const bed = new Bed(1, [3000], 1, type)
+    const { aggregate } = await opened(bed)
+    const make = { name: 's', requestId: 'r', created: 1 }
+    for (const order of [
+      () => aggregate.makeSnapshot('v1', make),
+      () => aggregate.removeSnapshot('v1', 's', 'd'),
+    ]) {
+      let done = 0
+      const ask = (): Promise<void> => {
+        const asked = order()
+        if (typeof asked === 'string') throw new Error(asked)
+        return asked.then(() => void (done += 1))
+      }
+      const before = ask()
+      const point = aggregate.freeze({ cp: aggregate.root.cp + 1, epoch: 1, covers: 0 })
+      await point.write()
+      const during = ask()
+      await point.commitRoot(0)
+      expect(done).toBe(0)
+      point.complete()
+      await Promise.all([before, during])
+      expect(done).toBe(2)
+    }
+  })
+
   test('is one of 255 at most, and they go in any order', async () => {
     const bed = new Bed(5, [6000], 1, type)
     const { aggregate, volume } = await opened(bed)

@@ -134,6 +134,8 @@ export class VolumeSnapshots {
   private readonly held = new NumberSet()
   private nextId: number
   private orders: (Waiting & ({ readonly make: MakeOrder } | { readonly remove: State }))[] = []
+  /** Orders that are not complete, so that one that is repeated meanwhile waits for the same consistency point. */
+  private readonly underWay = new Map<string, Promise<void>>()
   private restoring: { from: State; requestId: string } | undefined
   /** The freeze that makes a snapshot is not worked in yet: every number of its image is held. */
   private making = false
@@ -287,16 +289,36 @@ export class VolumeSnapshots {
     if (known !== undefined) {
       return known.requestId === order.requestId ? Promise.resolve() : 'SnapshotExists'
     }
+    const key = `make ${order.name} ${order.requestId}`
+    const same = this.underWay.get(key)
+    if (same !== undefined) return same
     const taken = [...this.states.values()].some((state) => !state.deleting && state.name === order.name)
     const asked = this.orders.some((one) => 'make' in one && one.make.name === order.name)
     if (taken || asked) return 'SnapshotExists'
     const makes = this.orders.filter((one) => 'make' in one).length
     if (this.states.size + makes >= SNAPSHOTS_MAX) return 'TooMany'
-    return new Promise((resolve, reject) => this.orders.push({ make: order, resolve, reject }))
+    return this.ask(key, order.requestId, { make: order })
+  }
+
+  private ask(
+    key: string,
+    requestId: string,
+    what: { readonly make: MakeOrder } | { readonly remove: State },
+  ): Promise<void> {
+    const asked = new Promise<void>((resolve, reject) => this.orders.push({ ...what, resolve, reject }))
+    if (requestId !== '') {
+      this.underWay.set(key, asked)
+      const forget = (): void => void this.underWay.delete(key)
+      asked.then(forget, forget)
+    }
+    return asked
   }
 
   /** Asks for the deletion of a snapshot, like `make`. */
   remove(name: string, requestId: string): Promise<void> | SnapshotRefusal {
+    const key = `remove ${name} ${requestId}`
+    const same = this.underWay.get(key)
+    if (same !== undefined) return same
     const state = this.named(name) as State | undefined
     if (state === undefined) {
       return requestId !== '' && this.lastDelete === requestId ? Promise.resolve() : 'NoSuchSnapshot'
@@ -304,7 +326,7 @@ export class VolumeSnapshots {
     // Nothing may come to depend on it between now and the freeze.
     state.visible = false
     this.lastDelete = requestId
-    return new Promise((resolve, reject) => this.orders.push({ remove: state, resolve, reject }))
+    return this.ask(key, requestId, { remove: state })
   }
 
   /**
