@@ -53,6 +53,7 @@ export async function readPlex(env: Env, devices: readonly Device[]): Promise<Pl
   // While a resync fills the plex there is no root; then the labels say how many there are.
   const count =
     roots.find(({ root }) => root.aggregateId === aggregateId)?.root.sizes.length ?? head.label.devices
+  if (count === 0) throw new AggregateError('LABELS', `the label of ${head.device.name} makes no sense`)
   const found: { device: Device; label: Label }[] = []
   const waiting: WaitingDevice[] = []
   for (const { device, label } of all) {

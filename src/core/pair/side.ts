@@ -514,7 +514,9 @@ export class Side {
         this.#open(() => this.#procedures.activateByHello(this))
         return
       case 'REGREET':
-        await this.exclusive(() => this.#procedures.regreet(this))
+        // An opening that waits for the partner's earlier life would wait for ever; nothing was answered yet, so it begins anew.
+        if (this.#activating) this.lose('the partner restarted while the side was being opened')
+        else await this.exclusive(() => this.#procedures.regreet(this))
         return
       case 'RESYNC':
         this.resync = 'RUNNING'
