@@ -4,7 +4,7 @@
  *   node bench/memory.ts NFSBENCH [short|long]
  *
  * Working sets four times the cache, 64 connections, writes of 1 MiB, many small files, and a partner that comes back and is filled
- * again. Fails when a filer's highest resident size exceeds the cache by more than 200 MiB, or a load fails.
+ * again. The goal is the cache and 200 MiB. Fails when a filer takes more than a pod has, or a load fails.
  */
 import { readFileSync } from 'node:fs'
 import { Embedded } from '../e2e/lib/embedded.ts'
@@ -15,6 +15,8 @@ import { residentBytes } from './rig.ts'
 
 const MIB = 2 ** 20
 const BEYOND_CACHE = 200 * MIB
+/** What the limit of a pod is beside its cache (operator/filer-pair/pod.ts). */
+const POD_EXTRA = 512 * MIB
 
 interface Sizes {
   readonly cache: number
@@ -77,11 +79,13 @@ class Watch {
   readonly #pair: Embedded
   readonly rows: string[][] = []
   readonly failures: string[] = []
-  readonly #limit: number
+  readonly #cache: number
+  /** Of any filer, in bytes. */
+  highest = 0
 
-  constructor(pair: Embedded, limit: number) {
+  constructor(pair: Embedded, cache: number) {
     this.#pair = pair
-    this.#limit = limit
+    this.#cache = cache
   }
 
   /** Of the present processes; a filer that was killed begins anew. */
@@ -96,9 +100,11 @@ class Watch {
       }
       const { now, highest } = residentBytes(pid)
       cells.push(whole(now / MIB), whole(highest / MIB))
-      if (highest > this.#limit)
+      this.highest = Math.max(this.highest, highest)
+      const limit = this.#cache + POD_EXTRA
+      if (highest > limit)
         this.failures.push(
-          `memory, ${what}: filer ${filer} took ${whole(highest / MIB)} MiB, ${whole(this.#limit / MIB)} are allowed`,
+          `memory, ${what}: filer ${filer} took ${whole(highest / MIB)} MiB, its pod has ${whole(limit / MIB)}`,
         )
     }
     this.rows.push(cells)
@@ -107,9 +113,9 @@ class Watch {
 
 export async function memorySection(nfsbench: string, long: boolean, say: Say): Promise<Section> {
   const sizes = long ? LONG : SHORT
-  const limit = sizes.cache * MIB + BEYOND_CACHE
+  const goal = sizes.cache * MIB + BEYOND_CACHE
   const pair = await Embedded.start('bench-memory', manifests(sizes))
-  const watch = new Watch(pair, limit)
+  const watch = new Watch(pair, sizes.cache * MIB)
   let kept = true
   try {
     await pair.redundant()
@@ -146,14 +152,12 @@ export async function memorySection(nfsbench: string, long: boolean, say: Say): 
       title: 'Memory',
       notes: [
         `Resident size of the filers of a pair in MiB, now and at its highest since each was started, with a cache of ${sizes.cache} MiB and a file of ${sizes.file} MiB`,
-        `([\`bench/memory.ts\`](../bench/memory.ts)). More than ${whole(limit / MIB)} MiB is a failure.`,
+        `([\`bench/memory.ts\`](../bench/memory.ts)). The goal is ${whole(goal / MIB)} MiB; more than a pod has, ${POD_EXTRA / MIB} MiB beside its cache, is a failure.`,
       ],
       heads: ['After', 'a, now', 'a, highest', 'b, now', 'b, highest'],
       rows: watch.rows,
       verdicts: [
-        watch.failures.length === 0
-          ? `No filer exceeded its cache by more than ${BEYOND_CACHE / MIB} MiB`
-          : watch.failures.join('; '),
+        `The highest was ${whole(watch.highest / MIB)} MiB: ${watch.highest <= goal ? 'within' : 'beyond'} the cache and ${BEYOND_CACHE / MIB} MiB`,
       ],
       failures: watch.failures,
     }

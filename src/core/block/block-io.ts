@@ -18,6 +18,12 @@ import { Repairs } from './repairs.ts'
 
 const UNREPAIRABLE_MAX = 100
 
+/**
+ * Runs read at a time, of up to a group each: more would only stand in the host's queue, with their memory, and then all come in one turn of the
+ * event loop.
+ */
+const READS_AT_ONCE = 16
+
 export class BlockIo {
   readonly env: Env
   readonly layout: Layout
@@ -26,6 +32,9 @@ export class BlockIo {
   mirror: Plex | undefined
   /** False for a checker: damage is reported, nothing is written. */
   repairs = true
+  /** Runs being read, and those that wait for their turn. */
+  private reading = 0
+  private readonly readers: (() => void)[] = []
   private readonly cache: BufferCache
   private readonly checksumBlocks = new Map<number, BlockBuffer>()
   private readonly loading = new Map<number, Promise<BlockBuffer>>()
@@ -111,10 +120,27 @@ export class BlockIo {
     blocks: number,
     asked: readonly { readonly pvbn: number; readonly identity: Identity }[],
   ): Promise<(Uint8Array | undefined)[]> {
+    if (this.reading >= READS_AT_ONCE) await new Promise<void>((resolve) => this.readers.push(resolve))
+    else this.reading += 1
+    try {
+      return await this.readRun(first, blocks, asked)
+    } finally {
+      // The place goes to the next one in the row, if there is one.
+      const next = this.readers.shift()
+      if (next === undefined) this.reading -= 1
+      else next()
+    }
+  }
+
+  private async readRun(
+    first: number,
+    blocks: number,
+    asked: readonly { readonly pvbn: number; readonly identity: Identity }[],
+  ): Promise<(Uint8Array | undefined)[]> {
     const { memory } = this.cache
     // A block on its own: in the cache it must not keep its neighbours in memory.
     const alone = blocks === 1 ? memory.take(asked[0]!.identity.kind, true) : undefined
-    const bytes = alone ?? new Uint8Array(blocks * BLOCK_BYTES)
+    const bytes = alone ?? memory.takeRun(blocks)
     let checksums: Uint8Array
     try {
       const group = Math.floor(first / GROUP_BLOCKS)
@@ -130,7 +156,7 @@ export class BlockIo {
     } catch {
       return asked.map(() => undefined)
     }
-    return asked.map(({ pvbn, identity }) => {
+    const contents = asked.map(({ pvbn, identity }) => {
       const at = (pvbn - first) * BLOCK_BYTES
       const content = bytes.subarray(at, at + BLOCK_BYTES)
       if (!this.isGood(checksums, pvbn % GROUP_BLOCKS, identity, pvbn, content)) return undefined
@@ -139,6 +165,8 @@ export class BlockIo {
       own.set(content)
       return own
     })
+    if (alone === undefined) memory.giveRun(bytes)
+    return contents
   }
 
   /** The checksum block of a group, from memory or from the own plex. */

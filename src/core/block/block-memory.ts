@@ -13,6 +13,9 @@ import type { BlockKind } from '../fs/block-store.ts'
 
 /** 8 MiB. */
 const KEPT_BLOCKS = 2048
+/** Of the size of the longest run that is read at once, a group: 4 MiB. */
+const KEPT_RUNS = 8
+const RUN_BYTES = 128 * BLOCK_BYTES
 const NOTHING = new Uint8Array(0)
 
 interface Holder {
@@ -23,9 +26,23 @@ interface Holder {
 
 export class BlockMemory {
   private readonly kept: Uint8Array[] = []
+  private readonly runs: Uint8Array[] = []
 
   get keptBytes(): number {
-    return this.kept.length * BLOCK_BYTES
+    return this.kept.length * BLOCK_BYTES + this.runs.length * RUN_BYTES
+  }
+
+  /** Memory for a read of so many blocks, whatever it held before; what is wanted of it is copied out, then it is given back. */
+  takeRun(blocks: number): Uint8Array {
+    const bytes = blocks * BLOCK_BYTES
+    if (bytes > RUN_BYTES) return new Uint8Array(bytes)
+    return (this.runs.pop() ?? new Uint8Array(RUN_BYTES)).subarray(0, bytes)
+  }
+
+  /** Nobody reads it, and no read into it is under way. */
+  giveRun(run: Uint8Array): void {
+    if (this.runs.length >= KEPT_RUNS || run.buffer.byteLength !== RUN_BYTES) return
+    this.runs.push(new Uint8Array(run.buffer as ArrayBuffer))
   }
 
   /** Memory for a block: zero, or with `unfilled` whatever it held before. */
