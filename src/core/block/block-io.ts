@@ -7,6 +7,7 @@
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { BlockBuffer, CLEAN, DIRTY } from './buffer-cache.ts'
+import { RUNS_AT_ONCE } from './block-memory.ts'
 import type { BufferCache } from './buffer-cache.ts'
 import type { BrokenStorage } from './broken-storage.ts'
 import { CONTEXT_BYTES, getContext, isGood, isOwned } from './context.ts'
@@ -17,12 +18,6 @@ import type { Plex } from './plex.ts'
 import { Repairs } from './repairs.ts'
 
 const UNREPAIRABLE_MAX = 100
-
-/**
- * Runs read at a time, of up to a group each: more would only stand in the host's queue, with their memory, and then all come in one turn of the
- * event loop.
- */
-const READS_AT_ONCE = 16
 
 export class BlockIo {
   readonly env: Env
@@ -120,7 +115,8 @@ export class BlockIo {
     blocks: number,
     asked: readonly { readonly pvbn: number; readonly identity: Identity }[],
   ): Promise<(Uint8Array | undefined)[]> {
-    if (this.reading >= READS_AT_ONCE) await new Promise<void>((resolve) => this.readers.push(resolve))
+    // More would only stand in the host's queue, with their memory, and then all come in one turn of the event loop.
+    if (this.reading >= RUNS_AT_ONCE) await new Promise<void>((resolve) => this.readers.push(resolve))
     else this.reading += 1
     try {
       return await this.readRun(first, blocks, asked)

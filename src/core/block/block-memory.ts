@@ -10,12 +10,14 @@
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { BlockKind } from '../fs/block-store.ts'
+import { GROUP_BLOCKS } from './layout.ts'
 
 /** 8 MiB. */
 const KEPT_BLOCKS = 2048
-/** Of the size of the longest run that is read at once, a group: 4 MiB. */
-const KEPT_RUNS = 8
-const RUN_BYTES = 128 * BLOCK_BYTES
+/** Runs read at a time: 8 MiB of memory for them, which is all kept. */
+export const RUNS_AT_ONCE = 16
+/** The longest is a group. */
+const RUN_BYTES = GROUP_BLOCKS * BLOCK_BYTES
 const NOTHING = new Uint8Array(0)
 
 interface Holder {
@@ -34,15 +36,12 @@ export class BlockMemory {
 
   /** Memory for a read of so many blocks, whatever it held before; what is wanted of it is copied out, then it is given back. */
   takeRun(blocks: number): Uint8Array {
-    const bytes = blocks * BLOCK_BYTES
-    if (bytes > RUN_BYTES) return new Uint8Array(bytes)
-    return (this.runs.pop() ?? new Uint8Array(RUN_BYTES)).subarray(0, bytes)
+    return (this.runs.pop() ?? new Uint8Array(RUN_BYTES)).subarray(0, blocks * BLOCK_BYTES)
   }
 
   /** Nobody reads it, and no read into it is under way. */
   giveRun(run: Uint8Array): void {
-    if (this.runs.length >= KEPT_RUNS || run.buffer.byteLength !== RUN_BYTES) return
-    this.runs.push(new Uint8Array(run.buffer as ArrayBuffer))
+    if (this.runs.length < RUNS_AT_ONCE) this.runs.push(new Uint8Array(run.buffer as ArrayBuffer))
   }
 
   /** Memory for a block: zero, or with `unfilled` whatever it held before. */
