@@ -11,8 +11,8 @@
  */
 import { parseArgs } from 'node:util'
 import { Embedded } from './lib/embedded.ts'
-import { Load } from './lib/load.ts'
-import { Random } from './lib/random.ts'
+import { Load } from '../src/nfs/load/load.ts'
+import { Random } from '../src/nfs/load/random.ts'
 import { attempt, run, sleep, until } from './lib/process.ts'
 import { join } from 'node:path'
 
@@ -99,9 +99,9 @@ async function round(pair: Embedded, load: Load, plan: Plan): Promise<void> {
     () => load.operations > after + workers || load.failure !== undefined,
   )
   await load.pause()
-  const wrong = await load.verify()
-  if (wrong.length > 0)
-    throw new RoundFailure(`${wrong.length} differences:\n  ${wrong.slice(0, 20).join('\n  ')}`)
+  const { differences } = await load.verify()
+  if (differences.length > 0)
+    throw new RoundFailure(`${differences.length} differences:\n  ${differences.slice(0, 20).join('\n  ')}`)
   load.resume()
 }
 
@@ -119,18 +119,19 @@ let lost = 0
 let failed = ''
 let load: Load | undefined
 try {
-  load = await Load.start(await pair.mountPoint(), workers, firstSeed)
+  load = await Load.open([{ mount: await pair.mountPoint(), workers }], { seed: firstSeed })
+  load.resume()
   for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
     const plan = planOf(seed)
     const started = performance.now()
-    load.client.rpc.resetLongestGap()
+    load.resetPause()
     try {
       await round(pair, load, plan)
       passed++
       const seconds = ((performance.now() - started) / 1000).toFixed(1)
       console.log(
         `round ${passed} seed ${seed}: killed ${plan.victims.join(' and ')}${plan.whole ? '' : ' (not waiting for both copies)'}, ` +
-          `${load.operations} operations so far, longest pause ${Math.round(load.client.rpc.longestGapMs)} ms, ${seconds} s`,
+          `${load.operations} operations so far, longest pause ${Math.round(load.longestPauseMs)} ms, ${seconds} s`,
       )
     } catch (error) {
       if (error instanceof RoundFailure) lost++

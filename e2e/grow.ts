@@ -9,8 +9,8 @@ import { join } from 'node:path'
 import { writeFileSync } from 'node:fs'
 import { NfsClient, NfsError } from '../src/nfs/client/nfs-client.ts'
 import { Embedded } from './lib/embedded.ts'
-import type { MountPoint } from './lib/embedded.ts'
-import { Load } from './lib/load.ts'
+import { Load } from '../src/nfs/load/load.ts'
+import type { MountPoint } from '../src/nfs/load/load.ts'
 import { attempt, run, sleep, until } from './lib/process.ts'
 import { Steps } from './lib/steps.ts'
 
@@ -138,7 +138,8 @@ let own: Filler | undefined
 let failed = true
 try {
   await pair.redundant()
-  load = await Load.start(await pair.mountPoint('work'), 4, 1)
+  load = await Load.open([{ mount: await pair.mountPoint('work'), workers: 4 }], { seed: 1 })
+  load.resume()
   filler = new Filler(await pair.mountPoint())
   await filler.prepare()
   const writer = filler
@@ -191,11 +192,11 @@ try {
   })
   await steps.step('every byte is there', async () => {
     await load!.pause()
-    const wrong = await load!.verify()
-    if (wrong.length > 0) throw new Error(wrong.slice(0, 20).join('\n  '))
+    const { differences } = await load!.verify()
+    if (differences.length > 0) throw new Error(differences.slice(0, 20).join('\n  '))
     await writer.verify()
     await own?.verify()
-    const pauses = [load!.client, writer.client].map(({ rpc }) => Math.round(rpc.longestGapMs))
+    const pauses = [load!.clients[0]!, writer.client].map(({ rpc }) => Math.round(rpc.longestGapMs))
     return `${load!.operations} operations compared, longest pauses ${pauses.join(' and ')} ms`
   })
   await steps.step('both copies are consistent', async () => {

@@ -5,18 +5,13 @@
 import type { ChildProcess } from 'node:child_process'
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { MountPoint } from '../../src/nfs/load/load.ts'
 import { attempt, end, ended, keep, until } from './process.ts'
 import type { Finished } from './process.ts'
 import { endFolder, stateFolder, sweep } from './state.ts'
 
 const checkout = join(import.meta.dirname, '../..')
 const main = join(checkout, 'src/main.ts')
-
-export interface MountPoint {
-  host: string
-  port: number
-  path: string
-}
 
 interface VolumeStatus {
   status?: { mount?: { server: string; path: string; options: string } }

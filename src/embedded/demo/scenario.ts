@@ -5,16 +5,16 @@
  */
 import { FILER_PAIRS, FILER_VOLUMES } from '../../edge/kube/resources.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
-import { NfsClient } from '../../nfs/client/nfs-client.ts'
+import { Load } from '../../nfs/load/load.ts'
+import type { Verdict } from '../../nfs/load/load.ts'
 import { parseManifests } from '../cli/manifests.ts'
 import { table } from '../cli/table.ts'
 import { parseGoal } from '../cli/wait.ts'
 import type { Instance } from './instance.ts'
-import { Workload } from './workload.ts'
-import type { Verdict } from './workload.ts'
 
-const WRITERS = 4
-const FILES_PER_WRITER = 25
+const WORKERS = 4
+const FILES_PER_WORKER = 25
+const FILES_PER_WORKER_MAX = 60
 /** What nobody should notice takes at least so long. */
 const CUT_OBSERVED_MS = 1500
 const AFTER_TAKEOVER_MS = 1500
@@ -92,20 +92,22 @@ export async function play({ say, instance, names, startedMs }: Scene): Promise<
     `pair ${names.pair} is up; volume ${names.volume} is served by filer ${home} at ${mount.server}:${String(mount.port)}${mount.path}, mirrored on ${partner}`,
   )
 
-  const client = new NfsClient({ host: mount.server, port: mount.port, machine: 'tandem-demo' })
+  const treeStartedMs = performance.now()
+  const { server: host, port, path } = mount
+  const load = await Load.open([{ mount: { host, port, path }, workers: WORKERS }], {
+    seed: 20260101,
+    filesPerWorker: FILES_PER_WORKER,
+    filesMax: FILES_PER_WORKER_MAX,
+  })
   try {
-    const root = await client.mount(mount.path)
-    const workload = new Workload(client, 20260101)
-    const treeStartedMs = performance.now()
-    await workload.writeTree(root, WRITERS, FILES_PER_WRITER)
     const treeMs = performance.now() - treeStartedMs
     tell(
-      `an NFS client wrote ${String(WRITERS * FILES_PER_WRITER)} files (${megabytes(workload.counts.bytes)}, ${String(workload.counts.operations)} calls) in ${treeMs.toFixed(0)} ms, and goes on writing`,
+      `an NFS client wrote ${String(WORKERS * FILES_PER_WORKER)} files (${megabytes(load.bytes)}, ${String(load.operations)} calls) in ${treeMs.toFixed(0)} ms, and goes on writing`,
     )
-    workload.start()
+    load.resume()
 
     const link = names.interconnects[0]!
-    workload.resetPause()
+    load.resetPause()
     await instance.order('/link', { pair: names.pair, link, cutAll: true })
     tell(`interconnect ${link} is cut silently: its bytes stop, no connection is closed`)
     await Promise.all([
@@ -120,7 +122,7 @@ export async function play({ say, instance, names, startedMs }: Scene): Promise<
     ])
     await pass(500)
     tell(`status says LinksUp=False; ${names.interconnects.slice(1).join(', ')} carries everything`)
-    const cutPauseMs = workload.longestPauseMs
+    const cutPauseMs = load.longestPauseMs
     rows.push([`longest pause while ${link} was cut`, `${cutPauseMs.toFixed(0)} ms`])
     tell(`the client noticed nothing: its longest pause was ${cutPauseMs.toFixed(0)} ms`)
     if (cutPauseMs > UNNOTICED_MS)
@@ -129,14 +131,14 @@ export async function play({ say, instance, names, startedMs }: Scene): Promise<
     if ((stillHome['status'] as { servedBy?: string }).servedBy !== home)
       throw new Error('the cut of one interconnect moved the volume')
 
-    workload.resetPause()
-    const before = workload.counts.operations
+    load.resetPause()
+    const before = load.operations
     await instance.order('/hold', { filer: `${names.pair}/${home}` })
     await instance.order('/kill', { filer: `${names.pair}/${home}`, signal: 'SIGKILL' })
     tell(`filer ${home} is killed with -9 and held down`)
-    await progress(workload, before, MOVED_WITHIN_MS)
+    await progress(load, before, MOVED_WITHIN_MS)
     await pass(AFTER_TAKEOVER_MS)
-    const takeoverPauseMs = workload.longestPauseMs
+    const takeoverPauseMs = load.longestPauseMs
     await instance.until(
       'taken over',
       FILER_VOLUMES,
@@ -147,7 +149,7 @@ export async function play({ say, instance, names, startedMs }: Scene): Promise<
     rows.push(['pause of the client at the takeover', `${takeoverPauseMs.toFixed(0)} ms`])
     tell(`filer ${partner} took over; the client waited ${takeoverPauseMs.toFixed(0)} ms and got no error`)
 
-    const survivor = await compare(workload, root)
+    const survivor = await compare(load)
     rows.push(['read back from the survivor', describe(survivor)])
     tell(`read back from ${partner}: ${describe(survivor)}, equal to what was acknowledged`)
 
@@ -166,28 +168,25 @@ export async function play({ say, instance, names, startedMs }: Scene): Promise<
     rows.push(['from release to both copies current', `${(resyncMs / 1000).toFixed(1)} s`])
     tell(`filer ${home} is filled again: both copies are current`)
 
-    workload.resetPause()
+    load.resetPause()
     const epoch = await giveBack(instance, names, home)
-    await progress(workload, workload.counts.operations, MOVED_WITHIN_MS)
-    const givebackPauseMs = workload.longestPauseMs
+    await progress(load, load.operations, MOVED_WITHIN_MS)
+    const givebackPauseMs = load.longestPauseMs
     rows.push(['pause of the client at the giveback', `${givebackPauseMs.toFixed(0)} ms`])
     tell(
       `filer ${home} has its volume back (epoch ${String(epoch)}); the client waited ${givebackPauseMs.toFixed(0)} ms`,
     )
 
-    const final = await compare(workload, root)
-    await workload.stop()
+    const final = await compare(load)
+    await load.pause()
     rows.push(['read back after the giveback', describe(final)])
     tell(`read back from ${home}: ${describe(final)}, equal to what was acknowledged`)
-    rows.push([
-      'acknowledged calls in all',
-      `${String(workload.counts.operations)} (${megabytes(workload.counts.bytes)} written)`,
-    ])
-    rows.push(['reconnections of the client, errors', `${String(client.rpc.reconnects)}, 0`])
+    rows.push(['acknowledged calls in all', `${String(load.operations)} (${megabytes(load.bytes)} written)`])
+    rows.push(['reconnections of the client, errors', `${String(load.clients[0]!.rpc.reconnects)}, 0`])
     rows.push(['acknowledged and lost', '0 bytes'])
     return table(rows)
   } finally {
-    client.close()
+    load.close()
   }
 }
 
@@ -214,21 +213,21 @@ async function giveBack(instance: Instance, names: Names, home: string): Promise
 }
 
 /** Reads everything back while nothing is under way; throws when it is not what was acknowledged. */
-async function compare(workload: Workload, root: Uint8Array): Promise<Verdict> {
-  await workload.pause()
-  const verdict = await workload.verify(root)
+async function compare(load: Load): Promise<Verdict> {
+  await load.pause()
+  const verdict = await load.verify()
   if (verdict.differences.length > 0)
     throw new Error(
       `what was read back is not what was acknowledged (${String(verdict.differences.length)} differences): ${verdict.differences.slice(0, 5).join('; ')}`,
     )
-  workload.resume()
+  load.resume()
   return verdict
 }
 
-async function progress(workload: Workload, from: number, withinMs: number): Promise<void> {
+async function progress(load: Load, from: number, withinMs: number): Promise<void> {
   const deadline = performance.now() + withinMs
-  while (workload.counts.operations < from + WRITERS + 1) {
-    workload.assertWell()
+  while (load.operations < from + WORKERS + 1) {
+    load.assertWell()
     if (performance.now() > deadline)
       throw new Error(`the client has had no answer for ${String(withinMs / 1000)} s`)
     await pass(10)

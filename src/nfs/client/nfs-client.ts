@@ -79,6 +79,18 @@ export interface Pathconf {
   readonly casePreserving: boolean
 }
 
+/** Procedures that must not happen twice. */
+const ONCE = new Set<ProcedureName>([
+  'CREATE',
+  'MKDIR',
+  'SYMLINK',
+  'MKNOD',
+  'REMOVE',
+  'RMDIR',
+  'RENAME',
+  'LINK',
+])
+
 const FH = opaqueBytes(NFS3_FHSIZE)
 const nameBytes = (name: string): number => opaqueBytes(name.length)
 
@@ -99,7 +111,8 @@ export class NfsClient {
     write: (w: XdrWriter) => void,
     tail?: Uint8Array,
   ): Promise<XdrReader> {
-    return this.rpc.call(NFS_PROGRAM, NFS_V3, PROCEDURES.indexOf(procedure), bytesMax, write, tail)
+    const number = PROCEDURES.indexOf(procedure)
+    return this.rpc.call(NFS_PROGRAM, NFS_V3, number, bytesMax, write, tail, ONCE.has(procedure))
   }
 
   /** Reads the status; throws when it is not OK, after `failure` has read what comes with it. */

@@ -3,7 +3,8 @@
  * When the connection breaks, or nothing has come for `silenceMs` though calls wait, it connects anew and sends every unanswered call
  * again, same bytes and same xid, in the order they were first made, so that a server's change of place is only a pause.
  *
- * It measures that pause: the longest time between two answers while calls were waiting.
+ * It measures that pause: the longest time between two answers while calls were waiting. And it keeps the last calls that must not
+ * happen twice, with their answers, so that a test can send them once more, as a client does whose network lost the answer.
  */
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
@@ -24,6 +25,8 @@ export interface RpcClientOptions {
   readonly reconnectDelayMs?: number
   /** A call fails after so long; never by default. */
   readonly callTimeoutMs?: number
+  /** Told of each answer: when the call was made, and now (performance.now). */
+  readonly onAnswer?: (startedMs: number, nowMs: number) => void
 }
 
 /** The server answered that it cannot execute the call, or no answer came in time. */
@@ -42,17 +45,29 @@ export class RpcError extends Error {
 interface Pending {
   readonly chunks: readonly Uint8Array[]
   readonly startedMs: number
+  readonly once: boolean
   readonly resolve: (results: XdrReader) => void
   readonly reject: (error: Error) => void
 }
 
+interface Answered {
+  readonly xid: number
+  readonly chunks: readonly Uint8Array[]
+  readonly record: Buffer
+}
+
 const HEADER_BYTES_MAX = 4 + 24 + 400 + 8
+const ANSWERED_MAX = 64
 
 export class RpcClient {
-  readonly #options: Required<Omit<RpcClientOptions, 'callTimeoutMs'>>
+  readonly #options: Required<Omit<RpcClientOptions, 'host' | 'port' | 'callTimeoutMs' | 'onAnswer'>>
   readonly #callTimeoutMs: number
+  readonly #onAnswer: RpcClientOptions['onAnswer']
+  #server: { readonly host: string; readonly port: number }
   readonly #credential: Buffer
   readonly #pending = new Map<number, Pending>()
+  /** The last answered calls that must not happen twice, the oldest first. */
+  #answered: Answered[] = []
   #socket: Socket | undefined
   #connected = false
   #closed = false
@@ -81,6 +96,8 @@ export class RpcClient {
       reconnectDelayMs: 20,
       ...options,
     }
+    this.#server = { host: options.host, port: options.port }
+    this.#onAnswer = options.onAnswer
     this.#callTimeoutMs = options.callTimeoutMs ?? Infinity
     this.#xid = this.#options.firstXid >>> 0
     this.#credential = this.#encodeCredential()
@@ -121,7 +138,10 @@ export class RpcClient {
     return w.bytes.subarray(0, w.at)
   }
 
-  /** Calls a procedure; `write` encodes at most `bytesMax` bytes of arguments, `tail` follows them (with padding), uncopied. */
+  /**
+   * Calls a procedure; `write` encodes at most `bytesMax` bytes of arguments, `tail` follows them (with padding), uncopied. `once`: the
+   * call must not happen twice.
+   */
   call(
     program: number,
     version: number,
@@ -129,6 +149,7 @@ export class RpcClient {
     bytesMax: number,
     write: (w: XdrWriter) => void,
     tail?: Uint8Array,
+    once = false,
   ): Promise<XdrReader> {
     if (this.#closed) return Promise.reject(new RpcError('CLOSED'))
     const xid = (this.#xid = (this.#xid + 1) >>> 0)
@@ -144,17 +165,40 @@ export class RpcClient {
     const chunks: Uint8Array[] = [w.bytes.subarray(0, w.at)]
     if (tail) chunks.push(tail)
     if (tail && tailBytes > tail.byteLength) chunks.push(Buffer.alloc(tailBytes - tail.byteLength))
+    return this.#ask(xid, chunks, once)
+  }
+
+  #ask(xid: number, chunks: readonly Uint8Array[], once: boolean): Promise<XdrReader> {
     return new Promise((resolve, reject) => {
       const startedMs = performance.now()
       if (this.#pending.size === 0) this.#busySinceMs = startedMs
-      this.#pending.set(xid, { chunks, startedMs, resolve, reject })
+      this.#pending.set(xid, { chunks, startedMs, once, resolve, reject })
       if (this.#connected) this.#send(chunks)
     })
+  }
+
+  /** Sends the last calls that must not happen twice once more, same bytes and xid; gives how many, and how many had another answer than before. */
+  async repeatAnswered(): Promise<{ repeated: number; different: number }> {
+    const answered = this.#answered
+    this.#answered = []
+    const same = await Promise.all(
+      answered.map(async ({ xid, chunks, record }) => {
+        const { bytes } = await this.#ask(xid, chunks, false)
+        return record.equals(bytes)
+      }),
+    )
+    return { repeated: same.length, different: same.filter((is) => !is).length }
   }
 
   /** Breaks the connection, as a network would; the client connects anew. */
   breakConnection(): void {
     this.#socket?.destroy()
+  }
+
+  /** Goes on at another address: unanswered calls are sent again there. */
+  redirect(host: string, port: number): void {
+    this.#server = { host, port }
+    this.breakConnection()
   }
 
   close(): void {
@@ -187,8 +231,7 @@ export class RpcClient {
 
   #connect(): void {
     if (this.#closed) return
-    const { host, port, reconnectDelayMs } = this.#options
-    const socket = connect({ host, port, noDelay: true })
+    const socket = connect({ ...this.#server, noDelay: true })
     this.#socket = socket
     this.#rest = Buffer.alloc(0)
     this.#record = undefined
@@ -207,7 +250,7 @@ export class RpcClient {
     socket.on('close', () => {
       if (socket !== this.#socket) return
       this.#connected = false
-      setTimeout(() => this.#connect(), reconnectDelayMs)
+      setTimeout(() => this.#connect(), this.#options.reconnectDelayMs)
     })
   }
 
@@ -277,6 +320,11 @@ export class RpcClient {
     const now = performance.now()
     this.#longestGapMs = Math.max(this.#longestGapMs, this.#gapMs(now))
     this.#busySinceMs = now
+    this.#onAnswer?.(call.startedMs, now)
+    if (call.once) {
+      this.#answered.push({ xid, chunks: call.chunks, record: Buffer.copyBytesFrom(record) })
+      if (this.#answered.length > ANSWERED_MAX) this.#answered.shift()
+    }
     if (r.u32() !== MSG_ACCEPTED) return call.reject(new RpcError('DENIED', r.u32()))
     r.u32()
     r.opaque(400)

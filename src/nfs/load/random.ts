@@ -1,4 +1,4 @@
-/** A small seeded generator (xorshift32): the same seed gives the same plan of faults. Not for secrets. */
+/** A small seeded generator (xorshift32): the same seed gives the same load, and the same plan of faults. Not for secrets. */
 export class Random {
   #state: number
 
