@@ -1,5 +1,5 @@
 #!/bin/bash
-# setup.sh PART...: installs and builds what the parts of `make test` need. Parts: check demo crash kernel api e2e bench.
+# setup.sh PART...: installs and builds what the parts of `make test` need. Parts: check demo crash chaos kernel api e2e bench.
 #
 # Packages come from the machine's own Debian (or Ubuntu) lists with apt-get, and only those that are missing; every
 # installation is announced. Programs that no package brings are built once into the cache, outside the checkout:
@@ -37,6 +37,7 @@ need() {
 setup_check() { :; }
 setup_demo() { :; }
 setup_crash() { :; }
+setup_chaos() { :; }
 
 # A real API server: etcd and kube-apiserver on this machine's loopback.
 setup_api() {

@@ -5,6 +5,13 @@
 import type { ChildProcess } from 'node:child_process'
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { KubeClient } from '../../src/edge/kube/client.ts'
+import { FILER_PAIRS, FILER_VOLUMES } from '../../src/edge/kube/resources.ts'
+import { CLI_MANAGER } from '../../src/embedded/cli/connection.ts'
+import { parseGoal, waitFor } from '../../src/embedded/cli/wait.ts'
+import { control } from '../../src/embedded/up/control.ts'
+import type { UpStatus } from '../../src/embedded/up/control.ts'
+import { stateDir } from '../../src/embedded/up/state-dir.ts'
 import type { MountPoint } from '../../src/nfs/load/load.ts'
 import { attempt, end, ended, keep, until } from './process.ts'
 import type { Finished } from './process.ts'
@@ -22,6 +29,7 @@ export class Embedded {
   readonly state: string
   readonly #manifests: string
   readonly #links: string
+  readonly api: KubeClient
   #up: ChildProcess
 
   private constructor(folder: string, manifests: string, links: string) {
@@ -29,6 +37,8 @@ export class Embedded {
     this.state = join(folder, 'state')
     this.#manifests = manifests
     this.#links = links
+    const { storeSocket } = stateDir(this.state)
+    this.api = new KubeClient({ server: `unix:${storeSocket}` }, { fieldManager: CLI_MANAGER })
     this.#up = this.#start()
   }
 
@@ -84,15 +94,24 @@ export class Embedded {
     ])
   }
 
+  /** An order to `tandem up`, as its verbs give them. */
+  order(path: string, body: Record<string, unknown> = {}): Promise<unknown> {
+    return control(stateDir(this.state), path, body)
+  }
+
+  upStatus(): Promise<UpStatus> {
+    return this.order('/status') as Promise<UpStatus>
+  }
+
+  /** `object`: fp/NAME or fv/NAME. */
   async condition(condition: string, object: string, timeoutMs: number): Promise<void> {
+    const [kind, name = ''] = object.split('/')
+    const resource = kind === 'fp' ? FILER_PAIRS : FILER_VOLUMES
+    const goal = parseGoal(`condition=${condition}`)
     await until(`${object} is ${condition}`, timeoutMs, async () => {
       if (ended(this.#up))
         throw new Error(`tandem up ended: ${readFileSync(join(this.folder, 'up.log'), 'utf8').slice(-2000)}`)
-      const seconds = Math.max(1, Math.ceil(timeoutMs / 1000))
-      return (
-        (await this.tandem('wait', `--for=condition=${condition}`, object, `--timeout=${seconds}s`))
-          .status === 0
-      )
+      return (await waitFor(this.api, resource, 'default', name, goal, 1000)).met
     })
   }
 
@@ -177,6 +196,7 @@ export class Embedded {
   }
 
   async stop(keepState = false): Promise<void> {
+    this.api.close()
     await this.down()
     endFolder(this.folder, keepState)
   }
