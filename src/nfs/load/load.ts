@@ -46,6 +46,7 @@ export class Load {
   #paused = true
   #running: Promise<void>[] = []
   #failure: Error | undefined
+  #closed = false
 
   private constructor(clients: readonly NfsClient[], workers: readonly Worker[]) {
     this.clients = clients
@@ -101,6 +102,7 @@ export class Load {
     try {
       while (!this.#paused) await worker.step()
     } catch (error) {
+      if (this.#closed) return
       this.tally[error instanceof Finding ? error.kind : 'error']++
       this.#failure ??= error instanceof Error ? error : new Error(String(error))
     }
@@ -151,6 +153,7 @@ export class Load {
   }
 
   close(): void {
+    this.#closed = true
     for (const client of this.clients) client.close()
   }
 }
