@@ -17,6 +17,7 @@ import { OperationLog } from '../nvlog/log.ts'
 import type { LogPosition } from '../nvlog/scan.ts'
 import type { MaybePromise } from '../std/maybe.ts'
 import { assert } from '../std/assert.ts'
+import { waiting } from '../std/ranks.ts'
 import type { BrokenBuild } from './options.ts'
 import type { Lease } from './lease.ts'
 import type { Partnership } from './partnership.ts'
@@ -121,7 +122,7 @@ export class Owner {
   /** Everything up to `seq` may be shown now? Else resolves when it may; never, once the side is lost. */
   answer(seq: number): MaybePromise<void> {
     if (this.#mayAnswer() && seq <= this.#shown()) return undefined
-    return new Promise((resolve) => this.#waiters.push({ seq, resolve }))
+    return waiting('call', 'partner', new Promise<void>((resolve) => this.#waiters.push({ seq, resolve })))
   }
 
   /** Lets out what may go: after a flush, a grant, a change of the record. */
@@ -148,18 +149,18 @@ export class Owner {
   #admit(bytes: number): MaybePromise<void> {
     const pressure = this.store.pressure()
     if (pressure === 'SOON') this.wantCp()
-    if (!this.#held && pressure !== 'FULL') return this.log.admit(bytes)
+    if (!this.#held && pressure !== 'FULL') return waiting('call', 'space', this.log.admit(bytes))
     return this.#admitLater(bytes)
   }
 
   async #admitLater(bytes: number): Promise<void> {
-    while (this.#held) await this.#held
+    while (this.#held) await waiting('call', 'space', this.#held)
     if (this.store.pressure() === 'FULL') {
       // One consistency point gives back what it can; if the space is full after that, the operation says NOSPC.
       this.wantCp()
-      await this.#cpRunning
+      await waiting('call', 'space', this.#cpRunning)
     }
-    await this.log.admit(bytes)
+    await waiting('call', 'space', this.log.admit(bytes))
   }
 
   /** New operations wait from here on (hand-over) until `resume`. */
@@ -258,7 +259,8 @@ export class Owner {
     try {
       await this.#finishCp(cp, covers)
       // No further one until the partner has looked at its roots: they are equal now.
-      if (join && !join.partnership.dissolved && !this.#stopped) join.done(await join.confirm())
+      if (join && !join.partnership.dissolved && !this.#stopped)
+        join.done(await waiting('space', 'partner', join.confirm()))
     } finally {
       join?.done(false)
     }
@@ -267,15 +269,15 @@ export class Owner {
   async #finishCp(cp: StoreCp, covers: number): Promise<void> {
     const started = this.#env.clock.now()
     // (2) Blocks to both plexes, into space that is free in the root before; both flush.
-    await cp.write()
+    await waiting('space', 'partner', cp.write())
     // (3) No root may be ahead of a log: a standby with the old root needs every batch up to `covers`.
-    await this.log.flushed(covers)
+    await waiting('space', 'partner', this.log.flushed(covers))
     if (this.#stopped) return
     if (this.#broken.freeEarly) this.#free(cp, covers)
-    await cp.commitRoot(0)
+    await waiting('space', 'device', cp.commitRoot(0))
     // (4) The partner's root; dissolved only when ALONE is recorded.
     if (this.#stopped) return
-    await cp.commitRoot(1)
+    await waiting('space', 'partner', cp.commitRoot(1))
     if (this.#stopped) return
     // (5)
     if (!this.#broken.freeEarly) this.#free(cp, covers)
