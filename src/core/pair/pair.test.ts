@@ -394,16 +394,20 @@ describe('known-bad builds are caught, the right one is not', () => {
     ['unlogged change shown', { showUnlogged: true }, (h) => lonelyOwner(h)],
   ]
   const SEEDS_EACH = 4
-  test.each(plays)('%s', async (_name, broken, play, options = {}) => {
-    const failures: string[] = []
-    for (let seed = 1; seed <= SEEDS_EACH; seed++) {
-      await played({ seed, ...options }, play)
-      if (failures.length === 0) {
-        await played({ seed, ...options, broken }, play).catch((error: unknown) =>
-          failures.push(String(error)),
-        )
+  test.each(plays)(
+    '%s',
+    async (_name, broken, play, options = {}) => {
+      const failures: string[] = []
+      for (let seed = 1; seed <= SEEDS_EACH; seed++) {
+        await played({ seed, ...options }, play)
+        if (failures.length === 0) {
+          await played({ seed, ...options, broken }, play).catch((error: unknown) =>
+            failures.push(String(error)),
+          )
+        }
       }
-    }
-    expect(failures).not.toEqual([])
-  })
+      expect(failures).not.toEqual([])
+    },
+    120_000,
+  )
 })
