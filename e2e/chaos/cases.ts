@@ -33,8 +33,8 @@ export const goalsMs: Readonly<Record<string, number>> = {
 
 interface Fault {
   readonly row: string
-  /** Breaks something; gives how to mend it. */
-  readonly begin: () => Promise<() => Promise<unknown>>
+  /** Breaks something, with this filer owning the volume; gives how to mend it. */
+  readonly begin: (owner: string) => Promise<() => Promise<unknown>>
   /** The longest time that it stays broken after clients are served again; at least half of it. */
   readonly heldMs: number
   /** The volume must move to the partner. */
@@ -47,9 +47,13 @@ async function play(bed: Bed, random: Random, { row, begin, heldMs, moves }: Fau
   await sleep(random.below(500))
   const before = bed.owner
   bed.load.resetPause()
-  const mend = await begin()
+  const mend = await begin(before)
   try {
-    if (moves === true) await bed.moved(before)
+    if (moves === true && !(await bed.moved(before))) {
+      await mend()
+      await bed.whole()
+      return []
+    }
     await bed.served()
     await sleep(heldMs / 2 + random.below(heldMs / 2))
     await bed.served()
@@ -73,36 +77,32 @@ async function cut(bed: Bed, link: string, state: Partial<LinkState>): Promise<v
 
 const kill: Case = {
   name: 'kill',
-  round: (bed, random) => {
-    const filer = bed.owner
-    return play(bed, random, {
+  round: (bed, random) =>
+    play(bed, random, {
       row: 'filer killed (-9)',
       moves: true,
       heldMs: 1000,
-      begin: async () => {
+      begin: async (filer) => {
         await bed.pair.order('/hold', { filer: `east/${filer}` })
         await bed.signal(filer, 'SIGKILL')
         return () => bed.pair.order('/release', { filer: `east/${filer}` })
       },
-    })
-  },
+    }),
 }
 
 /** When it goes on, it must not answer anything new, though it never learned that time passed. */
 const hang: Case = {
   name: 'hang',
-  round: (bed, random) => {
-    const filer = bed.owner
-    return play(bed, random, {
+  round: (bed, random) =>
+    play(bed, random, {
       row: 'filer stopped (SIGSTOP)',
       moves: true,
       heldMs: 2000,
-      begin: async () => {
+      begin: async (filer) => {
         await bed.signal(filer, 'SIGSTOP')
         return () => bed.signal(filer, 'SIGCONT')
       },
-    })
-  },
+    }),
 }
 
 const bothLinks: Case = {
@@ -165,45 +165,49 @@ const vote: Case = {
   },
 }
 
+const nothing = async (): Promise<void> => undefined
+
 async function giveback(bed: Bed): Promise<void> {
-  await until(
-    'given back',
-    30_000,
-    async () => {
-      // The epoch that was decided upon may pass before the filers hear of it; it is said again then.
-      await bed.pair.tandem('giveback', 'east')
-      const deadline = performance.now() + 3000
-      while (bed.owner !== 'a' && performance.now() < deadline) await sleep(20)
-      return bed.owner === 'a'
-    },
-    10,
-  )
+  // The epoch that was decided upon may pass before the filers hear of it; it is said again then.
+  for (const deadline = performance.now() + 60_000; bed.owner !== 'a';) {
+    if (performance.now() > deadline) throw new Error('filer a did not get its volume back in 60 s')
+    await bed.pair.tandem('giveback', 'east')
+    await until('given back', 3000, () => bed.owner === 'a', 10).catch(nothing)
+  }
 }
 
+async function takeover(bed: Bed, filer: string): Promise<void> {
+  // Refused (75) until the pair's status says that it is possible.
+  await until('a takeover is possible', 60_000, async () => {
+    const { status, stderr } = await bed.pair.tandem('takeover', 'east', filer)
+    if (status !== 0 && status !== 75) throw new Error(`tandem takeover: ${stderr}`)
+    return status === 0
+  })
+}
+
+/** Away from the filer that has the volume; and home, if that is away from home. */
 const planned: Case = {
   name: 'planned',
   round: async (bed, random) => {
-    const nothing = async (): Promise<void> => undefined
-    const home: Fault = {
+    const taken = await play(bed, random, {
+      row: 'planned takeover',
+      moves: true,
+      heldMs: 500,
+      begin: async (owner) => {
+        await takeover(bed, owner)
+        return nothing
+      },
+    })
+    if (bed.owner === 'a') return taken
+    const given = await play(bed, random, {
       row: 'giveback',
       heldMs: 500,
       begin: async () => {
         await giveback(bed)
         return nothing
       },
-    }
-    const before = bed.owner === 'a' ? [] : await play(bed, random, home)
-    const taken = await play(bed, random, {
-      row: 'planned takeover',
-      moves: true,
-      heldMs: 500,
-      begin: async () => {
-        const answer = await bed.pair.tandem('takeover', 'east', 'a')
-        if (answer.status !== 0) throw new Error(`tandem takeover: ${answer.stderr}`)
-        return nothing
-      },
     })
-    return [...before, ...taken, ...(await play(bed, random, home))]
+    return [...taken, ...given]
   },
 }
 
