@@ -1,5 +1,5 @@
 /**
- * `make chaos CASE=kill|hang|links|link|flap|vote|planned|partition|all ROUNDS=n`: faults on a pair of real processes under load, again and
+ * `make chaos CASE=kill|hang|links|link|flap|vote|planned|partition|full|all ROUNDS=n`: faults on a pair of real processes under load, again and
  * again, and what clients saw of them.
  *
  *   chaos.ts [--case all|'NAME…'] [--rounds N] [--seed S] [--keep]
@@ -10,11 +10,12 @@
  */
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { Load } from '../src/nfs/load/load.ts'
 import { Random } from '../src/nfs/load/random.ts'
-import { Bed } from './chaos/bed.ts'
+import type { Bed } from './chaos/bed.ts'
+import { Beds } from './chaos/beds.ts'
 import { cases } from './chaos/cases.ts'
 import type { Case, Pause } from './chaos/cases.ts'
+import { inMountNamespace } from './chaos/disk.ts'
 import { pauseTable } from './chaos/pauses.ts'
 import { run } from './lib/process.ts'
 
@@ -44,7 +45,11 @@ if (!(rounds >= 1) || !Number.isSafeInteger(firstSeed)) {
   console.error('chaos: --rounds and --seed are whole numbers, --rounds at least 1')
   process.exit(2)
 }
+const withDisks = plan.some(({ roundsOfDisks }) => roundsOfDisks !== undefined)
+const status = withDisks ? inMountNamespace() : undefined
+if (status !== undefined) process.exit(status)
 const began = performance.now()
+const beds = new Beds(firstSeed)
 const pauses: Pause[] = []
 let passed = 0
 let failed = ''
@@ -70,10 +75,10 @@ async function play(one: Case, bed: Bed, seed: number): Promise<string[]> {
 }
 
 /** Says how it failed, or nothing. */
-async function playAll(bed: Bed): Promise<string> {
+async function playAll(): Promise<string> {
   for (const one of plan) {
     for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
-      const wrong = await play(one, bed, seed)
+      const wrong = await play(one, await beds.of(one), seed)
       if (wrong.length > 0)
         return `${one.name} seed ${seed} FAILED:
   ${wrong.slice(0, 20).join('\n  ')}
@@ -86,26 +91,21 @@ async function playAll(bed: Bed): Promise<string> {
 
 await run([join(import.meta.dirname, 'setup.sh'), 'chaos'])
 console.log(`chaos: ${plan.map(({ name }) => name).join(', ')}; ${rounds} rounds each from seed ${firstSeed}`)
-let load: Load | undefined
 try {
-  const bed = await Bed.start(firstSeed)
-  load = bed.load
-  failed = await playAll(bed)
-  const keep = failed !== '' || values.keep
-  const wrong = await bed.end(keep)
-  if (wrong !== '') failed = wrong
-  if (keep || wrong !== '') console.log(`state and logs: ${bed.pair.folder}`)
+  failed = await playAll()
+  await beds.end(failed !== '' || values.keep)
 } catch (error) {
-  failed = `FAILED: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
+  failed ||= `FAILED: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
+  await beds.end(true).catch(() => undefined)
 }
 if (failed !== '') console.log(failed)
 const seconds = ((performance.now() - began) / 1000).toFixed(0)
 console.log(`\n${pauseTable(pauses)}\n`)
 console.log(
-  `${load?.operations ?? 0} operations, ${load?.repeated ?? 0} answered calls repeated, ${seconds} s, seed ${firstSeed}`,
+  `${beds.operations} operations, ${beds.repeated} answered calls repeated, ${seconds} s, seed ${firstSeed}`,
 )
 console.log(`chaos: ${passed} passed, ${failed === '' ? 0 : 1} failed`)
-const { lost, duplicated, stale, error } = load?.tally ?? { lost: 0, duplicated: 0, stale: 0, error: 0 }
+const { lost, duplicated, stale, error } = beds.tally
 console.log(
   `lost ${lost} duplicated ${duplicated} stale ${stale}${error > 0 ? ` other errors ${error}` : ''}`,
 )

@@ -12,6 +12,7 @@ import { Load } from '../../src/nfs/load/load.ts'
 import type { MountPoint } from '../../src/nfs/load/load.ts'
 import { Embedded } from '../lib/embedded.ts'
 import { attempt, until } from '../lib/process.ts'
+import { Disk } from './disk.ts'
 import { movesNeeded } from './owners.ts'
 import type { Answer } from './owners.ts'
 
@@ -57,6 +58,8 @@ interface Ownership {
 export class Bed {
   readonly pair: Embedded
   readonly load: Load
+  /** By filer; none in a bed without them. */
+  readonly disks: ReadonlyMap<string, Disk>
   readonly #leases: Informer
   readonly #own: ReadonlyMap<string, MountPoint>
   readonly #service: MountPoint
@@ -68,6 +71,7 @@ export class Bed {
   private constructor(parts: {
     pair: Embedded
     load: Load
+    disks: ReadonlyMap<string, Disk>
     leases: Informer
     own: ReadonlyMap<string, MountPoint>
     service: MountPoint
@@ -76,6 +80,7 @@ export class Bed {
   }) {
     this.pair = parts.pair
     this.load = parts.load
+    this.disks = parts.disks
     this.#leases = parts.leases
     this.#own = parts.own
     this.#service = parts.service
@@ -85,10 +90,19 @@ export class Bed {
     this.#firstMoves = parts.vote.moves
   }
 
-  static async start(seed: number): Promise<Bed> {
+  /** `withDisks`: on disks that can be filled. */
+  static async start(seed: number, withDisks = false): Promise<Bed> {
     const pair = await Embedded.start('chaos', manifests, { links: 'relayed' })
+    const disks = new Map<string, Disk>()
     try {
       await pair.redundant()
+      if (withDisks) {
+        await pair.down()
+        for (const filer of filers)
+          disks.set(filer, await Disk.make(join(pair.folder, `disk-${filer}`), pair.claims(filer)))
+        await pair.up()
+        await pair.redundant()
+      }
       const service = await pair.mountPoint()
       const own = new Map<string, MountPoint>()
       for (const filer of filers) {
@@ -116,7 +130,7 @@ export class Bed {
         { seed },
       )
       load.resume()
-      return new Bed({ pair, load, leases, own, service, answers, vote })
+      return new Bed({ pair, load, disks, leases, own, service, answers, vote })
     } catch (error) {
       await pair.stop(true)
       throw error
@@ -147,6 +161,11 @@ export class Bed {
     const known = (): boolean => this.owner !== from || !now.mirrored || !this.#vote.now.mirrored
     await until(`filer ${from}'s partner owns the volume`, SERVED_WITHIN_MS, known, 10)
     return this.owner !== from
+  }
+
+  /** Some copy is not complete any more, by the vote. */
+  async dropped(): Promise<void> {
+    await until('a copy is given up', SERVED_WITHIN_MS, () => !this.#vote.now.allMirrored, 10)
   }
 
   failed(): boolean {
@@ -212,15 +231,18 @@ export class Bed {
   /** Ends everything, and has `tandem check` look at the devices; gives what it finds. */
   async end(keepState: boolean): Promise<string> {
     await this.#leases.stop()
-    if (keepState) {
-      this.load.close()
-      await this.pair.stop(true)
-      return ''
-    }
-    await this.#pause()
+    if (!keepState) await this.#pause()
     this.load.close()
-    await this.whole()
+    if (!keepState) await this.whole()
     await this.pair.down()
+    const wrong = keepState ? '' : await this.#check()
+    const keep = keepState || wrong !== ''
+    for (const disk of this.disks.values()) await disk.end(keep)
+    await this.pair.stop(keep)
+    return wrong
+  }
+
+  async #check(): Promise<string> {
     const main = join(import.meta.dirname, '../../src/main.ts')
     const flags = ['--disable-warning=ExperimentalWarning', main, 'check']
     let wrong = ''
@@ -229,7 +251,6 @@ export class Bed {
       if (result.status !== 0)
         wrong += `tandem check of filer ${filer}'s devices: ${result.stdout}${result.stderr}\n`
     }
-    await this.pair.stop(wrong !== '')
     return wrong
   }
 }

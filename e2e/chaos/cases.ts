@@ -17,6 +17,8 @@ export interface Pause {
 
 export interface Case {
   readonly name: string
+  /** It needs disks that can be filled; devices on them grow, so a bed with them is good for some rounds only. */
+  readonly roundsOfDisks?: number
   readonly round: (bed: Bed, random: Random) => Promise<Pause[]>
 }
 
@@ -251,4 +253,23 @@ const partition: Case = {
   },
 }
 
-export const cases: readonly Case[] = [kill, hang, bothLinks, oneLink, flap, vote, planned, partition]
+/** Of the serving filer, or of its partner. */
+const full: Case = {
+  name: 'full',
+  roundsOfDisks: 5,
+  round: (bed, random) => {
+    const serving = random.below(2) === 0
+    return play(bed, random, {
+      row: `disk full at ${serving ? 'the serving filer' : 'its partner'}`,
+      heldMs: 3000,
+      begin: async (owner) => {
+        const disk = bed.disks.get(filers.find((filer) => (filer === owner) === serving)!)!
+        disk.fill()
+        await bed.dropped()
+        return async () => disk.clear()
+      },
+    })
+  },
+}
+
+export const cases: readonly Case[] = [kill, hang, bothLinks, oneLink, flap, vote, planned, partition, full]

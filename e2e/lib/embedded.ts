@@ -186,6 +186,11 @@ export class Embedded {
   async restart(): Promise<void> {
     this.#up.kill('SIGKILL')
     await until('tandem up has ended', 10_000, () => ended(this.#up))
+    await this.up()
+  }
+
+  /** `up` again on the same state. */
+  async up(): Promise<void> {
     this.#up = this.#start()
     await this.ready()
   }
