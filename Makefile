@@ -47,7 +47,7 @@ api: deps ## the operator against a real kube-apiserver
 	@$(NODE) e2e/api.ts
 crash: deps ## kill -9 of filers under load, ROUNDS=10 (ROUNDS=200 by hand)
 	@$(NODE) e2e/crash.ts $(if $(ROUNDS),--rounds $(ROUNDS))
-chaos: deps ## faults of filers, links, vote under load, and the pauses of clients; CASE="kill hang links link flap vote planned partition" ROUNDS=100
+chaos: deps ## faults of filers, links, vote under load, and the pauses of clients; CASE="kill hang links link flap vote planned partition full" ROUNDS=100
 	@$(NODE) e2e/chaos.ts $(if $(CASE),--case "$(CASE)") $(if $(ROUNDS),--rounds $(ROUNDS))
 grow: deps ## a pair gets devices, an aggregate, a traditional volume while clients write
 	@$(NODE) e2e/grow.ts
