@@ -9,7 +9,7 @@
  */
 import { join } from 'node:path'
 import { endFolder, stateFolder, sweep } from '../e2e/lib/state.ts'
-import type { FilerVolume } from '../src/core/filer/aggregate-copy.ts'
+import type { FilerVolume } from '../src/core/filer/aggregate-store.ts'
 import type { Say, Section } from './report.ts'
 import { median, sectionText, whole } from './report.ts'
 import { concurrently, cpuMicroseconds, LongestTurn, quantile, random, Rig } from './rig.ts'

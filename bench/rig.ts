@@ -11,10 +11,11 @@ import { BufferCache } from '../src/core/block/buffer-cache.ts'
 import type { Device } from '../src/core/env/device.ts'
 import { BLOCK_BYTES } from '../src/core/env/device.ts'
 import type { Env } from '../src/core/env/env.ts'
-import type { AggregateStore, FilerAggregate, FilerVolume } from '../src/core/filer/aggregate-copy.ts'
+import type { AggregateStore, FilerAggregate, FilerVolume } from '../src/core/filer/aggregate-store.ts'
 import { AggregateCopy } from '../src/core/filer/aggregate-copy.ts'
 import { formatLog } from '../src/core/nvlog/log-device.ts'
 import { Lease } from '../src/core/pair/lease.ts'
+import { DEFAULT_PAIR_TIMES } from '../src/core/pair/options.ts'
 import { Owner } from '../src/core/pair/owner.ts'
 import type { LogFile } from '../src/edge/filer/log-files.ts'
 import { logBlocks, openLogFile } from '../src/edge/filer/log-files.ts'
@@ -155,9 +156,13 @@ export class Rig {
       this.#log,
       ORIGIN,
       position,
-      new Lease(),
+      new Lease(DEFAULT_PAIR_TIMES),
       {
         aloneNow: () => true,
+        verifyAlone: () => Promise.resolve(),
+        confirms: () => false,
+        confirm: () => Promise.resolve(true),
+        answered: () => undefined,
         fence: () => ({ epoch: 1, incarnation: 1 }),
         fatal: (cause, error) => {
           throw new Error(cause, { cause: error })

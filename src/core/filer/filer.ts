@@ -12,10 +12,12 @@ import type { LogDevice } from '../nvlog/log-device.ts'
 import type { Mailbox } from '../pair/mailbox.ts'
 import type { BrokenBuild, PairTimes } from '../pair/options.ts'
 import { Pair } from '../pair/pair.ts'
-import type { MoveAnswer, Side } from '../pair/side.ts'
+import type { Side } from '../pair/side.ts'
+import type { MoveAnswer, PairPolicy } from '../pair/side-context.ts'
+import { DEFAULT_POLICY } from '../pair/side-context.ts'
 import type { Vote } from '../pair/vote.ts'
 import type { Vfs } from '../vfs/vfs.ts'
-import type { AggregateDevices, AggregateStore } from './aggregate-copy.ts'
+import type { AggregateDevices, AggregateStore } from './aggregate-store.ts'
 import { AggregateCopy } from './aggregate-copy.ts'
 import { FilerVfs } from './filer-vfs.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
@@ -46,6 +48,8 @@ export interface FilerOptions {
   readonly connection: Connection
   readonly sides: Readonly<Record<string, FilerSideOptions>>
   readonly hooks: FilerHooks
+  /** Disk if not said. */
+  readonly durability?: 'Disk' | 'Memory'
   readonly times?: Partial<PairTimes>
   /** How long a pass of the scrub over an aggregate may take; a week unless something else is said. */
   readonly scrubIntervalMs?: number
@@ -58,11 +62,14 @@ export interface Takeover {
   readonly filer: string
   readonly reason: string
   readonly atSeconds: number
-  readonly clientPauseMs: number
+  /** From the last sign of the old owner to the first answer; undefined until there was one. */
+  readonly clientPauseMs?: number
 }
 
 const MOVE_RETRY_MS = 500
 const GIVEBACK_CHECK_MS = 1000
+/** Whoever asks a side for the first time later than this did not wait for it. */
+const FIRST_ANSWER_MS = 60_000
 
 export class Filer {
   readonly pair: Pair
@@ -75,7 +82,10 @@ export class Filer {
   readonly #mirroredSince = new Map<string, number>()
   /** Why the last giveback of a side was refused, so that it is said once. */
   readonly #givebackRefused = new Map<string, string>()
+  /** Sides that were taken and have not answered yet: since when clients may have waited. */
+  readonly #unanswered = new Map<string, number>()
   #desired: Desired | undefined
+  #policy: PairPolicy = DEFAULT_POLICY
   #stopped = false
 
   constructor(options: FilerOptions) {
@@ -131,9 +141,11 @@ export class Filer {
           this.volumes.changed()
           options.hooks.resetClients()
         },
+        answered: (side) => this.#answered(side),
         fatal: (cause, error) => options.hooks.fatal(cause, error),
       },
-      automatic: () => (this.#desired?.takeover.mode ?? 'Automatic') === 'Automatic',
+      policy: () => this.#policy,
+      ...(options.durability === undefined ? {} : { durability: options.durability }),
       ...(options.times === undefined ? {} : { times: options.times }),
       ...(options.broken === undefined ? {} : { broken: options.broken }),
     })
@@ -159,6 +171,7 @@ export class Filer {
     const known = this.#desired
     if (known && desired.generation < known.generation) return known.generation
     this.#desired = desired
+    this.#policy = policyOf(desired)
     this.volumes.desire(desired)
     for (const side of this.stores.keys()) await this.volumes.reconcile(side)
     return desired.generation
@@ -185,6 +198,11 @@ export class Filer {
     return this.volumes.snapshot(order)
   }
 
+  /** Of `state: Stopped`: DONE when this filer's process may end. */
+  get resting(): 'NO' | 'FLUSHING' | 'DONE' {
+    return this.pair.resting
+  }
+
   /** If the other filer goes now, this one carries on with everything. */
   readiness(): { readonly ok: boolean; readonly message: string } {
     for (const side of this.pair.sides.values()) {
@@ -201,15 +219,16 @@ export class Filer {
     const { env, me } = this.#options
     const found = this.pair.sides.get(side)
     if (found?.tookOver !== undefined) {
+      const since = found.pausedSince ?? env.clock.now()
       this.lastTakeover = {
         side,
         filer: me,
         reason: found.tookOver,
         atSeconds: env.clock.wall().seconds,
-        clientPauseMs: Math.round(env.clock.now() - this.pair.partnerLastHeardAt),
       }
-      env.metrics.observe('tandem_client_pause_seconds', this.lastTakeover.clientPauseMs / 1000, { side })
       env.metrics.add('tandem_takeovers_total', 1, { side, reason: found.tookOver })
+      this.#unanswered.set(side, since)
+      found.tookOver = undefined
     }
     env.log('info', 'side served here', { side, epoch, reason })
     void this.#moveService(side, epoch)
@@ -219,6 +238,19 @@ export class Filer {
       .catch((error: unknown) => {
         if (this.pair.sides.get(side)?.serving) this.#options.hooks.fatal('volumes cannot be opened', error)
       })
+  }
+
+  /** The survivor knows what its clients waited for: from the last sign of the old owner to the first answer of the new one. */
+  #answered(side: string): void {
+    const since = this.#unanswered.get(side)
+    if (since === undefined || this.lastTakeover?.side !== side) return
+    this.#unanswered.delete(side)
+    const { clock, metrics } = this.#options.env
+    const clientPauseMs = Math.round(clock.now() - since)
+    // Nobody waited for an answer that was asked for so late.
+    if (clientPauseMs > FIRST_ANSWER_MS) return
+    this.lastTakeover = { ...this.lastTakeover, clientPauseMs }
+    metrics.observe('tandem_client_pause_seconds', clientPauseMs / 1000, { side })
   }
 
   #reconcile(side: string): void {
@@ -255,6 +287,8 @@ export class Filer {
     this.volumes.keepSchedules()
     for (const side of this.pair.sides.values()) {
       this.#measure(side)
+      const leaves = this.#desired?.maintenance?.filer === this.#options.me
+      if (leaves && side.opened && side.record?.mirrored === true) void this.#giveBack(side)
       const away = side.serving && side.name !== this.#options.me && side.record?.mirrored === true
       if (!away) {
         this.#mirroredSince.delete(side.name)
@@ -287,7 +321,20 @@ export class Filer {
   #givebackDue(side: Side, inSyncMs: number): boolean {
     const policy = this.#desired?.takeover
     if (!policy) return false
+    if (this.#desired?.maintenance?.filer === side.name) return false
     if (policy.givebackEpoch > 0 && side.record?.epoch === policy.givebackEpoch) return true
-    return policy.giveback === 'Automatic' && inSyncMs >= policy.givebackDelayMs
+    // A filer that fails again and again is given its side back ever later.
+    const again = Math.max(0, side.takeovers.count(this.#options.env.clock.now()) - 1)
+    return policy.giveback === 'Automatic' && inSyncMs >= policy.givebackDelayMs * 2 ** again
+  }
+}
+
+function policyOf({ takeover, state, reads, maintenance, acceptLoss }: Desired): PairPolicy {
+  return {
+    automatic: takeover.mode === 'Automatic',
+    state: state ?? 'Running',
+    reads: reads ?? 'Leased',
+    ...(maintenance === undefined ? {} : { maintenance: maintenance.filer }),
+    ...(acceptLoss === undefined ? {} : { acceptLoss }),
   }
 }

@@ -9,7 +9,7 @@ import type { FilerName, SideName } from '../../sim/names.ts'
 import { FilerPair } from '../../sim/filer-pair.ts'
 import { FILERS, other } from '../../sim/names.ts'
 import { problemsOf, untilEqual } from '../../sim/pair-check.ts'
-import type { AggregateStore, FilerAggregate } from './aggregate-copy.ts'
+import type { AggregateStore, FilerAggregate } from './aggregate-store.ts'
 
 const LIMIT_MS = 60_000
 const SEEDS = Number(process.env['TANDEM_SEEDS'] ?? 2)

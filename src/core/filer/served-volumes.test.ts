@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals'
 import { nodeEnv } from '../../edge/node/env.ts'
-import type { AggregateStore } from './aggregate-copy.ts'
+import type { AggregateStore } from './aggregate-store.ts'
 import type { Desired } from './served-volumes.ts'
 import { ServedVolumes } from './served-volumes.ts'
 import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'

@@ -8,9 +8,10 @@ import { AggregateError } from '../block/errors.ts'
 import { REQUEST_BYTES_MAX } from '../block/snapshot-table.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
+import type { PairPolicy } from '../pair/side-context.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
 import type { Export } from '../vfs/vfs.ts'
-import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-copy.ts'
+import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-store.ts'
 import type { ServedVolume, VolumeTable } from './filer-vfs.ts'
 import { carryOut, refusedOrder } from './snapshot-orders.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
@@ -29,6 +30,13 @@ export interface Desired {
     readonly givebackDelayMs: number
     readonly givebackEpoch: number
   }
+  /** Running if not said. */
+  readonly state?: PairPolicy['state']
+  /** The named filer hands what it serves to the other, and gets nothing back while this is there. */
+  readonly maintenance?: { readonly filer: string }
+  readonly acceptLoss?: PairPolicy['acceptLoss']
+  /** Leased if not said. */
+  readonly reads?: PairPolicy['reads']
 }
 export interface DesiredVolume {
   readonly id: string

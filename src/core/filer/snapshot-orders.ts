@@ -7,7 +7,7 @@
 import type { Env } from '../env/env.ts'
 import { SnapshotLost } from '../block/volume-snapshots.ts'
 import type { SnapshotRefusal } from '../block/volume-snapshots.ts'
-import type { AggregateStore, FilerAggregate } from './aggregate-copy.ts'
+import type { AggregateStore, FilerAggregate } from './aggregate-store.ts'
 
 /** As in api/v1alpha1/filer-config.ts, SnapshotRequest. */
 export interface SnapshotOrder {

@@ -10,7 +10,7 @@ import type { Attributes, Duplicate, ObjectRef, Status, Wcc } from '../vfs/vfs.t
 import { inosOf, modify, prepare } from './apply.ts'
 import type { BlockStore } from './block-store.ts'
 import { Miss } from './block-store.ts'
-import { putU32, putU48 } from './bytes.ts'
+import { putU16, putU32, putU48 } from './bytes.ts'
 import { Duplicates, ringKey } from './duplicates.ts'
 import type { KeptReply } from './duplicates.ts'
 import { decodeHandle, encodeHandle } from './handle.ts'
@@ -37,7 +37,7 @@ export class Core {
   readonly inodes: Inodes
   readonly duplicates: Duplicates
   readonly env: CoreEnv
-  /** Eight bytes for WRITE and COMMIT. Nothing that was answered is ever lost, so they never change. */
+  /** Eight bytes for WRITE and COMMIT. They change only when a person accepted that something acknowledged is lost. */
   readonly writeVerifier = new Uint8Array(8)
   /** Seq of the last change of what the running operation shows. */
   shown = 0
@@ -78,10 +78,15 @@ export class Core {
     this.lastTime = { seconds: this.inodes.ctimeFloor, nanoseconds: 0 }
   }
 
+  setLossEpoch(epoch: number): void {
+    putU16(this.writeVerifier, 6, epoch & 0xffff)
+  }
+
   /** The volume as it goes on from a snapshot's root, restored at `seconds` of the clock; this object is done with. */
   restored(snapshot: Uint8Array, seconds: number): Core {
     const root = restoredRoot(snapshot, this.inodes.root, seconds)
     const core = new Core(this.env, this.store, this.journal, this.volume, root)
+    core.writeVerifier.set(this.writeVerifier)
     if (isLater(this.lastTime, core.lastTime)) core.lastTime = this.lastTime
     return core
   }

@@ -166,8 +166,9 @@ export class FileSystem {
     return this.attempt(() => this.core.repeat(change, kept))
   }
 
-  /** The volume serves from now on: surplus blocks are freed in the background. */
-  start(): void {
+  /** The volume serves from now on: surplus blocks are freed in the background. `lossEpoch` names the last loss of acknowledged changes, if there was one. */
+  start(lossEpoch = 0): void {
+    this.core.setLossEpoch(lossEpoch)
     this.serving = true
     this.changesToReclaim = 0
     this.reclaimSoon()

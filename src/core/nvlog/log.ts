@@ -30,6 +30,8 @@ export interface LogHooks {
   onPressure(): void
   /** The local copy cannot be written: this filer cannot go on. */
   onFailure(error: unknown): void
+  /** After each flush that no mirror has a part in; rejects when this process must not answer any more. */
+  verifyAlone?(): Promise<void>
 }
 
 /** What batches are stamped with; read when a batch is sealed. */
@@ -285,6 +287,7 @@ export class OperationLog {
     const remote = mirror?.write(block, batch)
     try {
       await this.#device.write(block, [batch])
+      if (!mirror) await this.#hooks.verifyAlone?.()
     } catch (error) {
       this.#stopped = true
       this.#hooks.onFailure(error)

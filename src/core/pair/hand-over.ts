@@ -7,7 +7,8 @@
  */
 import type { Message } from './partner-link.ts'
 import { reasonOf } from './partner-link.ts'
-import type { MoveAnswer, Side } from './side.ts'
+import type { Side } from './side.ts'
+import type { MoveAnswer } from './side-context.ts'
 
 const refuse = (reason: string, message: string): MoveAnswer => ({ accepted: false, reason, message })
 
@@ -73,6 +74,7 @@ export function answerHandOver(side: Side, message: Message): Promise<Message> {
     const reason = `standby has ${side.standbyLog.lastSeq ?? 'no log'}, owner ${lastSeq}`
     return Promise.resolve({ type: 'reply', ok: false, reason })
   }
+  side.pausedSince = side.context.env.clock.now()
   void side.takeHandOver(allowed)
   return Promise.resolve({ type: 'reply', ok: true })
 }

@@ -2,19 +2,21 @@
  * The read lease: an owner of a mirrored side answers only while its standby has promised not to serve.
  *
  * The owner's heartbeat carries its own clock; the standby's reply echoes it. The owner counts from *sending*, the standby from
- * *granting*, which is later; so with LEASE < WAIT no clock of one filer is ever compared with the other's. Safe while neither clock
- * runs WAIT / LEASE = 1.25 times as fast as the other (H6).
+ * *granting*, which is later; so with leaseMs < grantWaitMs no clock of one filer is ever compared with the other's. Safe while neither
+ * clock runs grantWaitMs / leaseMs = 1.25 times as fast as the other (H6; options.ts checks it).
  */
-export const LEASE_MS = 400
-/** A filer starts to serve (unless by hello, where the other has stopped) no sooner than this after its last grant or its start. */
-export const GRANT_WAIT_MS = 500
+import type { PairTimes } from './options.ts'
 
 /** The owner's half. */
 export class Lease {
+  readonly #leaseMs: number
   #until = -Infinity
 
+  constructor({ leaseMs }: Pick<PairTimes, 'leaseMs'>) {
+    this.#leaseMs = leaseMs
+  }
   granted(sentAt: number): void {
-    this.#until = Math.max(this.#until, sentAt + LEASE_MS)
+    this.#until = Math.max(this.#until, sentAt + this.#leaseMs)
   }
   /** Given up: a hand-over begins, or ownership is lost. */
   drop(): void {
@@ -29,6 +31,11 @@ export class Lease {
 }
 
 /** The standby's half: milliseconds still to wait before it may serve. */
-export function grantWaitMs(now: number, startedAt: number, lastGrantAt: number | undefined): number {
-  return Math.max(0, Math.max(startedAt, lastGrantAt ?? -Infinity) + GRANT_WAIT_MS - now)
+export function grantWaitMs(
+  times: Pick<PairTimes, 'grantWaitMs'>,
+  now: number,
+  startedAt: number,
+  lastGrantAt: number | undefined,
+): number {
+  return Math.max(0, Math.max(startedAt, lastGrantAt ?? -Infinity) + times.grantWaitMs - now)
 }

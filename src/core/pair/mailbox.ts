@@ -16,9 +16,9 @@ import type { SideRecord } from './vote.ts'
 
 /**
  * New: this filer has no copy and promised nothing. Formatting: it is making the first, empty copy, which nobody has seen.
- * Resyncing: a copy is being filled, and worth nothing until that ends.
+ * Resyncing: a copy is being filled, and worth nothing until that ends. LogLost: the image is whole, but its log was in memory only, and the process ended.
  */
-export type CopyState = 'New' | 'Formatting' | 'Complete' | 'Resyncing' | 'Damaged'
+export type CopyState = 'New' | 'Formatting' | 'Complete' | 'Resyncing' | 'Damaged' | 'LogLost'
 
 export interface SideMail {
   readonly fence: Fence
@@ -27,6 +27,18 @@ export interface SideMail {
   readonly logId: number
   /** Aggregates that the side has, wherever they are configured. Absent in mailboxes of earlier versions: those that have labels. */
   readonly aggregates?: readonly string[]
+  /** Part of the log may be in memory only: what this filer must know of itself when it starts again. */
+  readonly memoryLog?: boolean
+  /** Seconds of the wall clock when this copy was last known to have everything that was acknowledged. */
+  readonly currentAt?: number
+  /** A person accepted for this epoch that what the copy here lacks is lost. */
+  readonly loss?: AcceptedLoss | undefined
+}
+export interface AcceptedLoss {
+  /** Of the record that was overruled. */
+  readonly epoch: number
+  /** What was acknowledged after this second may be missing. */
+  readonly dataFromSeconds: number
 }
 export interface Mail {
   readonly pairUid: string
@@ -35,7 +47,7 @@ export interface Mail {
   readonly sides: Readonly<Record<string, SideMail>>
 }
 
-const STATES: readonly CopyState[] = ['New', 'Formatting', 'Complete', 'Resyncing', 'Damaged']
+const STATES: readonly CopyState[] = ['New', 'Formatting', 'Complete', 'Resyncing', 'Damaged', 'LogLost']
 const MAGIC = 0x424d4e54
 const VERSION = 1
 const HEAD_BYTES = 24
@@ -105,6 +117,8 @@ export class Mailbox {
   #mail: Mail
   #writing: Promise<void> | undefined
   #again: Promise<void> | undefined
+  /** From the second write on: the first one makes this incarnation the newest. */
+  #checked = false
   /** What was found at the start; FOREIGN forgets what another pair wrote, or what makes no sense, and nothing may be made anew over it. */
   readonly origin: MailboxOrigin
 
@@ -131,6 +145,7 @@ export class Mailbox {
     const mail = { ...old, incarnation: base + 1 }
     const box = new Mailbox(env, device, mail, found?.generation ?? 0, origin)
     await box.#store()
+    box.#checked = true
     return box
   }
 
@@ -157,8 +172,28 @@ export class Mailbox {
     const sides = { ...this.#mail.sides, [name]: { ...this.side(name), aggregates } }
     return encodeJson({ ...this.#mail, sides }).length <= BLOCK_BYTES - HEAD_BYTES - SPARE_BYTES
   }
-  sawBeat(beat: number): void {
-    if (beat > this.#mail.beat) this.#mail = { ...this.#mail, beat }
+  sawBeat(beat: number): Promise<void> {
+    if (beat <= this.#mail.beat) return Promise.resolve()
+    this.#mail = { ...this.#mail, beat }
+    return this.#store()
+  }
+
+  /**
+   * Rejects when another incarnation of this filer has written the mailbox: then this one must not answer any more. (Two processes of one filer are
+   * kept apart by the lock on the log volume, where that works.)
+   */
+  async verify(): Promise<void> {
+    for (const found of await peekMailbox(this.#env, this.#device)) {
+      if (
+        found?.mail &&
+        found.mail.pairUid === this.#mail.pairUid &&
+        found.mail.incarnation > this.incarnation
+      ) {
+        throw new Error(
+          `incarnation ${found.mail.incarnation} of this filer runs; this is ${this.incarnation}`,
+        )
+      }
+    }
   }
 
   /** One write at a time; changes that come meanwhile share the next. */
@@ -176,6 +211,7 @@ export class Mailbox {
   }
 
   async #write(): Promise<void> {
+    if (this.#checked) await this.verify()
     this.#generation += 1
     await this.#device.write(this.#generation % 2, [encode(this.#mail, this.#generation, this.#env)])
     if (!this.#again) this.#writing = undefined

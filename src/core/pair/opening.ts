@@ -7,7 +7,11 @@ import type { PlacedBatch, ScanResult } from '../nvlog/scan.ts'
 import { formatLog } from '../nvlog/log-device.ts'
 import { readBatch, scanLog } from '../nvlog/scan.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
+import { DeviceError } from '../env/device.ts'
 import { Owner } from './owner.ts'
+import { Partnership } from './partnership.ts'
+import { logRegionKey, plexRegionKey } from './regions.ts'
+import type { Message } from './partner-link.ts'
 import type { Side } from './side.ts'
 import type { RootFacts, SideStore } from './side-copy.ts'
 
@@ -34,9 +38,11 @@ export async function openCopy(side: Side): Promise<OpenedCopy | undefined> {
     return undefined
   }
   const { covers, epoch } = store
-  if (hasNothing(side)) {
+  if (hasNothing(side) || side.mail.state === 'LogLost') {
+    if (side.mail.state === 'LogLost')
+      env.log('warn', 'served without its lost log', { side: side.name, covers })
     const logId = await formatLog(side.logDevice, side.origin, env)
-    await side.context.mailbox.changeSide(side.name, { logId })
+    await side.context.mailbox.changeSide(side.name, { logId, state: 'Complete' })
   }
   const scan = await scanLog(side.logDevice, side.origin, env.crc32, covers, epoch)
   if (!scan.ok) {
@@ -95,6 +101,46 @@ async function replayAll(side: Side, store: SideStore, batches: readonly PlacedB
   return true
 }
 
+/** The partner's copy as this filer, the owner, writes it. */
+export function newPartnership(side: Side, incarnation: number): Partnership {
+  const { context } = side
+  const { env } = context
+  return new Partnership(
+    env,
+    context.link(),
+    () => side.fence(),
+    incarnation,
+    { log: logRegionKey(env, side.name), device: (name) => plexRegionKey(env, name) },
+    {
+      fenced: (fence) => {
+        // The partner may have seen our own JOIN applied before its answer reached us.
+        if (side.joinAsked) return side.refreshVote()
+        side.lose(`refused by fence ${fence?.epoch ?? '?'}/${fence?.incarnation ?? '?'}`)
+        side.refreshVote()
+      },
+      changed: () => side.kick(),
+    },
+  )
+}
+
+/**
+ * The own copy cannot be written. A disk that fails takes only this copy with it: the partner is asked to take the side, and fills it again. Anything
+ * else, or without a partner to take it, ends the process.
+ */
+function copyFailed(side: Side, cause: string, error: unknown): void {
+  const { context } = side
+  if (!(error instanceof DeviceError) || !side.partnerIsComplete) return context.fatal(cause, error)
+  context.env.log('error', 'own copy failed; the partner is asked to take over', {
+    side: side.name,
+    cause: `${cause}: ${error.message}`,
+  })
+  context.mailbox.changeSide(side.name, { state: 'Damaged' }).catch((failure: unknown) => {
+    context.fatal('mailbox cannot be written', failure)
+  })
+  side.lose(cause)
+  side.kick()
+}
+
 /** An owner over a replayed store; not serving yet. */
 export function makeOwner(side: Side, { store, scan }: OpenedCopy): Owner {
   const { context } = side
@@ -108,12 +154,17 @@ export function makeOwner(side: Side, { store, scan }: OpenedCopy): Owner {
     {
       aloneNow: () => side.aloneNow(),
       fence: () => side.fence(),
-      fatal: (cause, error) => context.fatal(cause, error),
+      fatal: (cause, error) => copyFailed(side, cause, error),
+      verifyAlone: () => context.mailbox.verify(),
+      confirm: () => confirmReads(side),
+      confirms: () => context.policy().reads === 'Confirmed',
+      answered: () => side.answered(),
       damaged: (cause) => side.refuse(cause),
       afterCp: () => side.kick(),
     },
     context.broken,
   )
+  if (side.losses.accepted) store.lossAccepted(side.losses.accepted.epoch)
   store.serve(
     (aggregate) => owner.journal(context.env.crc32(asciiBytes(aggregate))),
     () => owner.wantCp(),
@@ -121,13 +172,27 @@ export function makeOwner(side: Side, { store, scan }: OpenedCopy): Owner {
   return owner
 }
 
+/** Asks the standby whether it stands by still: what was read before it said so was current. */
+async function confirmReads(side: Side): Promise<boolean> {
+  const { record, context } = side
+  const message = { type: 'confirm', side: side.name, epoch: record?.epoch ?? 0 }
+  const reply = await context.link().request(message, context.times.leaseMs)
+  return reply?.['ok'] === true && side.record?.epoch === record?.epoch
+}
+
+/** The standby's half: nobody else served the side up to now, and nobody will before this filer has learned of a later record. */
+export function answerConfirm(side: Side, message: Message): Promise<Message> {
+  const { record } = side
+  const epoch = message['epoch'] as number
+  const ok = side.standsBy(epoch)
+  return Promise.resolve({ type: 'reply', ok, reason: ok ? '' : 'OLD_EPOCH', record })
+}
+
 export function startServing(side: Side, owner: Owner, reason: string): void {
   const { context } = side
   side.owner = owner
   side.greeted = false
   side.resync = 'NONE'
-  side.resyncFailures = 0
-  side.resyncNotBefore = -Infinity
   context.env.log('info', 'serving', { side: side.name, epoch: side.record?.epoch ?? 0, reason })
   context.serving(side.name, side.record?.epoch ?? 0, reason)
   // The log that was replayed stays until this ends.

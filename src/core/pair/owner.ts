@@ -33,6 +33,14 @@ export interface OwnerHooks {
   damaged(cause: string): void
   /** A consistency point ended. */
   afterCp(): void
+  /** Rejects when another process of this filer has begun: asked after each flush that the partner has no part in. */
+  verifyAlone(): Promise<void>
+  /** Answers of a mirrored side are confirmed by the standby, not allowed by its lease. */
+  confirms(): boolean
+  /** The standby says that it stands by still; undefined answers are false. */
+  confirm(): Promise<boolean>
+  /** The first answer was given. */
+  answered(): void
 }
 
 export const CP_INTERVAL_MS = 10_000
@@ -45,8 +53,13 @@ interface Join {
 
 interface Waiter {
   readonly seq: number
+  /** Of the confirmation that was the last to be asked for when it came: a later one will do. */
+  readonly round: number
   readonly resolve: () => void
 }
+
+/** Between two questions to a standby that did not answer. */
+const CONFIRM_PAUSE_MS = 20
 
 export class Owner {
   readonly store: SideStore
@@ -58,6 +71,10 @@ export class Owner {
   readonly #broken: BrokenBuild
   readonly #stamp: { epoch: number; incarnation: number }
   #waiters: Waiter[] = []
+  #round = 0
+  #confirmedRound = 0
+  #confirming = false
+  #hasAnswered = false
   #held: Promise<void> | undefined
   #release: (() => void) | undefined
   #stopped = false
@@ -90,6 +107,7 @@ export class Owner {
       onDurable: () => this.check(),
       onPressure: () => this.wantCp(),
       onFailure: (error) => hooks.fatal('own log cannot be written', error),
+      verifyAlone: () => hooks.verifyAlone(),
     })
     this.#armTimer()
   }
@@ -121,20 +139,57 @@ export class Owner {
 
   /** Everything up to `seq` may be shown now? Else resolves when it may; never, once the side is lost. */
   answer(seq: number): MaybePromise<void> {
-    if (this.#mayAnswer() && seq <= this.#shown()) return undefined
-    return waiting('call', 'partner', new Promise<void>((resolve) => this.#waiters.push({ seq, resolve })))
+    if (!this.#mustConfirm() && this.#mayAnswer() && seq <= this.#shown()) {
+      this.#noteAnswer()
+      return undefined
+    }
+    const answered = new Promise<void>((resolve) => {
+      this.#waiters.push({ seq, round: this.#round, resolve })
+    })
+    if (this.#mustConfirm()) this.#confirm()
+    return waiting('call', 'partner', answered)
   }
 
   /** Lets out what may go: after a flush, a grant, a change of the record. */
   check(): void {
-    if (this.#waiters.length === 0 || !this.#mayAnswer()) return
+    if (this.#waiters.length === 0) return
+    const confirms = this.#mustConfirm()
+    if (!confirms && !this.#mayAnswer()) return
     const durable = this.#shown()
     const rest: Waiter[] = []
     for (const waiter of this.#waiters) {
-      if (waiter.seq <= durable) waiter.resolve()
+      if (waiter.seq <= durable && !(confirms && waiter.round >= this.#confirmedRound)) waiter.resolve()
       else rest.push(waiter)
     }
+    if (rest.length < this.#waiters.length) this.#noteAnswer()
     this.#waiters = rest
+    if (confirms) this.#confirm()
+  }
+
+  #noteAnswer(): void {
+    if (this.#hasAnswered) return
+    this.#hasAnswered = true
+    this.#hooks.answered()
+  }
+
+  #mustConfirm(): boolean {
+    return !this.#stopped && this.#hooks.confirms() && !this.#hooks.aloneNow()
+  }
+
+  /** One question for everything that waits and is durable; what comes meanwhile waits for the next one. */
+  #confirm(): void {
+    const durable = this.#shown()
+    if (this.#confirming || !this.#waiters.some(({ seq }) => seq <= durable)) return
+    this.#confirming = true
+    const round = ++this.#round
+    void this.#hooks.confirm().then((ok) => {
+      this.#confirming = false
+      if (this.#stopped) return
+      if (ok) {
+        this.#confirmedRound = round
+        this.check()
+      } else this.#env.clock.after(CONFIRM_PAUSE_MS, () => this.check())
+    })
   }
 
   #shown(): number {
@@ -271,7 +326,7 @@ export class Owner {
     // (2) Blocks to both plexes, into space that is free in the root before; both flush.
     await waiting('space', 'partner', cp.write())
     // (3) No root may be ahead of a log: a standby with the old root needs every batch up to `covers`.
-    await waiting('space', 'partner', this.log.flushed(covers))
+    if (!this.#broken.rootAhead) await waiting('space', 'partner', this.log.flushed(covers))
     if (this.#stopped) return
     if (this.#broken.freeEarly) this.#free(cp, covers)
     await waiting('space', 'device', cp.commitRoot(0))

@@ -1,7 +1,9 @@
-import { describe, expect, test } from '@jest/globals'
+import { describe, expect, jest, test } from '@jest/globals'
 import type { BrokenBuild } from './options.ts'
 import type { HarnessOptions } from './testing/harness.ts'
 import { FILERS, Harness, Violation, other } from './testing/harness.ts'
+
+jest.setTimeout(600_000)
 
 async function settled(options: HarnessOptions, clients = 3): Promise<Harness> {
   const h = new Harness(options)
@@ -180,7 +182,7 @@ describe('one side, two filers, toy data', () => {
     await ended(h)
   })
 
-  test('H9 a vote that was rolled back is refused, not believed', async () => {
+  test('test 9, one filer: a vote that was rolled back is refused, not believed (H9)', async () => {
     const h = await settled({ seed: 13 })
     const old = h.vote.record!
     h.crash('b')

@@ -6,15 +6,17 @@ import type { Connection } from '../connection/client.ts'
 import type { Env } from '../env/env.ts'
 import type { LogDevice } from '../nvlog/log-device.ts'
 import { readLogId } from '../nvlog/log-device.ts'
+import { MemoryLog } from '../nvlog/memory-log.ts'
 import { Growth } from './growth.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { BrokenBuild, PairTimes } from './options.ts'
-import { DEFAULT_PAIR_TIMES } from './options.ts'
+import { checkTimes, DEFAULT_PAIR_TIMES } from './options.ts'
 import type { Message } from './partner-link.ts'
 import { PartnerLink } from './partner-link.ts'
 import { PROCEDURES } from './procedures.ts'
 import { judgeVote } from './rules.ts'
-import type { MoveAnswer, SideContext, SideWord } from './side.ts'
+import type { MoveAnswer, PairPolicy, SideContext, SideWord } from './side-context.ts'
+import { DEFAULT_POLICY } from './side-context.ts'
 import { Side } from './side.ts'
 import type { SideCopy } from './side-copy.ts'
 import type { VoteView } from './vote-keeper.ts'
@@ -26,6 +28,8 @@ export interface PairHooks {
   serving(side: string, epoch: number, reason: string): void
   /** It does not any more: connections of its clients are to be reset. */
   stopped(side: string): void
+  /** The first answer since `serving`. */
+  answered?(side: string): void
   fatal(cause: string, error: unknown): void
 }
 
@@ -40,11 +44,16 @@ export interface PairOptions {
   /** By side: this filer's copy and its log file. */
   readonly sides: Readonly<Record<string, { readonly copy: SideCopy; readonly log: LogDevice }>>
   readonly hooks: PairHooks
-  readonly automatic?: () => boolean
+  readonly policy?: () => PairPolicy
+  /** Memory: while a side is mirrored its log is in both filers' memories, and on no device. */
+  readonly durability?: 'Disk' | 'Memory'
   readonly times?: Partial<PairTimes>
   /** Only in tests. */
   readonly broken?: BrokenBuild
 }
+
+/** Between two looks at a vote that is not believed. */
+const UNTRUSTED_READ_MS = 1000
 
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 
@@ -59,15 +68,19 @@ export class Pair {
   #silentSince: number
   #heard = false
   #partnerIncarnation: number | undefined
+  #lastIncarnation: number | undefined
+  #restingSides: Promise<void> | undefined
+  #rested = false
   #lastTick: number
   #lastHeartbeat = -Infinity
   #lastBeat: number
+  #lastLook = -Infinity
   #stopped = false
 
   constructor(options: PairOptions) {
     this.#options = options
     const { env, me, mailbox } = options
-    this.#times = { ...DEFAULT_PAIR_TIMES, ...options.times }
+    this.#times = checkTimes({ ...DEFAULT_PAIR_TIMES, ...options.times })
     this.#startedAt = env.clock.now()
     this.#silentSince = this.#startedAt
     this.#lastTick = this.#startedAt
@@ -83,11 +96,12 @@ export class Pair {
     })
     const context = this.#context()
     for (const [name, { copy, log }] of Object.entries(options.sides)) {
-      const side = new Side(name, context, copy, log, PROCEDURES)
+      const memoryLog = options.durability === 'Memory' ? new MemoryLog(log) : undefined
+      const side = new Side(name, context, copy, memoryLog ?? log, PROCEDURES, memoryLog)
       this.sides.set(name, side)
       this.#growths.push(new Growth(side))
     }
-    const regions = [...this.sides.values()].map((side) => side.regions())
+    const regions = [...this.sides.values()].map((side) => side.frames.regions())
     this.#link = new PartnerLink(
       env,
       options.connection,
@@ -107,7 +121,15 @@ export class Pair {
   async start(): Promise<void> {
     const { env, mailbox } = this.#options
     for (const side of this.sides.values()) {
-      if (side.mail.state !== 'Complete') continue
+      if (side.mail.state !== 'Complete') {
+        if (this.#options.broken?.trustLost && side.mail.state === 'New') await this.#pretend(side)
+        continue
+      }
+      if (side.mail.memoryLog === true) {
+        env.log('error', 'the log was in memory only, and is lost', { side: side.name })
+        await mailbox.changeSide(side.name, { state: 'LogLost', memoryLog: false })
+        continue
+      }
       const id = await readLogId(side.logDevice, side.origin, env.crc32)
       const inspection = await side.copy.inspect(side.mail.aggregates)
       if (id === side.mail.logId && inspection.state === 'Complete') {
@@ -123,22 +145,67 @@ export class Pair {
     for (const side of this.sides.values()) side.refreshVote()
   }
 
+  /** Only in a broken build: a copy without a memory of its promises counts as whole. */
+  async #pretend(side: Side): Promise<void> {
+    const { mailbox, env } = this.#options
+    const inspection = await side.copy.inspect()
+    if (inspection.state !== 'Complete') return
+    const logId = (await readLogId(side.logDevice, side.origin, env.crc32)) ?? 0
+    await mailbox.changeSide(side.name, { state: 'Complete', logId })
+  }
+
   /** Planned end: what this filer serves goes to the partner where that is possible, else it is flushed. */
   async stop(): Promise<void> {
-    for (const side of this.sides.values()) {
-      const { owner } = side
-      if (!owner || owner.stopped) continue
-      const moved = await side.handOver()
-      if (moved.accepted) await this.#servedByPartner(side)
-      if (moved.accepted || side.owner !== owner || owner.stopped) continue
-      owner.hold()
-      await owner.cpNow()
-    }
+    if (this.#policy.state === 'Stopped') await this.#rest()
+    else for (const side of this.sides.values()) await this.#moveOrFlush(side)
     this.#stopped = true
     for (const side of this.sides.values()) {
       side.lose('this filer stops')
       await side.exclusive(() => side.stopServing())
     }
+  }
+
+  async #moveOrFlush(side: Side): Promise<void> {
+    const { owner } = side
+    if (owner && !owner.stopped) {
+      const moved = await side.handOver()
+      if (moved.accepted) await this.#servedByPartner(side)
+      else if (side.owner === owner && !owner.stopped) {
+        owner.hold()
+        await owner.cpNow()
+      }
+    }
+    await side.logDurability.end()
+  }
+
+  /** Stopped: everything that is served here goes into both images, and is served no more; nobody takes it over. Once in the life of a process. */
+  #rest(): Promise<void> {
+    this.#restingSides ??= (async () => {
+      for (const side of this.sides.values()) {
+        const { owner } = side
+        if (owner && !owner.stopped) {
+          owner.hold()
+          await owner.log.flushed(owner.log.lastSeq)
+          await owner.cpNow()
+          await owner.cpIdle()
+        }
+        await side.logDurability.end()
+      }
+      this.#rested = true
+      for (const side of this.sides.values()) {
+        side.lose('the pair is stopped')
+        await side.exclusive(() => side.stopServing())
+      }
+    })().catch((error: unknown) => this.#options.hooks.fatal('the pair cannot be stopped', error))
+    return this.#restingSides
+  }
+  get #policy(): PairPolicy {
+    return this.#options.policy?.() ?? DEFAULT_POLICY
+  }
+  /** DONE: nothing is served here any more, and a new start needs nothing special. */
+  get resting(): 'NO' | 'FLUSHING' | 'DONE' {
+    if (this.#rested) return 'DONE'
+    return this.#policy.state === 'Stopped' ? 'FLUSHING' : 'NO'
   }
 
   /** The new owner needs this filer for its hello; after that it can do without. */
@@ -150,11 +217,6 @@ export class Pair {
       if (word?.serving === true && word.epoch === side.record?.epoch) return
       await new Promise<void>((resolve) => clock.after(10, resolve))
     }
-  }
-
-  /** When the partner was last heard of, on this filer's clock. */
-  get partnerLastHeardAt(): number {
-    return this.#silentSince
   }
 
   /** Asks the owner of a side to hand it over to this filer. */
@@ -182,7 +244,7 @@ export class Pair {
   }
 
   #context(): SideContext {
-    const { env, me, partner, pairUid, mailbox, hooks, broken, automatic } = this.#options
+    const { env, me, partner, pairUid, mailbox, hooks, broken } = this.#options
     return {
       env,
       me,
@@ -194,14 +256,17 @@ export class Pair {
       broken: broken ?? {},
       startedAt: this.#startedAt,
       link: () => this.#link,
-      automatic: automatic ?? (() => true),
+      policy: () => this.#policy,
+      resting: () => this.resting,
       partnerView: () => ({
         heard: this.#heard,
         silentMs: env.clock.now() - this.#silentSince,
         incarnation: this.#partnerIncarnation,
+        lastIncarnation: this.#lastIncarnation,
       }),
       serving: (side, epoch, reason) => hooks.serving(side, epoch, reason),
       stopped: (side) => hooks.stopped(side),
+      answered: (side) => hooks.answered?.(side),
       fatal: (cause, error) => {
         if (!this.#stopped) hooks.fatal(cause, error)
       },
@@ -209,12 +274,17 @@ export class Pair {
   }
 
   #view({ record, floors }: VoteView): void {
-    const { pairUid, mailbox } = this.#options
+    const { pairUid } = this.#options
     for (const side of this.sides.values()) {
       const trust = judgeVote(record, side.name, pairUid, floors.epochs[side.name] ?? 0, floors.beat)
       side.judge(trust, record?.sides[side.name])
     }
-    if (record?.pairUid === pairUid) mailbox.sawBeat(record.beat)
+    if (record?.pairUid === pairUid) this.#sawBeat(record.beat)
+  }
+  #sawBeat(beat: number): void {
+    this.#options.mailbox.sawBeat(beat).catch((error: unknown) => {
+      if (!this.#stopped) this.#options.hooks.fatal('mailbox cannot be written', error)
+    })
   }
 
   #tick(): void {
@@ -232,7 +302,13 @@ export class Pair {
       this.#lastBeat = now
       const serves = [...this.sides.values()].some((side) => side.serving)
       void (serves ? this.votes.beat() : this.votes.refresh())
+      for (const side of this.sides.values()) side.losses.noteCurrent()
     }
+    if (now - this.#lastLook >= UNTRUSTED_READ_MS) {
+      this.#lastLook = now
+      if ([...this.sides.values()].some(({ doubtsVote }) => doubtsVote)) void this.votes.refresh()
+    }
+    if (this.resting !== 'NO') void this.#rest()
     for (const side of this.sides.values()) side.kick()
     for (const growth of this.#growths) growth.check()
     env.clock.after(this.#times.tickMs, () => this.#tick())
@@ -245,6 +321,7 @@ export class Pair {
       type: 'heartbeat',
       sentAt: now,
       incarnation: this.#options.mailbox.incarnation,
+      beat: this.#options.mailbox.beat,
       sides: words,
     })
   }
@@ -271,6 +348,10 @@ export class Pair {
     const incarnation = message['incarnation'] as number
     const words = message['sides'] as Record<string, SideWord>
     this.#partnerIncarnation = incarnation
+    this.#lastIncarnation = incarnation
+    const beat = message['beat']
+    if (typeof beat === 'number' && Number.isSafeInteger(beat)) this.#sawBeat(beat)
+    for (const { takeovers } of this.sides.values()) takeovers.heard(incarnation)
     const granted: string[] = []
     for (const [name, side] of this.sides) {
       const word = words[name]

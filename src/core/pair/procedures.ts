@@ -4,9 +4,11 @@ import { answerAggregates, answerOffer } from './growth.ts'
 import { answerHandOver, handOver } from './hand-over.ts'
 import { activateAlone, activateByHello, answerHello, regreet } from './hello.ts'
 import { answerResyncEnd, answerResyncStart, runResync } from './resync.ts'
-import type { SideProcedures } from './side.ts'
+import { answerConfirm } from './opening.ts'
+import type { Side } from './side.ts'
+import type { SideProcedures } from './side-context.ts'
 
-export const PROCEDURES: SideProcedures = {
+export const PROCEDURES: SideProcedures<Side> = {
   format: formatSide,
   activateAlone,
   activateByHello,
@@ -18,6 +20,7 @@ export const PROCEDURES: SideProcedures = {
     resyncStart: answerResyncStart,
     resyncEnd: answerResyncEnd,
     handover: answerHandOver,
+    confirm: answerConfirm,
     offer: answerOffer,
     aggregates: answerAggregates,
     askHandOver: async (side) => ({ type: 'reply', ...(await side.handOver()) }),

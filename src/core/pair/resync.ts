@@ -7,7 +7,7 @@
  */
 import { formatLog } from '../nvlog/log-device.ts'
 import { aggregatesIn } from './growth.ts'
-import { sameRoots } from './opening.ts'
+import { newPartnership, sameRoots } from './opening.ts'
 import type { Message } from './partner-link.ts'
 import { reasonOf } from './partner-link.ts'
 import type { Owner } from './owner.ts'
@@ -45,7 +45,7 @@ export async function runResync(side: Side): Promise<void> {
     if (reply?.['ok'] !== true) return abandon(reasonOf(reply))
     env.log('info', 'resync begins', { side: side.name })
     side.resyncPercent = 0
-    const partnership = side.newPartnership(reply['incarnation'] as number)
+    const partnership = newPartnership(side, reply['incarnation'] as number)
     partnership.offered = sizesOf(reply['devices'])
     await dropEmpty(side, owner, partnership)
     if (side.owner !== owner || owner.stopped) return
@@ -66,7 +66,6 @@ export async function runResync(side: Side): Promise<void> {
     if (!joined) return abandon(answer)
     side.resync = 'DONE'
     side.resyncPercent = null
-    side.resyncFailures = 0
     env.log('info', 'resync ended', { side: side.name })
     side.kick()
   } catch (error) {
@@ -130,9 +129,10 @@ export async function answerResyncStart(side: Side, message: Message): Promise<M
       fence: { epoch: record.epoch, incarnation },
       ...aggregatesIn(message),
     })
-    await side.drain()
+    await side.frames.drain()
     const problem = await side.copy.prepareTarget(damaged, side.mail.aggregates)
     if (problem !== undefined) return refuse(side, problem)
+    side.logDurability.forget()
     const logId = await formatLog(side.logDevice, side.origin, context.env)
     await context.mailbox.changeSide(side.name, { logId })
     side.standbyLog.reset(undefined)

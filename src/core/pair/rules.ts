@@ -5,13 +5,8 @@
  * Only the vote gives rights. What a filer merely suspects (a silent partner) makes it *ask* the vote, never act.
  */
 import type { CopyState } from './mailbox.ts'
+import type { PairTimes } from './options.ts'
 import type { SideRecord, VoteRecord } from './vote.ts'
-
-/** Silence after which an owner asks for ALONE, and a standby for TAKE: the owner first, so that a cut link moves nothing. */
-export const ALONE_AFTER_MS = 300
-export const TAKE_AFTER_MS = 400
-/** A partner that has not answered a log or plex write for so long is dropped. */
-export const SLOW_AFTER_MS = 5000
 
 export interface PartnerFacts {
   /** The connection manager has a channel. */
@@ -28,6 +23,10 @@ export interface PartnerFacts {
   readonly restarted: boolean
   /** Age of the oldest write that it has not answered. */
   readonly slowMs: number
+  /** State of its copy, as it said last. */
+  readonly copy: string
+  /** It knows the same highest record, has not forgotten an earlier one, and does not believe the vote either. */
+  readonly missesVote: boolean
 }
 
 export interface SideFacts {
@@ -43,7 +42,6 @@ export interface SideFacts {
   readonly serving: boolean
   /** This incarnation wrote the record. */
   readonly mine: boolean
-  readonly voting: boolean
   /** A JOIN of ours may be applied yet. */
   readonly joinAsked: boolean
   readonly resync: 'NONE' | 'RUNNING' | 'DONE'
@@ -54,6 +52,21 @@ export interface SideFacts {
   /** Why this process must not serve the side, whatever the record says; empty: it may. */
   readonly unfit: string
   readonly automatic: boolean
+  /** Only in a broken build. */
+  readonly takesStale: boolean
+  /** Takeovers from an owner that lives were too many within the hour. */
+  readonly limited: boolean
+  /** The vote shows that the other filer serves something, or has not been watched for long enough to say that it does not. */
+  readonly otherBeats: boolean
+  /** This filer's mailbox was there when it started, or the vote has told it since what it may have forgotten. */
+  readonly remembers: boolean
+  /** A person accepted that what the copy here lacks is lost, for this very epoch. */
+  readonly lossAccepted: boolean
+  /** A loss was accepted, and the other copy is not to be overwritten yet. */
+  readonly keepsOther: boolean
+  /** The pair is to stop: FLUSHING until what is served here is in both images. */
+  readonly resting: 'NO' | 'FLUSHING' | 'DONE'
+  readonly times: Pick<PairTimes, 'aloneAfterMs' | 'takeAfterMs' | 'slowAfterMs'>
   /** How long a starting filer waits for its partner before it asks for rights. */
   readonly startGraceMs: number
   readonly partner: PartnerFacts
@@ -66,6 +79,8 @@ export type Action =
   | 'ALONE'
   | 'TAKE'
   | 'JOIN'
+  | 'REWRITE'
+  | 'FORCE'
   | 'HELLO'
   | 'REGREET'
   | 'SERVE_ALONE'
@@ -85,12 +100,14 @@ const act = (action: Action, reason: string, message: string): Decision => ({ ac
 export function decide(facts: SideFacts): Decision {
   const { record } = facts
   if (!record) return decideUnknown(facts)
+  if (facts.resting === 'DONE') return none('Stopped', 'the pair is stopped; everything is in both images')
+  if (isDoubted(facts.vote)) return decideUntrusted(facts, record)
   return record.owner === facts.me ? decideOwner(facts, record) : decideStandby(facts, record)
 }
 
 function decideUnknown(facts: SideFacts): Decision {
   if (facts.vote === 'UNREAD') return act('READ_VOTE', 'Starting', 'reading the vote')
-  if (facts.vote === 'ROLLED_BACK' || facts.vote === 'FOREIGN') return untrusted(facts)
+  if (isDoubted(facts.vote)) return untrusted(facts)
   if (facts.side !== facts.me)
     return none('Starting', `the home filer ${facts.side} has not made this side yet`)
   if (!facts.unrecorded) return none('VoteLost', 'this filer knows of a record that the vote does not have')
@@ -101,13 +118,53 @@ function decideUnknown(facts: SideFacts): Decision {
   return none('CopyOutOfDate', 'the copy here is incomplete and no record names another')
 }
 
-function untrusted(facts: SideFacts): Decision {
-  return none(
-    'VoteRolledBack',
-    facts.vote === 'FOREIGN'
-      ? 'the record is of another pair'
-      : 'the record is older than what this filer has stored',
-  )
+const UNTRUSTED: Readonly<Record<Doubt, readonly [string, string]>> = {
+  LOST: ['VoteLost', 'the vote has no record of this side'],
+  ROLLED_BACK: ['VoteRolledBack', 'the record in the vote is older than what this filer has stored'],
+  FOREIGN: ['VoteForeign', 'the record in the vote is of another pair'],
+}
+const REMEDY =
+  'it is written anew as soon as both filers see each other; with one filer lost, acceptLoss does it'
+
+function untrusted({ vote }: SideFacts): Decision {
+  const [reason, message] = UNTRUSTED[vote as Doubt]
+  return none(reason, `${message}; ${REMEDY}`)
+}
+
+/**
+ * The vote gives no rights, and takes none: a running owner goes on, nobody else begins (H9). Both filers together know the highest record that
+ * anybody acted on, for each stores what it learns before it acts; so the owner may write that one anew, with a higher epoch. Of a
+ * filer that lost its mailbox this is not true.
+ */
+function decideUntrusted(facts: SideFacts, record: SideRecord): Decision {
+  const { partner } = facts
+  const isOwner = record.owner === facts.me
+  if (isOwner && facts.remembers && partner.connected && partner.missesVote && !facts.joinAsked) {
+    return act('REWRITE', 'VoteLost', 'writing the record anew, together with the partner')
+  }
+  if (!facts.serving && facts.lossAccepted && canForce(facts)) return force(facts)
+  if (!facts.serving) return untrusted(facts)
+  if (partner.restarted && record.mirrored) return act('REGREET', '', 'the partner restarted')
+  const lost = partnerLost(partner, facts.times.aloneAfterMs) || partner.restarted
+  if (facts.resync === 'RUNNING' && lost)
+    return act('DROP_RESYNC', 'PartnerDown', 'the partner was lost during the resync')
+  return untrusted(facts)
+}
+
+const canForce = ({ copy }: SideFacts): boolean => copy === 'Complete' || copy === 'LogLost'
+
+/** A person takes the place of what is missing: this copy is the side from now on, whatever it lacks. */
+function force({ partner, otherBeats }: SideFacts): Decision {
+  if (partner.connected && partner.copy === 'Complete') {
+    return none('LossRefused', 'the other filer is here and has a complete copy: nothing needs to be lost')
+  }
+  if (!partner.connected && otherBeats) {
+    return none(
+      'LossRefused',
+      'the other filer may be serving still: its beat in the vote moves, or was not watched for long enough',
+    )
+  }
+  return act('FORCE', 'Taking', 'a person accepted the loss of what this copy lacks')
 }
 
 function partnerLost(partner: PartnerFacts, afterMs: number): boolean {
@@ -117,10 +174,13 @@ function partnerLost(partner: PartnerFacts, afterMs: number): boolean {
 function decideOwner(facts: SideFacts, record: SideRecord): Decision {
   const { partner } = facts
   if (facts.serving) return record.mirrored ? decideMirroredOwner(facts) : decideAloneOwner(facts)
+  if (facts.copy === 'LogLost') {
+    if (facts.lossAccepted) return force(facts)
+    return none('LogLost', 'the log here was in memory only and is lost; the other filer may have it')
+  }
   if (facts.copy !== 'Complete')
     return none('CopyOutOfDate', 'this filer owns the side but its copy is incomplete')
   if (facts.unfit !== '') return none('CopyOutOfDate', facts.unfit)
-  if (facts.vote === 'ROLLED_BACK' || facts.vote === 'FOREIGN') return untrusted(facts)
   if (!record.mirrored) {
     // Restart as owner alone: a new ALONE kills undecided changes and older incarnations. So it does to a JOIN of this incarnation.
     return facts.mine && !facts.joinAsked
@@ -131,15 +191,15 @@ function decideOwner(facts: SideFacts, record: SideRecord): Decision {
     return act('ALONE', 'PartnerDown', 'the partner has no usable copy')
   if (partner.connected) return act('HELLO', 'Starting', 'comparing copies with the partner')
   // A partner that was here and left is as good as dead; one that was not heard of yet may be starting, as we are.
-  const patienceMs = partner.heard ? ALONE_AFTER_MS : facts.startGraceMs
+  const patienceMs = partner.heard ? facts.times.aloneAfterMs : facts.startGraceMs
   if (partner.silentMs >= patienceMs) return act('ALONE', 'PartnerDown', 'the partner is silent')
   return none('Starting', 'waiting for the partner')
 }
 
 function decideMirroredOwner(facts: SideFacts): Decision {
-  const { partner } = facts
-  if (partnerLost(partner, ALONE_AFTER_MS)) return act('ALONE', 'PartnerDown', 'the partner is silent')
-  if (partner.slowMs >= SLOW_AFTER_MS)
+  const { partner, times } = facts
+  if (partnerLost(partner, times.aloneAfterMs)) return act('ALONE', 'PartnerDown', 'the partner is silent')
+  if (partner.slowMs >= times.slowAfterMs)
     return act('ALONE', 'PartnerDown', 'the partner does not answer writes')
   if (partner.fit === false) return act('ALONE', 'PartnerDown', 'the partner lost its copy')
   if (facts.helloRefused) return act('ALONE', 'PartnerDown', 'the partner came back with another copy')
@@ -148,8 +208,9 @@ function decideMirroredOwner(facts: SideFacts): Decision {
 }
 
 function decideAloneOwner(facts: SideFacts): Decision {
-  const { partner } = facts
-  const lost = partnerLost(partner, ALONE_AFTER_MS) || partner.slowMs >= SLOW_AFTER_MS || partner.restarted
+  const { partner, times } = facts
+  const lost =
+    partnerLost(partner, times.aloneAfterMs) || partner.slowMs >= times.slowAfterMs || partner.restarted
   if (facts.joinAsked) {
     // An undecided JOIN binds: only a new ALONE from the same version releases the answers that wait for the partner.
     return lost
@@ -169,26 +230,47 @@ function decideAloneOwner(facts: SideFacts): Decision {
       : none('Resyncing', 'the partner is being filled')
   }
   if (!partner.connected || !partner.heard) return none('PartnerDown', 'the partner is not connected')
+  if (facts.keepsOther && partner.copy !== 'New' && partner.copy !== 'Damaged') {
+    return none('LossAccepted', 'the copy of the other filer is kept until somebody discards it')
+  }
+  if (facts.resting !== 'NO') return none('PartnerDown', 'the pair is to stop')
   if (!facts.resyncAllowed) return none('Resyncing', 'the next resync begins after a pause')
   return act('RESYNC', 'Resyncing', 'filling the partner')
 }
 
 function decideStandby(facts: SideFacts, record: SideRecord): Decision {
-  const { partner } = facts
-  if (facts.vote === 'ROLLED_BACK' || facts.vote === 'FOREIGN') return untrusted(facts)
+  const { partner, times } = facts
+  if (facts.lossAccepted && canForce(facts) && (!record.mirrored || facts.copy === 'LogLost')) {
+    return force(facts)
+  }
+  if (facts.copy === 'LogLost') {
+    return none('LogLost', 'the log here was in memory only and is lost; waiting to be filled')
+  }
   if (facts.copy !== 'Complete') return none('Resyncing', 'the copy here is incomplete')
-  if (!record.mirrored) return none('CopyOutOfDate', `${record.owner} serves alone; waiting to be filled`)
+  if (!record.mirrored && !facts.takesStale) {
+    return none('CopyOutOfDate', `${record.owner} serves alone; waiting to be filled`)
+  }
+  if (facts.resting !== 'NO') return none('Stopped', 'the pair is to stop')
   if (partner.asksTake) return act('TAKE', 'Taking', 'the owner asks to be relieved')
   const silent = partner.heard
-    ? partnerLost(partner, TAKE_AFTER_MS)
-    : partnerLost(partner, Math.max(facts.startGraceMs, TAKE_AFTER_MS))
+    ? partnerLost(partner, times.takeAfterMs)
+    : partnerLost(partner, Math.max(facts.startGraceMs, times.takeAfterMs))
   if (!silent) return none('', '')
   if (!facts.automatic) return none('Manual', 'the owner is silent, but takeovers are manual')
-  return act('TAKE', 'Taking', 'the owner is silent')
+  if (facts.limited && facts.otherBeats) {
+    return none(
+      'TakeoverLimit',
+      'too many takeovers from an owner that lives; now it must be seen to be dead',
+    )
+  }
+  return act(record.mirrored ? 'TAKE' : 'FORCE', 'Taking', 'the owner is silent')
 }
 
-/** UNREAD: not yet in this incarnation. ABSENT: read, and it has no record (of this side). */
-export type VoteTrust = 'UNREAD' | 'ABSENT' | 'GOOD' | 'ROLLED_BACK' | 'FOREIGN'
+/** UNREAD: not yet in this incarnation. ABSENT: read, and it has no record (of this side). LOST: it has none, and this filer knows of one. */
+export type VoteTrust = 'UNREAD' | 'ABSENT' | 'GOOD' | 'LOST' | 'ROLLED_BACK' | 'FOREIGN'
+export type Doubt = 'LOST' | 'ROLLED_BACK' | 'FOREIGN'
+export const isDoubted = (trust: VoteTrust | undefined): trust is Doubt =>
+  trust === 'LOST' || trust === 'ROLLED_BACK' || trust === 'FOREIGN'
 
 /**
  * A record below what the mailbox promises was rolled back: to act on it could give two filers the same rights (H9).
@@ -201,14 +283,21 @@ export function judgeVote(
   knownEpoch: number,
   knownBeat: number,
 ): VoteTrust {
-  if (!record) return knownEpoch > 0 || knownBeat > 0 ? 'ROLLED_BACK' : 'ABSENT'
+  if (!record) return knownEpoch > 0 || knownBeat > 0 ? 'LOST' : 'ABSENT'
   if (record.pairUid !== pairUid) return 'FOREIGN'
   const entry = record.sides[side]
+  if (!entry && knownEpoch > 0) return 'LOST'
   if ((entry?.epoch ?? 0) < knownEpoch || record.beat < knownBeat) return 'ROLLED_BACK'
   return entry ? 'GOOD' : 'ABSENT'
 }
 
-export type Change = 'CREATE' | 'ALONE' | 'TAKE' | 'HANDOVER' | 'JOIN'
+export type Change = 'CREATE' | 'ALONE' | 'TAKE' | 'HANDOVER' | 'JOIN' | 'REWRITE' | 'FORCE'
+
+/**
+ * A record that is written anew goes so far beyond the highest epoch known: changes that were applied before the loss and that nobody heard of have
+ * epochs in between, and no epoch may name two configurations.
+ */
+const REWRITE_STEP = 16
 
 /**
  * The vote's table: what a change writes over `current`, or undefined when the record does not allow it. The caller has
@@ -219,7 +308,16 @@ export function nextRecord(
   current: SideRecord | undefined,
   me: string,
   writer: string,
+  known: SideRecord | null,
 ): SideRecord | undefined {
+  if (change === 'REWRITE' || change === 'FORCE') {
+    if (!known || (current?.epoch ?? 0) > known.epoch) return undefined
+    const isThere = current?.epoch === known.epoch
+    const owner = change === 'FORCE' ? me : known.owner
+    if (change === 'REWRITE' && (isThere || owner !== me)) return undefined
+    const mirrored = change === 'REWRITE' && known.mirrored
+    return { epoch: known.epoch + (isThere ? 1 : REWRITE_STEP), owner, mirrored, writer }
+  }
   if (change === 'CREATE') return current ? undefined : { epoch: 1, owner: me, mirrored: false, writer }
   if (!current) return undefined
   const epoch = current.epoch + 1

@@ -97,6 +97,8 @@ export interface SideStore {
    * when it is of an aggregate that the side has and that is not here: then the copy cannot be used.
    */
   replay(record: LogRecord): Promise<string | undefined>
+  /** Acknowledged changes are missing: what clients keep to send again must be sent again (write verifiers change), from the next image on for good. */
+  lossAccepted(epoch: number): void
   /** From here on operations run, writing their records to `journal`. */
   /** `wantCp` asks for a consistency point soon, whether or not operations changed anything. */
   serve(journal: SideJournalFactory, wantCp: () => void): void

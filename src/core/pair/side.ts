@@ -9,83 +9,40 @@
  *
  * It does not: talk to the vote (vote-keeper.ts), run consistency points (owner.ts), know the connection (partner-link.ts).
  */
-import type { Fence, Region } from '../connection/client.ts'
-import { ChannelError } from '../connection/client.ts'
-import type { Env } from '../env/env.ts'
+import type { Fence } from '../connection/client.ts'
 import type { LogDevice } from '../nvlog/log-device.ts'
 import { StandbyLog } from '../nvlog/standby-log.ts'
+import type { MemoryLog } from '../nvlog/memory-log.ts'
+import { FrameGate } from './frame-gate.ts'
 import { Lease, grantWaitMs } from './lease.ts'
-import type { Mailbox, SideMail } from './mailbox.ts'
-import type { BrokenBuild, PairTimes } from './options.ts'
+import { LogDurability } from './log-durability.ts'
+import { Losses } from './losses.ts'
+import type { SideMail } from './mailbox.ts'
 import type { Owner } from './owner.ts'
-import type { Message, PartnerLink } from './partner-link.ts'
-import { Partnership } from './partnership.ts'
-import { compareFence } from './fence.ts'
-import { logRegion, logRegionKey, plexRegion, plexRegionKey } from './regions.ts'
-import type { Change, Decision, PartnerFacts, SideFacts, VoteTrust } from './rules.ts'
-import { decide, mayGrant, oneCopyIsEnough } from './rules.ts'
+import type { Message } from './partner-link.ts'
+import type { Change, Decision, VoteTrust } from './rules.ts'
+import { ResyncPace } from './resync-pace.ts'
+import { decide, isDoubted, mayGrant, oneCopyIsEnough } from './rules.ts'
+import type { MoveAnswer, SideContext, SideProcedures, SideView, SideWord } from './side-context.ts'
 import type { DeviceSize, SideCopy } from './side-copy.ts'
-import type { VoteKeeper } from './vote-keeper.ts'
+import { factsOf } from './side-facts.ts'
+import { Takeovers } from './takeovers.ts'
 import { writtenBy } from './vote-keeper.ts'
 import type { SideRecord } from './vote.ts'
 
-/** What the sides of a pair share. */
-export interface SideContext {
-  readonly env: Env
-  readonly me: string
-  readonly partner: string
-  readonly pairUid: string
-  readonly mailbox: Mailbox
-  readonly votes: VoteKeeper
-  readonly times: PairTimes
-  readonly broken: BrokenBuild
-  readonly startedAt: number
-  link(): PartnerLink
-  automatic(): boolean
-  /** The partner as seen by heartbeats. */
-  partnerView(): { heard: boolean; silentMs: number; incarnation: number | undefined }
-  /** Serving begins or has ended; `epoch` guards the Service's move. */
-  serving(side: string, epoch: number, reason: string): void
-  stopped(side: string): void
-  /** This process must end: its own copy cannot be used, or another incarnation of it has the side. */
-  fatal(cause: string, error: unknown): void
-}
-
-/** What the partner's heartbeat says of a side. */
-export interface SideWord {
-  readonly epoch: number
-  readonly record: SideRecord | null
-  readonly copy: string
-  readonly serving: boolean
-  readonly lease: boolean
-  readonly asksTake: boolean
-}
-
-/** The steps that a side takes one at a time; each in a module of its own (procedures.ts). */
-export interface SideProcedures {
-  format(side: Side): Promise<void>
-  activateAlone(side: Side): Promise<void>
-  activateByHello(side: Side): Promise<void>
-  regreet(side: Side): Promise<void>
-  runResync(side: Side): Promise<void>
-  handOver(side: Side): Promise<MoveAnswer>
-  /** Requests of the partner, by type. */
-  readonly answers: Readonly<Record<string, (side: Side, message: Message) => Promise<Message>>>
-}
-export interface MoveAnswer {
-  readonly accepted: boolean
-  readonly reason: string
-  readonly message: string
-}
-
-export class Side {
+export class Side implements SideView {
   readonly name: string
   readonly context: SideContext
   readonly copy: SideCopy
   readonly logDevice: LogDevice
   /** Stamped on every batch: of which pair and side it is. */
   readonly origin: number
-  readonly lease = new Lease()
+  readonly lease: Lease
+  readonly frames: FrameGate
+  readonly logDurability: LogDurability
+  readonly takeovers = new Takeovers()
+  readonly losses: Losses
+  readonly resyncPace: ResyncPace
   owner: Owner | undefined
   standbyLog: StandbyLog
   /** An owner of the present fence was greeted, in this incarnation of ours; only then frames are taken. */
@@ -94,8 +51,6 @@ export class Side {
   helloRefused = false
   resync: 'NONE' | 'RUNNING' | 'DONE' = 'NONE'
   resyncPercent: number | null = null
-  resyncFailures = 0
-  resyncNotBefore = -Infinity
   /** Why the copy could not be opened; asked again after a while. */
   openFailure = ''
   /** Why this process does not serve the side again: see `refuse`. */
@@ -105,7 +60,9 @@ export class Side {
   asksTake = false
   /** Why this filer took the side from the other, in the present epoch. */
   tookOver: string | undefined
-  readonly #procedures: SideProcedures
+  /** Since when clients may have waited for this filer to take the side. */
+  pausedSince: number | undefined
+  readonly #procedures: SideProcedures<Side>
   #activating = false
   #opening = false
   #handingOver = false
@@ -113,8 +70,7 @@ export class Side {
   #pretendsAlone = false
   #durableEpoch: number
   #trust: VoteTrust = 'UNREAD'
-  #frames = 0
-  #drained: (() => void)[] = []
+  #remembers: boolean
   #voting = false
   #stepping = false
   #again = false
@@ -126,8 +82,15 @@ export class Side {
     context: SideContext,
     copy: SideCopy,
     logDevice: LogDevice,
-    procedures: SideProcedures,
+    procedures: SideProcedures<Side>,
+    memoryLog?: MemoryLog,
   ) {
+    this.lease = new Lease(context.times)
+    this.frames = new FrameGate(this)
+    this.logDurability = new LogDurability(this, memoryLog)
+    this.losses = new Losses(this)
+    this.resyncPace = new ResyncPace(context.env.clock, context.times)
+    this.#remembers = context.mailbox.origin === 'FOUND'
     this.#procedures = procedures
     this.name = name
     this.context = context
@@ -147,6 +110,14 @@ export class Side {
   get record(): SideRecord | null {
     return this.mail.record
   }
+  /** The mailbox was there at the start, or the vote has told since what may have been forgotten. */
+  get remembers(): boolean {
+    return this.#remembers
+  }
+  /** What the vote says is not believed: see `decideUntrusted`. */
+  get doubtsVote(): boolean {
+    return isDoubted(this.#trust)
+  }
   get trust(): VoteTrust {
     return this.#trust
   }
@@ -156,6 +127,10 @@ export class Side {
   /** Serving has begun: the copy is open and replayed. */
   get opened(): boolean {
     return this.serving && !this.#activating
+  }
+  /** Frames of others must not meet what this filer writes itself. */
+  get isServedHere(): boolean {
+    return this.owner !== undefined || this.#activating
   }
   get ownsRecord(): boolean {
     return this.record?.owner === this.context.me
@@ -185,7 +160,7 @@ export class Side {
     const { record } = this
     if (!record || record.owner !== this.context.me) return false
     if (this.#pretendsAlone) return true
-    return this.recordIsDurable && oneCopyIsEnough(record, this.joinAsked)
+    return this.recordIsDurable && this.logDurability.onDevice && oneCopyIsEnough(record, this.joinAsked)
   }
   fence(): Fence {
     return { epoch: this.record?.epoch ?? 0, incarnation: this.context.mailbox.incarnation }
@@ -195,8 +170,13 @@ export class Side {
 
   /** What a read of the vote says of this side. */
   judge(trust: VoteTrust, record: SideRecord | undefined): void {
+    if (trust !== this.#trust && isDoubted(trust)) {
+      this.context.env.log('error', 'vote is not believed', { side: this.name, trust })
+    }
     this.#trust = trust
-    if (trust === 'GOOD' && record) this.learn(record)
+    if (trust !== 'GOOD' || !record) return
+    this.#remembers = true
+    this.learn(record)
   }
 
   /** A record of a higher epoch, from the vote or the partner. */
@@ -208,15 +188,15 @@ export class Side {
     this.helloRefused = false
     this.openFailure = ''
     this.asksTake = false
-    if (mail.record && mail.record.owner !== record.owner) {
-      this.tookOver = mine ? (record.mirrored ? 'Planned' : 'PartnerSilent') : undefined
-    }
+    if (mail.record && mail.record.owner !== record.owner) this.#ownerChanged(record, mine)
+    if (record.mirrored) this.resyncPace.mirrored()
     const fence =
       record.epoch > mail.fence.epoch
         ? { epoch: record.epoch, incarnation: mine ? context.mailbox.incarnation : 0 }
         : mail.fence
     context.env.log('info', 'record', { side: this.name, ...record })
-    void context.mailbox.changeSide(this.name, { record, fence }).then(
+    const loss = record.mirrored ? { loss: undefined } : {}
+    void context.mailbox.changeSide(this.name, { record, fence, ...loss }).then(
       () => {
         if (this.record?.epoch !== record.epoch) return
         this.#durableEpoch = record.epoch
@@ -233,11 +213,27 @@ export class Side {
       else if (!this.owner.partnership)
         this.lose('the record counts a partner that this owner does not write to')
     }
+    if (this.doubtsVote) this.refreshVote()
     this.kick()
+  }
+
+  #ownerChanged(record: SideRecord, mine: boolean): void {
+    const now = this.context.env.clock.now()
+    this.tookOver = undefined
+    if (!mine) return
+    if (record.mirrored) this.tookOver = 'Planned'
+    else if (this.losses.isOf(record)) this.tookOver = 'LossAccepted'
+    else {
+      const { silentMs, lastIncarnation } = this.context.partnerView()
+      this.tookOver = 'PartnerSilent'
+      this.pausedSince = now - silentMs
+      this.takeovers.took(now, lastIncarnation)
+    }
   }
 
   /** ALONE of ours was recorded: the partner's copy no longer counts. */
   #leaveAlone(owner: Owner): void {
+    this.resyncPace.left((owner.partnership?.slowMs() ?? 0) >= this.context.times.slowAfterMs)
     this.resyncPercent = null
     this.lease.drop()
     owner.dropPartner()
@@ -264,6 +260,11 @@ export class Side {
     this.kick()
   }
 
+  /** A first answer was given since the side is served here. */
+  answered(): void {
+    this.context.answered(this.name)
+  }
+
   /** Inside `exclusive`. */
   async stopServing(): Promise<void> {
     const { owner } = this
@@ -282,76 +283,6 @@ export class Side {
     return run
   }
 
-  // Frames of the owner
-
-  regions(): { log: Region; plex: Region[] } {
-    const { env } = this.context
-    const gate = {
-      enter: (fence: Fence) => this.#enter(fence),
-      leave: () => this.#leave(),
-      log: () => this.standbyLog,
-    }
-    const read = (block: number, into: Uint8Array): Promise<void> => this.logDevice.read(block, into)
-    return {
-      log: logRegion(env, this.name, this.logDevice.blocks, read, gate),
-      plex: this.copy.devices.map((device) => plexRegion(env, device, gate)),
-    }
-  }
-
-  async #enter(fence: Fence): Promise<void> {
-    if (this.context.broken.noFence) {
-      this.#frames += 1
-      return
-    }
-    const older = (): void => {
-      if (compareFence(fence, this.mail.fence) < 0) {
-        throw new ChannelError('FENCED', `fence of side ${this.name} is higher`, this.mail.fence)
-      }
-      if (this.owner || this.#activating) {
-        throw new ChannelError('FENCED', `side ${this.name} is served here`, this.mail.fence)
-      }
-    }
-    older()
-    const { state } = this.mail
-    if (!this.greeted || (state !== 'Complete' && state !== 'Resyncing')) {
-      throw new ChannelError('REFUSED', `side ${this.name}: greet first`)
-    }
-    if (compareFence(fence, this.mail.fence) > 0) {
-      await this.context.mailbox.changeSide(this.name, { fence })
-      older()
-    }
-    this.#frames += 1
-  }
-  #leave(): void {
-    this.#frames -= 1
-    if (this.#frames === 0) for (const resolve of this.#drained.splice(0)) resolve()
-  }
-  /** What an earlier owner wrote and was let in is on the devices when this resolves. */
-  drain(): Promise<void> {
-    if (this.#frames === 0) return Promise.resolve()
-    return new Promise((resolve) => this.#drained.push(resolve))
-  }
-
-  newPartnership(incarnation: number): Partnership {
-    const { env } = this.context
-    return new Partnership(
-      env,
-      this.context.link(),
-      () => this.fence(),
-      incarnation,
-      { log: logRegionKey(env, this.name), device: (name) => plexRegionKey(env, name) },
-      {
-        fenced: (fence) => {
-          // The partner may have seen our own JOIN applied before its answer reached us.
-          if (this.joinAsked) return this.refreshVote()
-          this.lose(`refused by fence ${fence?.epoch ?? '?'}/${fence?.incarnation ?? '?'}`)
-          this.refreshVote()
-        },
-        changed: () => this.kick(),
-      },
-    )
-  }
-
   // Words of the partner
 
   word(): SideWord {
@@ -368,6 +299,8 @@ export class Side {
         (record?.mirrored === true || this.resync === 'DONE'),
       // An owner whose copy was lost cannot serve; the other one can.
       asksTake: this.asksTake || (this.ownsRecord && mail.state !== 'Complete'),
+      vote: this.#trust,
+      remembers: this.#remembers,
     }
   }
 
@@ -375,19 +308,17 @@ export class Side {
   hear(word: SideWord): boolean {
     this.partnerWord = word
     if (word.record) this.learn(word.record)
-    const { context } = this
     if (!word.lease) return false
-    const may = mayGrant(
-      context.me,
-      this.record,
-      this.mail.state,
-      this.owner !== undefined || this.#activating,
-      this.greeted,
-      word.epoch,
-      context.partner,
-    )
-    if (may) this.lastGrantAt = context.env.clock.now()
+    const may = this.standsBy(word.epoch)
+    if (may) this.lastGrantAt = this.context.env.clock.now()
     return may
+  }
+
+  /** For the partner as owner in this epoch: a lease may be granted, and nobody else serves. */
+  standsBy(epoch: number): boolean {
+    const { context, record, mail, isServedHere, greeted } = this
+    const believes = greeted || context.broken.trustLost === true
+    return mayGrant(context.me, record, mail.state, isServedHere, believes, epoch, context.partner)
   }
 
   granted(sentAt: number): void {
@@ -419,51 +350,6 @@ export class Side {
 
   // The loop
 
-  facts(): SideFacts {
-    const { context, record, mail } = this
-    return {
-      me: context.me,
-      side: this.name,
-      record,
-      vote: this.#trust,
-      copy: mail.state,
-      unrecorded: mail.fence.epoch === 0 && mail.record === null,
-      serving: this.serving,
-      mine:
-        record !== null &&
-        (writtenBy(record, context.votes.writerPrefix) || context.broken.restartWithoutAlone === true),
-      voting: this.#voting,
-      joinAsked: this.joinAsked,
-      resync: this.resync,
-      resyncAllowed: context.env.clock.now() >= this.resyncNotBefore,
-      leaseValid: this.lease.valid(context.env.clock.now()),
-      helloRefused: this.helloRefused,
-      unfit: this.unfit,
-      automatic: context.automatic(),
-      startGraceMs: context.times.startGraceMs,
-      partner: this.#partnerFacts(),
-    }
-  }
-
-  #partnerFacts(): PartnerFacts {
-    const view = this.context.partnerView()
-    const partnership = this.owner?.partnership
-    const word = this.partnerWord
-    const current = word !== undefined && word.epoch === this.record?.epoch
-    return {
-      connected: this.context.link().connected,
-      heard: view.heard,
-      silentMs: view.silentMs,
-      fit: current && view.heard ? word.copy === 'Complete' : undefined,
-      asksTake: current && word.asksTake,
-      restarted:
-        partnership !== undefined &&
-        view.incarnation !== undefined &&
-        view.incarnation !== partnership.partnerIncarnation,
-      slowMs: partnership?.slowMs() ?? 0,
-    }
-  }
-
   kick(): void {
     if (this.#stepping) {
       this.#again = true
@@ -488,7 +374,8 @@ export class Side {
       this.#again = true
       return
     }
-    this.decision = decide(this.facts())
+    this.logDurability.adjust()
+    this.decision = decide(factsOf(this))
     const { action } = this.decision
     if (context.env.clock.now() < this.#pauseUntil && action !== 'DROP_RESYNC') return
     switch (action) {
@@ -505,6 +392,11 @@ export class Side {
       case 'ALONE':
       case 'TAKE':
       case 'JOIN':
+      case 'REWRITE':
+        this.#ask(action)
+        return
+      case 'FORCE':
+        await this.losses.note()
         this.#ask(action)
         return
       case 'SERVE_ALONE':
@@ -529,24 +421,23 @@ export class Side {
   }
 
   dropResync(): void {
-    const { times, env } = this.context
     this.resync = 'NONE'
     this.resyncPercent = null
     this.lease.drop()
-    const pause = Math.min(times.resyncPauseMs * 2 ** this.resyncFailures++, times.resyncPauseMaxMs)
-    this.resyncNotBefore = env.clock.now() + pause
+    this.resyncPace.failed()
     this.owner?.dropPartner()
   }
 
   /** Grants are waited out first (H6): the owner that had the last one may be reading still. */
   #serveAlone(): void {
     const { env, startedAt, broken } = this.context
-    const wait = broken.noLeaseWait ? 0 : grantWaitMs(env.clock.now(), startedAt, this.lastGrantAt)
+    const { times } = this.context
+    const wait = broken.noLeaseWait ? 0 : grantWaitMs(times, env.clock.now(), startedAt, this.lastGrantAt)
     if (wait > 0) {
       env.clock.after(wait, () => this.kick())
       return
     }
-    if (!this.recordIsDurable) return
+    if (!this.recordIsDurable || !this.logDurability.onDevice) return
     this.#open(() => this.#procedures.activateAlone(this))
   }
 
@@ -567,7 +458,7 @@ export class Side {
     if (this.owner || !this.ownsRecord) return
     this.#activating = true
     try {
-      await this.drain()
+      await this.frames.drain()
       await activate()
     } finally {
       this.#activating = false
@@ -597,15 +488,16 @@ export class Side {
       this.#pretendsAlone = true
       this.owner.dropPartner()
     }
-    const allowed = (): boolean => decide(this.facts()).action === change
-    void votes.change(this.name, this.record?.epoch ?? 0, change, allowed).then((outcome) => {
-      this.#voted(outcome !== 'UNREACHABLE')
+    const allowed = (): boolean => decide(factsOf(this)).action === change
+    void votes.change(this.name, this.record, change, allowed).then((outcome) => {
+      // Where the vote is not believed, asking at once again would tell nothing new.
+      this.#voted(outcome !== 'UNREACHABLE' && (outcome === 'APPLIED' || this.#trust === 'GOOD'))
     })
   }
 
   /** The standby's own change in a hand-over, which the old owner asked for. */
   async takeHandOver(allowed: () => boolean): Promise<void> {
-    await this.context.votes.change(this.name, this.record?.epoch ?? 0, 'HANDOVER', allowed)
+    await this.context.votes.change(this.name, this.record, 'HANDOVER', allowed)
     this.kick()
   }
 

@@ -42,6 +42,8 @@ export class VoteKeeper {
   readonly #undecided = new Map<string, { version: string | undefined; changes: Set<Change> }>()
   #attempt = 0
   #last: Promise<unknown> = Promise.resolve()
+  #beat: number | undefined
+  #otherBeatAt: number
   reachable = true
 
   constructor(env: Env, vote: Vote, me: string, pairUid: string, incarnation: number, hooks: VoteHooks) {
@@ -51,8 +53,13 @@ export class VoteKeeper {
     this.#pairUid = pairUid
     this.#incarnation = incarnation
     this.#hooks = hooks
+    this.#otherBeatAt = env.clock.now()
   }
 
+  /** For so long no beat but our own was seen; counted from the start at most. */
+  get otherSilentMs(): number {
+    return this.reachable ? this.#env.clock.now() - this.#otherBeatAt : 0
+  }
   get writerPrefix(): string {
     return `${this.#me}/${this.#incarnation}/`
   }
@@ -69,23 +76,32 @@ export class VoteKeeper {
   }
 
   /**
-   * Makes `change` if the record of `side` still has `epoch` (0: none) and `allowed` still holds just before the swap.
+   * Makes `change` if the record of `side` is still `known` and `allowed` still holds just before the swap. REWRITE and FORCE may be of a record that
+   * the vote does not have any more.
    */
-  async change(side: string, epoch: number, change: Change, allowed: () => boolean): Promise<ChangeOutcome> {
+  async change(
+    side: string,
+    known: SideRecord | null,
+    change: Change,
+    allowed: () => boolean,
+  ): Promise<ChangeOutcome> {
     return this.#serial(async () => {
       const found = await this.#read()
       if (!found) return 'UNREACHABLE'
-      const { version, record } = found
+      const { version } = found
+      const anew = change === 'REWRITE' || change === 'FORCE'
+      const isOurs = found.record?.pairUid === this.#pairUid
+      if (found.record && !isOurs && !anew) return 'MOVED'
+      const record = isOurs ? found.record : undefined
       const current = record?.sides[side]
-      if (record && record.pairUid !== this.#pairUid) return 'MOVED'
-      if ((current?.epoch ?? 0) !== epoch || !allowed()) return 'MOVED'
+      if ((!anew && (current?.epoch ?? 0) !== (known?.epoch ?? 0)) || !allowed()) return 'MOVED'
       this.#attempt += 1
-      const next = nextRecord(change, current, this.#me, `${this.writerPrefix}${this.#attempt}`)
+      const next = nextRecord(change, current, this.#me, `${this.writerPrefix}${this.#attempt}`, known)
       if (!next) return 'MOVED'
       const asked = this.#undecided.get(side) ?? { version, changes: new Set<Change>() }
       asked.changes.add(change)
       this.#undecided.set(side, asked)
-      const beat = record?.beat ?? 0
+      const beat = Math.max(record?.beat ?? 0, anew ? this.#hooks.floors().beat + 1 : 0)
       const whole = { pairUid: this.#pairUid, beat, sides: { ...record?.sides, [side]: next } }
       const outcome = await this.#swap(version, whole)
       if (outcome === 'UNREACHABLE') return 'UNREACHABLE'
@@ -107,6 +123,7 @@ export class VoteKeeper {
       if (!found?.record || found.record.pairUid !== this.#pairUid) return
       const whole = { ...found.record, beat: found.record.beat + 1 }
       if ((await this.#swap(found.version, whole)) === 'APPLIED') {
+        this.#beat = whole.beat
         this.#hooks.view({ record: whole, floors: this.#hooks.floors() })
       }
     })
@@ -125,6 +142,11 @@ export class VoteKeeper {
       this.reachable = true
       for (const [side, asked] of this.#undecided) {
         if (asked.version !== found?.version) this.#undecided.delete(side)
+      }
+      const beat = found?.record.beat
+      if (beat !== this.#beat) {
+        this.#beat = beat
+        this.#otherBeatAt = this.#env.clock.now()
       }
       this.#hooks.view({ record: found?.record, floors })
       return { version: found?.version, record: found?.record }

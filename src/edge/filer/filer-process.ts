@@ -10,7 +10,7 @@ import { ConnectionManager } from '../../core/connection/manager.ts'
 import type { Env } from '../../core/env/env.ts'
 import type { FilerSideOptions } from '../../core/filer/filer.ts'
 import { Filer } from '../../core/filer/filer.ts'
-import type { AggregateDevices } from '../../core/filer/aggregate-copy.ts'
+import type { AggregateDevices } from '../../core/filer/aggregate-store.ts'
 import { Mailbox } from '../../core/pair/mailbox.ts'
 import type { PairTimes } from '../../core/pair/options.ts'
 import type { Vote } from '../../core/pair/vote.ts'
@@ -78,6 +78,7 @@ export class FilerProcess {
       vote: options.vote,
       connection: parts.connection,
       sides: parts.sides,
+      durability: config.log.durability,
       hooks: {
         moveService: async (side, epoch) => {
           const name = config.services[side]
@@ -124,7 +125,8 @@ export class FilerProcess {
     const { env, host, config } = this.#options
     const { connection } = this.#parts
     const stored = readJson<DesiredState>(this.#desiredPath)
-    if (stored) await this.filer.apply(stored)
+    // A filer that is started is to run, whatever it was told before it ended.
+    if (stored) await this.filer.apply({ ...stored, state: 'Running' })
     connection.onPeerAddresses((addresses) => writeJson(this.#addressPath, addresses))
     connection.start()
     await this.#admin.listen(ADMIN_PORT, host)

@@ -24,7 +24,7 @@ export function statusOf(config: FilerPodConfig, filer: Filer, connection: Conne
           filer: filer.lastTakeover.filer,
           reason: filer.lastTakeover.reason,
           time: new Date(filer.lastTakeover.atSeconds * 1000).toISOString(),
-          clientPauseMilliseconds: filer.lastTakeover.clientPauseMs,
+          clientPauseMilliseconds: filer.lastTakeover.clientPauseMs ?? 0,
         }
       : null,
     generation: filer.desired?.generation ?? 0,
@@ -35,7 +35,7 @@ export function statusOf(config: FilerPodConfig, filer: Filer, connection: Conne
 function sideStatus(config: FilerPodConfig, side: Side): FilerStatus['sides'][number] {
   const { record, decision } = side
   const owner = record?.owner ?? ''
-  const possible = record?.mirrored === true && side.mail.state === 'Complete' && side.trust !== 'ROLLED_BACK'
+  const possible = record?.mirrored === true && side.mail.state === 'Complete' && !side.doubtsVote
   const failed = side.openFailure !== ''
   return {
     side: side.name,
@@ -89,6 +89,8 @@ function ownPlex(side: Side): PlexState {
       return 'Resyncing'
     case 'Damaged':
       return 'Damaged'
+    case 'LogLost':
+      return 'OutOfDate'
     case 'New':
     case 'Formatting':
       return 'Missing'

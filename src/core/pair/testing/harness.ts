@@ -9,10 +9,13 @@
 import { SimDevice, SimMedium } from '../../../sim/device.ts'
 import type { SimProcess } from '../../../sim/world.ts'
 import { World } from '../../../sim/world.ts'
+import { DeviceError } from '../../env/device.ts'
 import type { LogDevice } from '../../nvlog/log-device.ts'
 import { Mailbox } from '../mailbox.ts'
 import type { BrokenBuild, PairTimes } from '../options.ts'
 import { Pair } from '../pair.ts'
+import type { PairPolicy } from '../side-context.ts'
+import { DEFAULT_POLICY } from '../side-context.ts'
 import { SimVoteServer } from './sim-vote.ts'
 import { SimWire } from './sim-wire.ts'
 import { TOY_DEVICE_BLOCKS, ToyCopy } from './toy-copy.ts'
@@ -43,6 +46,7 @@ export interface HarnessOptions {
   readonly times?: Partial<PairTimes>
   readonly sides?: readonly string[]
   readonly logBlocks?: number
+  readonly durability?: 'Disk' | 'Memory'
   /** Milliseconds that a flush of a plex takes. */
   readonly plexFlushMs?: number
 }
@@ -58,6 +62,11 @@ export class Harness {
   readonly #options: HarnessOptions
   readonly sides: readonly string[]
   rates: Record<FilerName, number> = { a: 1, b: 1 }
+  policy: PairPolicy = DEFAULT_POLICY
+  /** How often a first answer was given since a side was opened. */
+  answered = 0
+  /** Names of media whose next write fails. */
+  readonly failing = new Set<string>()
 
   constructor(options: HarnessOptions) {
     this.#options = options
@@ -85,7 +94,12 @@ export class Harness {
     const random = process.random.fork()
     return new SimDevice(
       medium,
-      { latencyMs: (what, blocks) => (what === 'flush' ? flushMs + random.between(0, 0.6) : 0.02 * blocks) },
+      {
+        latencyMs: (what, blocks) => (what === 'flush' ? flushMs + random.between(0, 0.6) : 0.02 * blocks),
+        onWrite: () => {
+          if (this.failing.delete(medium.name)) throw new DeviceError('EIO', `${medium.name}: write failed`)
+        },
+      },
       process.env.clock,
     )
   }
@@ -132,12 +146,16 @@ export class Harness {
         hooks: {
           serving: () => undefined,
           stopped: () => undefined,
+          answered: () => (this.answered += 1),
           fatal: (cause, error) => {
             if (!process.alive) return
             this.fatal.push(`${name} ${cause}: ${error instanceof Error ? error.stack : String(error)}`)
-            this.crash(name)
+            if (this.filers[name] === filer) this.crash(name)
+            else process.kill()
           },
         },
+        policy: () => this.policy,
+        ...(this.#options.durability === undefined ? {} : { durability: this.#options.durability }),
         times: { startGraceMs: 2000, resyncPauseMs: 200, ...this.#options.times },
         ...(this.#options.broken === undefined ? {} : { broken: this.#options.broken }),
       })

@@ -141,6 +141,7 @@ export class ToyStore implements SideStore {
   readonly leaving = (): readonly string[] => []
   readonly left = (): void => undefined
   readonly registers: Registers
+  losses = 0
   readonly #name: string
   readonly #own: Device
   readonly #crc32: Crc32
@@ -183,6 +184,9 @@ export class ToyStore implements SideStore {
     this.registers[key] = Math.max(this.registers[key] ?? 0, value)
   }
 
+  lossAccepted(): void {
+    this.losses += 1
+  }
   serve(journal: SideJournalFactory): void {
     this.#journal = journal(AGGREGATE)
   }

@@ -1,0 +1,497 @@
+/**
+ * A side's aggregates, opened: replayed, served, frozen at one instant, mirrored to the partner's plexes.
+ */
+import { Aggregate } from '../block/aggregate.ts'
+import type { BrokenStorage } from '../block/broken-storage.ts'
+import type { BufferCache } from '../block/buffer-cache.ts'
+import type { Env } from '../env/env.ts'
+import type { CopyDevice } from '../pair/side-copy.ts'
+import { AggregateError } from '../block/errors.ts'
+import { SnapshotLost } from '../block/volume-snapshots.ts'
+import type { Volume } from '../block/volume.ts'
+import { readPlex } from '../block/plex-info.ts'
+import { Scrub, SCRUB_INTERVAL_MS } from '../block/scrub.ts'
+import type { Device } from '../env/device.ts'
+import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
+import type { Journal } from '../fs/journal.ts'
+import { FileSystem } from '../fs/volume.ts'
+import type { LogRecord } from '../nvlog/batch.ts'
+import type { PartnerDevices, RootFacts, SideJournalFactory, SideStore, StoreCp } from '../pair/side-copy.ts'
+import { asciiBytes, decodeJson, encodeJson } from '../std/ascii-json.ts'
+import { assert } from '../std/assert.ts'
+import type { MaybePromise } from '../std/maybe.ts'
+import { GatedDevice } from './gated-device.ts'
+import { StoreGrowth } from './store-growth.ts'
+import type { VolumeOperation } from './volume-operation.ts'
+
+export type FilerVolume = Volume<FileSystem>
+export type FilerAggregate = Aggregate<FileSystem>
+
+export interface AggregateDevices {
+  readonly name: string
+  /** Of one traditional volume alone; of flexible volumes if not said. */
+  readonly type?: 'Traditional'
+  /** `<aggregate>-<set>-<n>`, in order. */
+  readonly devices: readonly CopyDevice[]
+}
+
+export interface AggregateCopyOptions {
+  readonly env: Env
+  readonly side: string
+  /** This filer is the side's home. */
+  readonly home: boolean
+  readonly pairUid: string
+  readonly cache: BufferCache
+  readonly aggregates: readonly AggregateDevices[]
+  /** Told when the side is opened, and when it is closed again. */
+  readonly opened: (store: AggregateStore) => void
+  readonly closed: (store: AggregateStore) => void
+  /** An aggregate joined: volumes can be made in it. */
+  readonly joined: () => void
+  readonly onPartnerFailed: (error: Error) => void
+  /** Changed blocks in memory beyond which operations wait for a consistency point. */
+  readonly dirtyBytesMax: number
+  /** How long a pass of the scrub may take; a week unless something else is said. */
+  readonly scrubIntervalMs?: number
+  /** Only in tests. */
+  readonly broken?: BrokenStorage
+}
+
+/** A volume operation is shorter than this. */
+const OPERATION_BYTES = 4096
+/** Between consistency points that only give back what snapshots and removed volumes held. */
+const BUSY_CP_MS = 200
+/**
+ * With less than this free (or this share of a small aggregate), a consistency point is worth waiting for if it gives blocks back. With
+ * some times as much one begins early, so that nobody has to wait.
+ */
+const SCARCE_BLOCKS = 2048
+const SCARCE_SHARE = 100
+/** The largest operation fits into it twice: it must wait rather than hear that there is no space. */
+const SCARCE_LEAST = 640
+const EARLY = 4
+
+/** Property of an aggregate: epoch of the last accepted loss, part of every write verifier. */
+const LOSS = 'lossEpoch'
+const lossOf = ({ properties }: FilerAggregate): number => Number(properties[LOSS] ?? 0)
+
+export class AggregateStore implements SideStore {
+  readonly aggregates = new Map<string, FilerAggregate>()
+  /** By aggregate, while the side is served. */
+  readonly scrubs = new Map<string, Scrub>()
+  readonly growth: StoreGrowth
+  readonly #options: AggregateCopyOptions
+  /** All configured devices as this store uses them, by aggregate. */
+  readonly #gates = new Map<string, readonly { readonly name: string; readonly device: GatedDevice }[]>()
+  readonly #byTag = new Map<number, FilerAggregate>()
+  readonly #journals = new Map<string, Journal>()
+  /** Sequence number of the last volume operation, by aggregate. */
+  readonly #operations = new Map<string, number>()
+  /** Of the last operation that removed a volume. */
+  #removedSeq = 0
+  /** Tags of the aggregates that the side has; undefined if its mailbox does not say. */
+  #known: ReadonlySet<number> | undefined
+  readonly #lost = Promise.withResolvers<never>()
+  #wantCp: () => void = () => undefined
+  #cpTimer: { cancel(): void } | undefined
+  /** Nothing is put into them any more. */
+  readonly #leaving = new Set<string>()
+  /** The side's no longer; closed with it, for a consistency point may still be writing them. */
+  readonly #gone: FilerAggregate[] = []
+  /** Of an aggregate that has just joined: until then nothing is logged about it. */
+  readonly #durable = new Map<string, Promise<void>>()
+  #makeJournal: SideJournalFactory | undefined
+  #closed = false
+  #detachments = 0
+
+  constructor(options: AggregateCopyOptions) {
+    this.#options = options
+    this.#lost.promise.catch(() => undefined)
+    for (const { name, devices } of options.aggregates) {
+      const gates = devices.map((one) => ({ name: one.name, device: new GatedDevice(one.device) }))
+      this.#gates.set(name, gates)
+    }
+    this.growth = new StoreGrowth({
+      env: options.env,
+      side: options.side,
+      home: options.home,
+      pairUid: options.pairUid,
+      configured: options.aggregates.map(({ name, type }) => ({
+        name,
+        type: type ?? 'Flexible',
+        devices: this.#gates.get(name)!,
+      })),
+      aggregates: this.aggregates,
+      open: (name, devices) => this.#open(name, devices),
+      present: () => ({ cp: this.cp, epoch: this.epoch, covers: this.covers }),
+      admitted: (name, aggregate, durable) => {
+        this.#durable.set(name, durable)
+        this.#enter(name, aggregate)
+        if (this.#makeJournal) this.#journals.set(name, this.#makeJournal(name))
+        this.#startScrub(aggregate)
+        void durable.then(() => this.#options.joined())
+      },
+    })
+  }
+
+  /** Opens the aggregates that the side has; without `known` those that have labels. */
+  async load(known?: readonly string[]): Promise<void> {
+    this.#known = known && new Set(known.map((name) => this.#options.env.crc32(asciiBytes(name))))
+    for (const [name, gates] of this.#gates) {
+      if (known && !known.includes(name)) continue
+      const devices = gates.map(({ device }) => device)
+      if (!known && (await readPlex(this.#options.env, devices)) === undefined) continue
+      this.#enter(name, await this.#open(name, devices))
+    }
+  }
+
+  #open(name: string, devices: readonly Device[]): Promise<FilerAggregate> {
+    const { env, cache, onPartnerFailed } = this.#options
+    return Aggregate.open<FileSystem>(env, devices, {
+      cache,
+      content: (volume, root) => this.#fileSystem(name, volume, root),
+      onMirrorFailed: onPartnerFailed,
+      broken: this.#options.broken ?? {},
+    })
+  }
+
+  #enter(name: string, aggregate: FilerAggregate): void {
+    this.aggregates.set(name, aggregate)
+    this.#byTag.set(this.#options.env.crc32(asciiBytes(name)), aggregate)
+  }
+
+  get covers(): number {
+    return Math.min(...this.#roots().map((root) => root.covers), this.#nothing)
+  }
+  get epoch(): number {
+    return Math.max(0, ...this.#roots().map((root) => root.epoch))
+  }
+  get cp(): number {
+    return Math.max(0, ...[...this.#all()].map(({ root }) => root.cp))
+  }
+  /** A side without aggregates has no record that could matter. */
+  get #nothing(): number {
+    return this.aggregates.size === 0 ? 0 : Infinity
+  }
+  /** All that take part in consistency points. */
+  *#all(): Generator<FilerAggregate> {
+    yield* this.aggregates.values()
+    yield* this.growth.joining()
+  }
+  #roots() {
+    return [...this.aggregates.values()].map((aggregate) => aggregate.root)
+  }
+  /**
+   * The images know of every removal. Before that the log may have operations on a volume that is gone, and its aggregate must not be
+   * taken away: it could not be replayed.
+   */
+  get removalsInImage(): boolean {
+    return this.covers >= this.#removedSeq
+  }
+  roots(): readonly RootFacts[] {
+    return [...this.aggregates].map(([aggregate, { root }]) => ({
+      aggregate,
+      cp: root.cp,
+      epoch: root.epoch,
+      covers: root.covers,
+      digest: root.image,
+    }))
+  }
+
+  /** Names of the devices of an aggregate's image, in its order; none before it has joined. */
+  devices(name: string): readonly string[] {
+    const gates = this.#gates.get(name) ?? []
+    const own = this.aggregates.get(name)?.own.devices ?? []
+    return own.map((device) => gates.find((one) => one.device === device)!.name)
+  }
+
+  async replay(record: LogRecord): Promise<string | undefined> {
+    const aggregate = this.#byTag.get(record.aggregate)
+    if (!aggregate) {
+      // Nothing was in it when it left, and the images knew.
+      if (this.#known?.has(record.aggregate) === false) return undefined
+      return `it has operations on an aggregate that is not configured here (${this.#have()}): put it back, with its devices`
+    }
+    if (record.seq <= aggregate.root.covers) return undefined
+    if (record.volume === 0) {
+      const operation = decodeJson(record.body) as VolumeOperation
+      if (operation.op === 'remove') this.#removedSeq = record.seq
+      applyOperation(aggregate, operation)
+      return undefined
+    }
+    const volume = aggregate.volumeAt(record.volume)
+    assert(volume !== undefined, 'a log record is of a volume that does not exist')
+    await volume.content.replay(record.body)
+    return undefined
+  }
+
+  #have(): string {
+    return `configured: ${[...this.#gates.keys()].join(', ') || 'none'}`
+  }
+
+  lossAccepted(epoch: number): void {
+    for (const aggregate of this.aggregates.values()) {
+      aggregate.setProperties({ ...aggregate.properties, [LOSS]: epoch })
+    }
+  }
+
+  serve(journal: SideJournalFactory, wantCp: () => void): void {
+    this.#wantCp = wantCp
+    this.#makeJournal = journal
+    for (const name of this.aggregates.keys()) this.#journals.set(name, journal(name))
+    for (const aggregate of this.aggregates.values()) {
+      for (const volume of aggregate.volumes()) volume.content.start(lossOf(aggregate))
+      this.#startScrub(aggregate)
+    }
+    this.#options.opened(this)
+    this.#continue()
+  }
+
+  /** A consistency point at once: somebody waits for it. */
+  wantCp(): void {
+    if (!this.#closed) this.#wantCp()
+  }
+
+  /** What consistency points give back slice by slice goes on without anybody's operations. */
+  #continue(): void {
+    if (this.#closed || this.#cpTimer !== undefined) return
+    if (![...this.aggregates.values()].some((aggregate) => aggregate.isBusy)) return
+    this.#cpTimer = this.#options.env.clock.after(BUSY_CP_MS, () => {
+      this.#cpTimer = undefined
+      this.wantCp()
+    })
+  }
+
+  /** What `task` resolves to; rejects with SnapshotLost when the side is closed first. */
+  async orLost<T>(task: MaybePromise<T>): Promise<T> {
+    return await Promise.race([task, this.#lost.promise])
+  }
+
+  /** Resolves when the last volume operation of an aggregate is durable and this filer may answer; rejects as `orLost` does. */
+  async answered(name: string): Promise<void> {
+    if (this.#leaving.has(name)) return
+    const journal = this.#journals.get(name)
+    assert(journal !== undefined, 'an answer about an aggregate that is not served')
+    await this.orLost(journal.answer(this.#operations.get(name) ?? 0))
+  }
+
+  /** Asks whether this filer may answer, for what is no file of a volume. */
+  answerOf(name: string): Pick<Journal, 'answer'> {
+    return { answer: (seq) => this.#journals.get(name)!.answer(seq) }
+  }
+
+  #startScrub(aggregate: FilerAggregate): void {
+    const scrub = new Scrub(aggregate, {
+      intervalMs: this.#options.scrubIntervalMs ?? SCRUB_INTERVAL_MS,
+      busy: () => this.pressure() !== 'NONE',
+    })
+    this.scrubs.set(aggregate.name, scrub)
+    scrub.start()
+  }
+
+  /** Changes an aggregate's volumes as `decide` says, in memory and in the log at once. Resolves when it is durable. */
+  async change(
+    name: string,
+    decide: (aggregate: FilerAggregate) => VolumeOperation | undefined,
+  ): Promise<void> {
+    const aggregate = this.aggregates.get(name)
+    const journal = this.#journals.get(name)
+    assert(aggregate !== undefined && journal !== undefined, 'change of an aggregate that is not served')
+    await this.#durable.get(name)
+    await journal.admit(OPERATION_BYTES)
+    const operation = this.#closed || this.#leaving.has(name) ? undefined : decide(aggregate)
+    if (!operation) return
+    const body = encodeJson(operation)
+    applyOperation(aggregate, operation)
+    if (operation.op === 'create') aggregate.volume(operation.id)!.content.start(lossOf(aggregate))
+    const seq = journal.append(0, [body])
+    this.#operations.set(name, seq)
+    if (operation.op === 'remove') this.#removedSeq = seq
+    if (operation.op === 'restore') aggregate.volume(operation.id)!.content.changedAll(seq)
+    await journal.answer(seq)
+  }
+
+  async attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<string | undefined> {
+    const detachments = this.#detachments
+    try {
+      for (const [name, aggregate] of this.aggregates) {
+        if (detachments !== this.#detachments) {
+          throw new DeviceError('EDETACHED', 'the other filer was given up meanwhile')
+        }
+        const names = this.devices(name)
+        const remote = aggregate.own.devices.map((own, i) => {
+          const device = devices(names[i]!, own.blocks)
+          if (!device) throw new AggregateError('LABELS', `the other filer does not have ${names[i]}`)
+          return device
+        })
+        await aggregate.attachPlex(remote, state === 'Current' ? 'mirrored' : 'stale')
+      }
+      return undefined
+    } catch (error) {
+      if (!(error instanceof AggregateError)) throw error
+      this.detachPartner()
+      return error.message
+    }
+  }
+
+  leaving(isOffered: (device: string) => boolean): readonly string[] {
+    for (const [name, aggregate] of this.aggregates) {
+      const isEmpty = aggregate.volumes()[Symbol.iterator]().next().done === true
+      if (isEmpty && this.removalsInImage && !this.devices(name).some(isOffered)) this.#leaving.add(name)
+    }
+    return [...this.#leaving].filter((name) => this.aggregates.has(name))
+  }
+
+  left(names: readonly string[]): void {
+    for (const name of names) {
+      const aggregate = this.aggregates.get(name)
+      if (!aggregate) continue
+      this.aggregates.delete(name)
+      this.#byTag.delete(this.#options.env.crc32(asciiBytes(name)))
+      this.#journals.delete(name)
+      this.scrubs.get(name)?.stop()
+      this.scrubs.delete(name)
+      this.#gone.push(aggregate)
+    }
+  }
+
+  detachPartner(): void {
+    this.#detachments += 1
+    for (const aggregate of this.aggregates.values()) aggregate.detachPlex()
+    this.growth.detached()
+  }
+
+  async resync(onProgress: (percent: number) => void): Promise<void> {
+    let done = 0
+    for (const aggregate of this.aggregates.values()) {
+      await aggregate.resync({
+        onProgress: (copied, left) => {
+          const share = copied + left === 0 ? 1 : copied / (copied + left)
+          onProgress(Math.floor((100 * (done + share)) / this.aggregates.size))
+        },
+        cancelled: () => this.#closed,
+      })
+      done += 1
+    }
+  }
+
+  freeze(covers: number, epoch: number): StoreCp {
+    const cp = this.cp + 1
+    const parts = [...this.#all()].map((aggregate) => ({
+      aggregate,
+      point: aggregate.freeze({ cp, epoch, covers }),
+    }))
+    return {
+      write: async () => {
+        await Promise.all(parts.map(({ point }) => point.write()))
+      },
+      commitRoot: async (plex) => {
+        if (plex === 0) await Promise.all(parts.map(({ point }) => point.commitRoot(0)))
+        else {
+          const attached = parts.filter(({ aggregate }) => aggregate.partner !== undefined)
+          await Promise.all(attached.map(({ point }) => point.commitRoot(1)))
+        }
+      },
+      complete: () => {
+        for (const { point } of parts) point.complete()
+        this.growth.completed(parts.map(({ aggregate }) => aggregate))
+        this.#continue()
+      },
+    }
+  }
+
+  pressure(): 'NONE' | 'SOON' | 'FULL' {
+    let dirty = 0
+    let soon = false
+    for (const aggregate of this.aggregates.values()) {
+      dirty += aggregate.dirtyBytes
+      const { freeBlocks } = aggregate
+      const share = Math.floor(aggregate.layout.data / SCARCE_SHARE)
+      const scarce = Math.min(SCARCE_BLOCKS, Math.max(SCARCE_LEAST, share))
+      if (freeBlocks >= EARLY * scarce) continue
+      const { returningBlocks } = aggregate
+      if (freeBlocks < scarce && returningBlocks > 0) return 'FULL'
+      // What is left lasts about as long as what has come together did.
+      if (returningBlocks > freeBlocks) soon = true
+    }
+    const limit = this.#options.dirtyBytesMax
+    if (dirty >= limit) return 'FULL'
+    return soon || dirty >= limit / 2 ? 'SOON' : 'NONE'
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    for (const scrub of this.scrubs.values()) scrub.stop()
+    this.#cpTimer?.cancel()
+    this.#lost.reject(new SnapshotLost())
+    if (this.#makeJournal) this.#options.closed(this)
+    const gates = [...this.#gates.values()].flat()
+    await Promise.all(gates.map(({ device }) => device.shut()))
+    for (const aggregate of [...this.#all(), ...this.#gone]) {
+      // Not waited for: what it still wants to read never comes.
+      aggregate.close().catch((error: unknown) => {
+        this.#options.env.log('warn', 'aggregate closed with an error', { cause: String(error) })
+      })
+    }
+  }
+
+  #fileSystem(aggregate: string, volume: FilerVolume, root: Uint8Array | undefined): FileSystem {
+    const { env } = this.#options
+    const journal = (): Journal => {
+      const found = this.#journals.get(aggregate)
+      assert(found !== undefined, 'an operation before the side is served')
+      return found
+    }
+    return new FileSystem({
+      env,
+      store: volume,
+      journal: {
+        admit: (bytes) => journal().admit(bytes),
+        append: (index, record) => journal().append(index, record),
+        answer: (seq) => journal().answer(seq),
+      },
+      volume: volume.index,
+      root: root ?? FileSystem.make(volume, newVolumeOf(volume)),
+      space: () => {
+        const { totalBlocks, freeBlocks } = volume.space()
+        return { totalBytes: totalBlocks * BLOCK_BYTES, freeBytes: freeBlocks * BLOCK_BYTES }
+      },
+    })
+  }
+}
+
+/** Kept in the volume's properties by the operation that made it, so that replay makes the same volume. */
+function newVolumeOf(volume: FilerVolume): Parameters<typeof FileSystem.make>[1] {
+  const { seed, seconds } = volume.properties as { seed: number; seconds: number }
+  return {
+    fsid: volume.fsid,
+    hashSeed: seed,
+    time: { seconds, nanoseconds: 0 },
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+  }
+}
+
+function applyOperation(aggregate: FilerAggregate, operation: VolumeOperation): void {
+  switch (operation.op) {
+    case 'create': {
+      const { id, name, type = 'Flexible', sizeBytes, fsid, index, properties } = operation
+      aggregate.createVolume({ id, name, type, sizeBytes, fsid, index, properties: { ...properties } })
+      return
+    }
+    case 'change': {
+      const { id, name, sizeBytes, properties } = operation
+      aggregate.changeVolume(id, { name, sizeBytes, properties: { ...properties } })
+      return
+    }
+    case 'restore': {
+      const { id, snapshot, requestId, seconds } = operation
+      aggregate.restoreVolume(id, snapshot, requestId, seconds)
+      return
+    }
+    case 'remove':
+      aggregate.removeVolume(operation.id)
+  }
+}
