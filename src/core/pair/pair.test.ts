@@ -364,6 +364,75 @@ async function slowRoots(h: Harness): Promise<void> {
   }
 }
 
+/** Test 7: what the old owner sent stays in the network, and arrives when the new one uses that place of its log. */
+async function lateFrames(h: Harness): Promise<void> {
+  await h.world.wait(h.filers.a!.pair!.sides.get('a')!.owner!.cpNow())
+  await h.world.run(10)
+  h.wire.hold('a', 'nvlog')
+  await h.world.run(20)
+  h.crash('a')
+  await h.world.until(() => h.filers.b!.pair!.sides.get('a')!.opened, 5000, 'takeover')
+  const { owner } = h.filers.b!.pair!.sides.get('a')!
+  for (let n = h.random.between(1, 4); n > 0; n--) {
+    await h.world.run(20)
+    await h.world.wait(owner!.cpNow())
+  }
+  await h.world.run(400)
+  h.wire.release()
+  await h.world.run(20)
+  h.crash('b')
+}
+
+/** The standby comes back while the owner serves alone, and cannot reach it; then the owner dies. */
+async function staleStandby(h: Harness): Promise<void> {
+  h.crash('b')
+  await h.world.until(() => h.record()?.mirrored === false, 3000, 'ALONE')
+  await h.world.run(300)
+  h.wire.cut()
+  h.start('b')
+  await h.world.run(500)
+  h.crash('a')
+  await h.world.run(5000)
+}
+
+/** Both die while a root is on one plex only, again and again. */
+async function unequalRoots(h: Harness): Promise<void> {
+  for (let n = 0; n < 8; n++) {
+    await h.world.run(h.random.between(50, 600))
+    for (const name of FILERS) h.crash(name)
+    for (const name of FILERS) h.start(name)
+    await h.world.until(() => h.serving().length > 0, 20_000, 'served again')
+    await watched(h, 600)
+    await h.untilGood()
+  }
+}
+
+/** A consistency point while log frames do not arrive. */
+async function slowLog(h: Harness): Promise<void> {
+  h.wire.hold('a', 'nvlog')
+  await h.world.run(30)
+  h.filers.a!.pair!.sides.get('a')!.owner!.wantCp()
+  await watched(h, 1000)
+  h.wire.release()
+  h.wire.cut()
+  await h.world.run(500)
+}
+
+/** Both die; the standby comes back without its log volume, and before the owner. */
+async function forgetfulStandby(h: Harness): Promise<void> {
+  for (const name of FILERS) h.crash(name)
+  for (const medium of [h.media.b.mailbox, h.media.b.logs['a']!]) medium.stable.clear()
+  h.start('b')
+  await h.world.run(8000)
+}
+
+async function watched(h: Harness, ms: number): Promise<void> {
+  for (let n = 0; n < ms; n += 20) {
+    await h.checkCopies()
+    await h.world.run(20)
+  }
+}
+
 async function played(options: HarnessOptions, play: (h: Harness) => Promise<void>): Promise<void> {
   const h = await settled(options)
   try {
@@ -386,13 +455,18 @@ async function playedOut(h: Harness, play: (h: Harness) => Promise<void>): Promi
 }
 
 /** Every rule that is left out must be noticed: a checker that finds nothing proves nothing. The right build passes the same play. */
-describe('known-bad builds are caught, the right one is not', () => {
+describe('test 12: known-bad builds are caught, the right one is not', () => {
   const plays: readonly [string, BrokenBuild, (h: Harness) => Promise<void>, Partial<HarnessOptions>?][] = [
     ['no lease wait, no lease', { noLeaseWait: true, noLease: true }, islandOwner],
+    ['no fence', { noFence: true }, lateFrames, { logBlocks: 1 + 2 * 2048 }],
     ['answer before ALONE is recorded', { ackBeforeAlone: true }, lonelyOwner],
+    ['TAKE when not mirrored', { takeStale: true }, staleStandby],
     ['half freed early', { freeEarly: true }, slowRoots, { plexFlushMs: 200 }],
+    ['roots assumed equal', { assumeEqualRoots: true }, unequalRoots, { plexFlushMs: 100 }],
+    ['root ahead of the log', { rootAhead: true }, slowLog, { plexFlushMs: 100 }],
     ['JOIN not binding', { joinLoose: true }, lateJoinSurvivor],
     ['restart alone without ALONE', { restartWithoutAlone: true }, lateJoinRestart],
+    ['grant after a lost mailbox', { trustLost: true }, forgetfulStandby],
     ['unlogged change shown', { showUnlogged: true }, (h) => lonelyOwner(h)],
   ]
   const SEEDS_EACH = 4

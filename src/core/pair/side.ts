@@ -10,6 +10,7 @@
  * It does not: talk to the vote (vote-keeper.ts), run consistency points (owner.ts), know the connection (partner-link.ts).
  */
 import type { Fence } from '../connection/client.ts'
+import type { Crc32 } from '../env/env.ts'
 import type { LogDevice } from '../nvlog/log-device.ts'
 import { StandbyLog } from '../nvlog/standby-log.ts'
 import type { MemoryLog } from '../nvlog/memory-log.ts'
@@ -26,9 +27,15 @@ import { decide, isDoubted, mayGrant, oneCopyIsEnough } from './rules.ts'
 import type { MoveAnswer, SideContext, SideProcedures, SideView, SideWord } from './side-context.ts'
 import type { DeviceSize, SideCopy } from './side-copy.ts'
 import { factsOf } from './side-facts.ts'
+import { asciiBytes } from '../std/ascii-json.ts'
 import { Takeovers } from './takeovers.ts'
 import { writtenBy } from './vote-keeper.ts'
 import type { SideRecord } from './vote.ts'
+
+/** Of which pair and side a batch is. */
+export function originOf(crc32: Crc32, pairUid: string, side: string): number {
+  return crc32(asciiBytes(`${pairUid}/${side}`))
+}
 
 export class Side implements SideView {
   readonly name: string
@@ -96,10 +103,7 @@ export class Side implements SideView {
     this.context = context
     this.copy = copy
     this.logDevice = logDevice
-    const key = `${context.pairUid}/${name}`
-    const bytes = new Uint8Array(key.length)
-    for (let n = 0; n < key.length; n++) bytes[n] = key.charCodeAt(n) & 0xff
-    this.origin = context.env.crc32(bytes)
+    this.origin = originOf(context.env.crc32, context.pairUid, name)
     this.standbyLog = new StandbyLog(logDevice, this.origin, undefined)
     this.#durableEpoch = this.record?.epoch ?? 0
   }

@@ -11,9 +11,11 @@ import type { SimProcess } from '../../../sim/world.ts'
 import { World } from '../../../sim/world.ts'
 import { DeviceError } from '../../env/device.ts'
 import type { LogDevice } from '../../nvlog/log-device.ts'
+import { scanLog } from '../../nvlog/scan.ts'
 import { Mailbox } from '../mailbox.ts'
 import type { BrokenBuild, PairTimes } from '../options.ts'
 import { Pair } from '../pair.ts'
+import { originOf } from '../side.ts'
 import type { PairPolicy } from '../side-context.ts'
 import { DEFAULT_POLICY } from '../side-context.ts'
 import { SimVoteServer } from './sim-vote.ts'
@@ -175,6 +177,39 @@ export class Harness {
     const media = this.media[name]
     for (const medium of [media.mailbox, ...Object.values(media.logs), ...Object.values(media.plexes)]) {
       medium.crash(this.random)
+    }
+  }
+
+  /**
+   * Looks at the media of every copy that the record calls complete: each has a root and a log without a gap, and no root is ahead of a log (H2, H3).
+   * A copy that counts must hold whenever its filer may die, so this may be asked at any moment.
+   */
+  async checkCopies(side = 'a'): Promise<void> {
+    const record = this.record(side)
+    if (!record) return
+    const names = record.mirrored ? FILERS : ([record.owner] as FilerName[])
+    const { crc32 } = this.world.process('checker').env
+    const found: { name: string; root: number; content: number }[] = []
+    for (const name of names) {
+      const plex = new SimDevice(this.media[name].plexes[side]!.copy())
+      const inspection = await new ToyCopy(`toy-${side}`, plex, crc32).inspect()
+      if (inspection.state !== 'Complete') {
+        throw new Violation(`${name} counts as complete, and its plex is ${inspection.message} (H3)`)
+      }
+      const { covers, epoch } = inspection.roots[0]!
+      const log = new SimDevice(this.media[name].logs[side]!.copy())
+      const scan = await scanLog(log, originOf(crc32, 'uid-1', side), crc32, covers, epoch)
+      if (!scan.ok)
+        throw new Violation(`${name} counts as complete, and its log is damaged: ${scan.message} (H3)`)
+      found.push({ name, root: covers, content: scan.tail.lastSeq })
+    }
+    for (const one of found) {
+      for (const two of found) {
+        if (one.content >= two.root) continue
+        throw new Violation(
+          `the root of ${two.name} covers ${two.root}, ${one.name} has records to ${one.content} (H3)`,
+        )
+      }
     }
   }
 

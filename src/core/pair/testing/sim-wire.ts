@@ -22,6 +22,9 @@ export class SimWire {
   /** Names of filers whose sending is cut. */
   readonly #mute = new Set<string>()
   #generation = 0
+  /** Sender and client whose frames are kept back: see `hold`. */
+  #held: { readonly name: string; readonly client: string } | undefined
+  #frames: (() => void)[] = []
   /** Chance that a frame under way when its channel ends is placed later after all. */
   ghostChance = 0
 
@@ -63,6 +66,20 @@ export class SimWire {
   heal(): void {
     this.#mute.clear()
     this.#connect()
+  }
+  /** From now on what `name` writes through this client stays in the network, and is placed at `release`, whatever has become of its sender. */
+  hold(name: string, client: 'nvlog' | 'plex'): void {
+    this.#held = { name, client }
+  }
+  release(): void {
+    this.#held = undefined
+    for (const frame of this.#frames.splice(0)) frame()
+  }
+  /** True if the frame is kept back. */
+  keeps(name: string, client: string, frame: () => void): boolean {
+    if (this.#held?.name !== name || this.#held.client !== client) return false
+    this.#frames.push(frame)
+    return true
   }
   isMute(name: string): boolean {
     return this.#mute.has(name)
@@ -210,6 +227,7 @@ class SimChannel implements Channel {
       }
       this.#lastArrival = Math.max(world.now + world.random.between(0.1, 0.4), this.#lastArrival + 0.001)
       world.after(this.#lastArrival - world.now, () => {
+        if (mayHaunt && this.#wire.keeps(this.#name, this.clientId, run)) return
         if (this.#ended || this.#wire.isMute(this.#name)) {
           if (mayHaunt && world.random.chance(this.#wire.ghostChance))
             world.after(world.random.between(1, 2500), run)
