@@ -273,6 +273,35 @@ describe('grey failures', () => {
   })
 })
 
+test('a standby whose disk fails says so: answers wait less than a second, and it is filled again', async () => {
+  const h = await settled({ seed: 47 })
+  await h.world.run(500)
+  h.failing.add('b/plex-a')
+  await h.world.until(() => h.record()?.mirrored === false, 15_000, 'ALONE')
+  expect(h.filers.b!.process.alive).toBe(true)
+  await ended(h)
+  expect(Math.max(...h.history.map((client) => client.longestGapMs))).toBeLessThan(1000)
+})
+
+test('both filers end at once: nothing is handed over, both copies stay complete, and the next start is a hello', async () => {
+  const h = await settled({ seed: 48, sides: ['a', 'b'] })
+  await h.untilGood(30_000, 'b')
+  await h.world.run(500)
+  const epochs = h.sides.map((side) => h.record(side)!.epoch)
+  const pairs = FILERS.map((name) => h.filers[name]!.pair!)
+  await h.world.wait(Promise.all(pairs.map((pair) => pair.stop())), 10_000, 'both end')
+  await h.world.run(2000)
+  for (const side of h.sides) expect(h.serving(side)).toEqual([])
+  for (const pair of pairs) {
+    for (const side of pair.sides.values()) expect(side.mail.state).toBe('Complete')
+  }
+  expect(h.sides.map((side) => h.record(side)!.epoch)).toEqual(epochs)
+  for (const name of FILERS) h.crash(name)
+  for (const name of FILERS) h.start(name)
+  await h.untilGood(30_000, 'b')
+  await ended(h)
+})
+
 describe('policies', () => {
   test('reads that the standby confirms: no answer of a paused owner after a takeover, whatever its clock says', async () => {
     const h = await settled({ seed: 44 })

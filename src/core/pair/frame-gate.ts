@@ -4,6 +4,7 @@
  */
 import type { Fence, Region } from '../connection/client.ts'
 import { ChannelError } from '../connection/client.ts'
+import type { DeviceError } from '../env/device.ts'
 import { compareFence } from './fence.ts'
 import { logRegion, plexRegion } from './regions.ts'
 import type { SideView } from './side-context.ts'
@@ -24,6 +25,7 @@ export class FrameGate {
       enter: (fence: Fence) => this.#enter(fence),
       leave: () => this.#leave(),
       log: () => side.standbyLog,
+      failed: (error: DeviceError) => this.#failed(error),
     }
     const read = (block: number, into: Uint8Array): Promise<void> => side.logDevice.read(block, into)
     return {
@@ -62,6 +64,16 @@ export class FrameGate {
       older()
     }
     this.#frames += 1
+  }
+
+  /** Said at once, with the next heartbeat: else the owner would hold every answer until it calls this filer slow. */
+  #failed(error: DeviceError): void {
+    const { name, context, mail } = this.#side
+    if (mail.state !== 'Complete') return
+    context.env.log('error', 'own copy failed; it must be filled again', { side: name, cause: error.message })
+    context.mailbox.changeSide(name, { state: 'Resyncing' }).catch((failure: unknown) => {
+      context.fatal('mailbox cannot be written', failure)
+    })
   }
 
   #leave(): void {

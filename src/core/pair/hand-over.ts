@@ -64,6 +64,7 @@ export function answerHandOver(side: Side, message: Message): Promise<Message> {
   const lastSeq = message['lastSeq'] as number
   const asked = side.lastGrantAt
   const allowed = (): boolean =>
+    !side.context.ending() &&
     side.record?.epoch === epoch &&
     !side.ownsRecord &&
     side.mail.state === 'Complete' &&
@@ -71,6 +72,7 @@ export function answerHandOver(side: Side, message: Message): Promise<Message> {
     side.lastGrantAt === asked &&
     side.standbyLog.lastSeq === lastSeq
   if (!allowed()) {
+    if (side.context.ending()) return Promise.resolve({ type: 'reply', ok: false, reason: 'ending, too' })
     const reason = `standby has ${side.standbyLog.lastSeq ?? 'no log'}, owner ${lastSeq}`
     return Promise.resolve({ type: 'reply', ok: false, reason })
   }

@@ -134,7 +134,7 @@ function copyFailed(side: Side, cause: string, error: unknown): void {
     side: side.name,
     cause: `${cause}: ${error.message}`,
   })
-  context.mailbox.changeSide(side.name, { state: 'Damaged' }).catch((failure: unknown) => {
+  context.mailbox.changeSide(side.name, { state: 'Resyncing' }).catch((failure: unknown) => {
     context.fatal('mailbox cannot be written', failure)
   })
   side.lose(cause)

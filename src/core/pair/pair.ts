@@ -75,6 +75,8 @@ export class Pair {
   #lastHeartbeat = -Infinity
   #lastBeat: number
   #lastLook = -Infinity
+  /** `stop` has begun. */
+  #ending = false
   #stopped = false
 
   constructor(options: PairOptions) {
@@ -156,6 +158,7 @@ export class Pair {
 
   /** Planned end: what this filer serves goes to the partner where that is possible, else it is flushed. */
   async stop(): Promise<void> {
+    this.#ending = true
     if (this.#policy.state === 'Stopped') await this.#rest()
     else for (const side of this.sides.values()) await this.#moveOrFlush(side)
     this.#stopped = true
@@ -258,6 +261,7 @@ export class Pair {
       link: () => this.#link,
       policy: () => this.#policy,
       resting: () => this.resting,
+      ending: () => this.#ending,
       partnerView: () => ({
         heard: this.#heard,
         silentMs: env.clock.now() - this.#silentSince,

@@ -14,6 +14,8 @@ export interface Gate {
   /** Resolves when a frame with this fence may take effect; rejects ChannelError FENCED or REFUSED. */
   enter(fence: Fence): void | Promise<void>
   leave(): void
+  /** The own device did not do what a frame asked for. */
+  failed(error: DeviceError): void
   log(): StandbyLog
 }
 
@@ -30,12 +32,13 @@ function refuse(message: string): never {
   throw new ChannelError('REFUSED', message)
 }
 
-async function guarded<T>(gate: Gate, fence: Fence, task: () => Promise<T>): Promise<T> {
+async function guarded<T>(gate: Gate, fence: Fence, task: () => Promise<T>, changes = true): Promise<T> {
   await gate.enter(fence)
   try {
     return await task()
   } catch (error) {
     if (error instanceof ChannelError) throw error
+    if (error instanceof DeviceError && changes) gate.failed(error)
     throw new ChannelError('REFUSED', error instanceof Error ? error.message : String(error))
   } finally {
     gate.leave()
@@ -51,7 +54,7 @@ export function logRegion(env: Env, side: string, blocks: number, read: ReadBloc
         const result = await gate.log().place(offset, chunks)
         if (result === 'GAP' || result === 'NOT_A_BATCH') refuse(`log frame refused: ${result}`)
       }),
-    read: (offset, bytes, fence) => guarded(gate, fence, () => readBytes(read, offset, bytes)),
+    read: (offset, bytes, fence) => guarded(gate, fence, () => readBytes(read, offset, bytes), false),
     flush: (fence) => guarded(gate, fence, () => Promise.resolve()),
   }
 }
@@ -75,7 +78,12 @@ export function plexRegion(env: Env, { name, device }: CopyDevice, gate: Gate): 
         await device.write(offset / BLOCK_BYTES, chunks)
       }),
     read: (offset, bytes, fence) =>
-      guarded(gate, fence, () => readBytes((block, into) => readOrZero(device, block, into), offset, bytes)),
+      guarded(
+        gate,
+        fence,
+        () => readBytes((block, into) => readOrZero(device, block, into), offset, bytes),
+        false,
+      ),
     flush: (fence) => guarded(gate, fence, () => device.flush()),
   }
 }

@@ -64,6 +64,10 @@ export interface SideFacts {
   readonly lossAccepted: boolean
   /** A loss was accepted, and the other copy is not to be overwritten yet. */
   readonly keepsOther: boolean
+  /** This process ends: it begins nothing any more. */
+  readonly ending: boolean
+  /** Answers wait for the partner that is being filled: its log has a part in them. */
+  readonly resyncHolds: boolean
   /** The pair is to stop: FLUSHING until what is served here is in both images. */
   readonly resting: 'NO' | 'FLUSHING' | 'DONE'
   readonly times: Pick<PairTimes, 'aloneAfterMs' | 'takeAfterMs' | 'slowAfterMs'>
@@ -101,6 +105,7 @@ export function decide(facts: SideFacts): Decision {
   const { record } = facts
   if (!record) return decideUnknown(facts)
   if (facts.resting === 'DONE') return none('Stopped', 'the pair is stopped; everything is in both images')
+  if (facts.ending && !facts.serving) return none('Stopped', 'this filer is ending')
   if (isDoubted(facts.vote)) return decideUntrusted(facts, record)
   return record.owner === facts.me ? decideOwner(facts, record) : decideStandby(facts, record)
 }
@@ -225,7 +230,9 @@ function decideAloneOwner(facts: SideFacts): Decision {
       : none('Resyncing', 'waiting for the first grant')
   }
   if (facts.resync === 'RUNNING') {
-    return lost
+    // As long as nobody waits for the partner, a busy one is given time: copying keeps both loops busy, and beginning anew would more so.
+    const busy = !facts.resyncHolds && !partner.restarted && partner.slowMs < times.slowAfterMs
+    return (busy ? partnerLost(partner, times.slowAfterMs) : lost)
       ? act('DROP_RESYNC', 'PartnerDown', 'the partner was lost during the resync')
       : none('Resyncing', 'the partner is being filled')
   }

@@ -57,6 +57,8 @@ export interface SideContext {
   policy(): PairPolicy
   /** The pair is to stop; DONE when nothing is served here any more. */
   resting(): 'NO' | 'FLUSHING' | 'DONE'
+  /** This process ends. */
+  ending(): boolean
   /** The partner as seen by heartbeats. */
   partnerView(): PartnerView
   /** Serving begins or has ended; `epoch` guards the Service's move. */

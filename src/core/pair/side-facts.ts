@@ -31,6 +31,8 @@ export function factsOf(side: SideView): SideFacts {
     remembers: side.remembers,
     lossAccepted: losses.isAskedFor,
     keepsOther: losses.keepsOther,
+    ending: context.ending(),
+    resyncHolds: side.owner?.log.mirrored === true,
     resting: context.resting(),
     times,
     startGraceMs: times.startGraceMs,
