@@ -124,7 +124,8 @@ async function equalCopies(
       own: store.roots(),
       partner: reply.roots,
     })
-    side.helloRefused = true
+    if (isBehind(store.roots(), reply.roots)) await side.isOfEarlierTime('the other copy has a later root')
+    else side.helloRefused = true
     return undefined
   }
   if (reply.lastSeq <= scan.tail.lastSeq) {
@@ -137,6 +138,16 @@ async function equalCopies(
     return undefined
   }
   return { store, scan: again, ...partnerOf(reply) }
+}
+
+/**
+ * The owner's root is written before the standby's. A standby with a later one proves that this copy was put back to an earlier time (a disk restored from a
+ * backup, a snapshot of a machine): what was acknowledged since is over there.
+ */
+function isBehind(own: readonly RootFacts[], theirs: readonly RootFacts[]): boolean {
+  return theirs.some((their) =>
+    own.some(({ aggregate, cp }) => aggregate === their.aggregate && cp < their.cp),
+  )
 }
 
 function partnerOf(reply: HelloReply): { incarnation: number; partnerLastSeq: number; devices: unknown } {

@@ -29,7 +29,7 @@ import type { DeviceSize, SideCopy } from './side-copy.ts'
 import { factsOf } from './side-facts.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
 import { Takeovers } from './takeovers.ts'
-import { writtenBy } from './vote-keeper.ts'
+import { incarnationOf, writtenBy } from './vote-keeper.ts'
 import type { SideRecord } from './vote.ts'
 
 /** Of which pair and side a batch is. */
@@ -180,6 +180,10 @@ export class Side implements SideView {
     this.#trust = trust
     if (trust !== 'GOOD' || !record) return
     this.#remembers = true
+    const { me, mailbox } = this.context
+    if (incarnationOf(record, me) > mailbox.incarnation) {
+      void this.isOfEarlierTime('the vote knows a later incarnation of this filer')
+    }
     this.learn(record)
   }
 
@@ -267,6 +271,19 @@ export class Side implements SideView {
   /** A first answer was given since the side is served here. */
   answered(): void {
     this.context.answered(this.name)
+  }
+
+  /** This filer's memory, or its copy, was put back: it is worth nothing until it was filled again. */
+  async isOfEarlierTime(cause: string): Promise<void> {
+    const { env, mailbox } = this.context
+    if (this.mail.state !== 'Complete' && this.mail.state !== 'LogLost') return
+    env.log('error', 'own copy is of an earlier time', { side: this.name, cause })
+    this.openFailure = `the copy here is of an earlier time: ${cause}`
+    this.lose(cause)
+    await mailbox.changeSide(this.name, { state: 'Resyncing' }).catch((error: unknown) => {
+      this.context.fatal('mailbox cannot be written', error)
+    })
+    this.kick()
   }
 
   /** Inside `exclusive`. */

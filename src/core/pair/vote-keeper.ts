@@ -177,6 +177,11 @@ export class VoteKeeper {
   }
 }
 
+/** Of `filer` when it wrote the record; 0 if somebody else did. */
+export function incarnationOf(record: SideRecord, filer: string): number {
+  const [writer, incarnation] = record.writer.split('/')
+  return writer === filer ? Number(incarnation) : 0
+}
 /** True if this incarnation wrote the record. */
 export function writtenBy(record: SideRecord, writerPrefix: string): boolean {
   return record.writer.startsWith(writerPrefix)
