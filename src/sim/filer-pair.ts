@@ -44,6 +44,10 @@ export interface PairOptions {
   readonly givebackDelayMs: number
   /** A pass of the scrub takes about so long. */
   readonly scrubMs?: number
+  /** The log of a mirrored side is in memory only. */
+  readonly memoryLogs?: boolean
+  /** The standby confirms what is read. */
+  readonly confirmedReads?: boolean
   readonly broken?: BrokenBuild
 }
 
@@ -238,6 +242,7 @@ export class FilerPair {
         givebackDelayMs: this.options.givebackDelayMs,
         givebackEpoch: 0,
       },
+      reads: this.options.confirmedReads === true ? 'Confirmed' : 'Leased',
     }
   }
 
@@ -368,6 +373,7 @@ export class FilerPair {
           this.crash(name)
         },
       },
+      durability: this.options.memoryLogs === true ? 'Memory' : 'Disk',
       times: { startGraceMs: 2000, resyncPauseMs: 200, resyncPauseMaxMs: 2000 },
       ...(this.options.scrubMs === undefined ? {} : { scrubIntervalMs: this.options.scrubMs }),
       ...(this.options.broken === undefined ? {} : { broken: this.options.broken }),
@@ -401,9 +407,20 @@ export class FilerPair {
     this.world.note(`crash ${name}`)
     running.process.kill(silent)
     for (const reset of [...running.waiting]) reset('connection reset')
+    for (const medium of this.#mediaOf(name)) medium.crash(this.world.random)
+  }
+
+  /** The filer and all its disks are lost for good; another one comes in its place, with blank ones. */
+  replace(name: FilerName): void {
+    this.crash(name)
+    for (const medium of this.#mediaOf(name)) medium.stable.clear()
+    this.start(name)
+  }
+
+  #mediaOf(name: FilerName): readonly SimMedium[] {
     const { mailbox, logs, ...disks } = this.media[name]
     const plexes = [disks.plexes, disks.traditional, disks.later].flatMap(({ a, b }) => [...a, ...b])
-    for (const medium of [mailbox, logs.a, logs.b, ...plexes]) medium.crash(this.world.random)
+    return [mailbox, logs.a, logs.b, ...plexes]
   }
 
   /** The filers that serve a side; more than one only while an old owner cannot answer any more. */

@@ -49,6 +49,7 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   vote: [1, 3],
   giveback: [1, 1],
   grow: [1, 1],
+  replace: [1, 2],
   rot: [2, 3],
   'rot-log': [2, 3],
   unreadable: [2, 3],
@@ -213,6 +214,10 @@ export class Player {
         return this.#vote(first, rest)
       case 'giveback':
         return this.#giveback(first as SideName)
+      case 'replace':
+        pair.peace()
+        await pair.untilGood(SETTLE_MS)
+        return this.#whom(words).forEach((name) => pair.replace(name))
       case 'grow':
         return this.#grow(first as SideName)
       case 'rot':
@@ -256,7 +261,8 @@ export class Player {
     } else if (how === 'late') {
       vote.late = this.#number(rest[0] ?? '1')
       vote.lateMs = this.#number(rest[1] ?? '3000')
-    } else if (how === 'lossy') vote.loseAnswer = this.#number(rest[0] ?? '0.5')
+    } else if (how === 'deleted' || how === 'older' || how === 'foreign') vote.lose(how)
+    else if (how === 'lossy') vote.loseAnswer = this.#number(rest[0] ?? '0.5')
     else if (how === 'well') {
       vote.silent = false
       vote.silentFor.clear()

@@ -45,6 +45,8 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
     cacheBytes: option('cache-mib', 8) * 2 ** 20,
     givebackDelayMs: option('giveback-ms', 2000),
     ...(scenario.options.has('scrub-ms') ? { scrubMs: option('scrub-ms', 0) } : {}),
+    memoryLogs: option('memory-logs', 0) === 1,
+    confirmedReads: option('confirmed-reads', 0) === 1,
     ...(broken === undefined ? {} : { broken }),
   })
   const snapshotClients: SnapshotClient[] = []

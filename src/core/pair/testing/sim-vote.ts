@@ -33,6 +33,15 @@ export class SimVoteServer {
     return { applied: true, version: String(this.version) }
   }
 
+  /** Somebody deletes the record, restores it from a backup, or puts another pair's into its place. */
+  lose(how: 'deleted' | 'older' | 'foreign'): void {
+    if (!this.record) return
+    this.version += 1
+    if (how === 'deleted') this.record = undefined
+    else if (how === 'foreign') this.record = { ...this.record, pairUid: 'another' }
+    else this.record = this.world.random.pick(this.history).record
+  }
+
   client(process: SimProcess): Vote {
     const { world } = this
     const call = <T>(task: (answer: (value: T) => void) => void): Promise<T> =>
