@@ -6,6 +6,7 @@ import { FilerProcess } from '../edge/filer/filer-process.ts'
 import { LeaseVote } from '../edge/filer/lease-vote.ts'
 import { KubeClient, podConnection } from '../edge/kube/client.ts'
 import { nodeEnv } from '../edge/node/env.ts'
+import { startWatchdog } from '../edge/node/watchdog.ts'
 import { Telemetry } from '../edge/telemetry/telemetry.ts'
 
 /** A vote that does not answer within this is undecided: the pair acts on it, so it must not be long. */
@@ -61,6 +62,7 @@ export async function run(args: readonly string[]): Promise<number> {
       (error: unknown) => fatal('stop failed', error),
     )
   }
+  startWatchdog()
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
   const filer = await FilerProcess.start({
