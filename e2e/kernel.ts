@@ -9,12 +9,12 @@
  * (e2e/nfs/suites). A suite fails by itself when a program does; and what a suite states as facts must be the same on both
  * sides, or be one of the `differences` below, each of which has its reason. Needs root. No Kubernetes.
  */
-import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { parseArgs } from 'node:util'
 import { Embedded } from './lib/embedded.ts'
+import { inNamespace } from './lib/namespace.ts'
 import { end, ended, keep, run, until } from './lib/process.ts'
 import { endFolder, stateFolder, sweep } from './lib/state.ts'
 
@@ -101,30 +101,6 @@ metadata: { name: home }
 spec: { pairName: east, ${volume}, export: { rules: [{ clients: [10.78.0.0/24], access: ReadWrite, squash: None }] } }
 `
 
-/** This program once more in a network namespace that ends with it; gives its exit status. */
-function inNamespace(): number {
-  const child = spawnSync(
-    'setpriv',
-    [
-      '--pdeathsig',
-      'KILL',
-      '--',
-      'unshare',
-      '--net',
-      '--',
-      process.execPath,
-      ...process.execArgv,
-      ...process.argv.slice(1),
-    ],
-    {
-      stdio: 'inherit',
-      // State in memory: the verdict does not depend on this machine's disk, its time would.
-      env: { TMPDIR: '/dev/shm', ...process.env, TANDEM_KERNEL_NAMESPACE: '1' },
-    },
-  )
-  return child.status ?? 1
-}
-
 /** The guest's card, and the way from it to a port that the pair's Service has on this namespace's loopback. */
 async function connectGuest(port: number): Promise<void> {
   await run(['ip', 'tuntap', 'add', 'tap0', 'mode', 'tap'])
@@ -201,6 +177,7 @@ async function guest(
   const disk = join(folder, 'disk')
   writeFileSync(disk, '')
   truncateSync(disk, 8 * 2 ** 30)
+  // The tree that is copied is in the guest's memory, half of which a tmpfs may take: some 6 KiB a file.
   const variables = [`FILES=${values.files}`, `ENTRIES=${values.entries}`, `FSX_OPS=${values.operations}`]
   const child = keep(
     [
@@ -216,7 +193,7 @@ async function guest(
       ...suites,
     ],
     join(folder, `${side}-console.log`),
-    { env: { GUEST_MEMORY: '1500M', GUEST_DISK: disk } },
+    { env: { GUEST_MEMORY: `${1500 + Math.ceil(Number(values.files) / 80)}M`, GUEST_DISK: disk } },
   )
   const shown = new Set<string>()
   const results = (): SuiteResult[] =>
@@ -398,7 +375,7 @@ const wrong = mistake()
 if (wrong !== undefined) {
   console.error(`kernel: ${wrong}`)
   process.exitCode = 2
-} else if (process.env['TANDEM_KERNEL_NAMESPACE'] === undefined) {
+} else if (process.env['TANDEM_NAMESPACE'] === undefined) {
   await run([join(import.meta.dirname, 'setup.sh'), 'kernel'], { timeoutMs: 600_000 })
   process.exitCode = inNamespace()
 } else process.exitCode = await main()

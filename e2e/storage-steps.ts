@@ -25,8 +25,8 @@ interface PersistentVolume {
   spec: { nfs?: { server: string; path: string }; mountOptions?: string[] }
 }
 
-/** `spec.claimName`: a bound ReadWriteMany claim whose volume mounts what `status.mount` says. */
-export async function claimStep(cluster: Cluster, mount: MountLine): Promise<string> {
+/** `spec.claimName`: a bound ReadWriteMany claim; what its volume says is `status.mount`, and the kernel client mounts it. */
+export async function claimStep(cluster: Cluster, guest: KernelClient, mount: MountLine): Promise<string> {
   const claimName = 'home'
   await cluster.k('patch', 'fv/home', '--type=merge', '-p', JSON.stringify({ spec: { claimName } }))
   const volumeName = await until('the claim is bound', 60_000, async () => {
@@ -40,10 +40,16 @@ export async function claimStep(cluster: Cluster, mount: MountLine): Promise<str
     return phase === 'Bound' ? name : undefined
   })
   const { spec } = await cluster.json<PersistentVolume>('get', `pv/${volumeName}`)
-  const line = `${spec.mountOptions?.join(',')} ${spec.nfs?.server}:${spec.nfs?.path}`
-  const wanted = `${mount.options} ${mount.server}:${mount.path}`
-  if (line !== wanted) throw new Error(`the PersistentVolume mounts ${line}, status says ${wanted}`)
-  return `claim ${claimName} is bound to ${volumeName}`
+  const line = {
+    server: spec.nfs?.server ?? '',
+    path: spec.nfs?.path ?? '',
+    options: spec.mountOptions?.join(',') ?? '',
+  }
+  const text = ({ server, path, options }: MountLine): string => `-o ${options} ${server}:${path}`
+  if (text(line) !== text(mount))
+    throw new Error(`the PersistentVolume mounts ${text(line)}, status says ${text(mount)}`)
+  await guest.claim(line)
+  return `claim ${claimName} is bound to ${volumeName}, which the kernel mounts, writes and reads`
 }
 
 /** A snapshot by hand, as the command line asks for one: an annotation, and the result in status. */

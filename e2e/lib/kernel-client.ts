@@ -1,6 +1,6 @@
 /** The Linux kernel as NFS client beside a cluster: starts e2e/nfs/workload.sh in a guest kernel and reads what it leaves. */
 import type { ChildProcess } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -89,6 +89,18 @@ export class KernelClient {
       const after = this.rounds()
       return programs.every((program) => after[program]! >= before[program]! + more)
     })
+  }
+
+  /** Has the line of a PersistentVolume mounted as well, written to and read. */
+  async claim(mount: MountLine): Promise<void> {
+    const handed = join(this.#folder, 'claim')
+    writeFileSync(`${handed}.new`, `${mount.server} ${mount.path} ${mount.options}\n`)
+    renameSync(`${handed}.new`, handed)
+    await until(
+      'the line of the PersistentVolume is mounted and written to',
+      60_000,
+      () => this.#alive() && existsSync(`${handed}-done`),
+    )
   }
 
   /** Longest pause of a single write that was waiting within this time. */

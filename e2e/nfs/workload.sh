@@ -6,7 +6,7 @@
 # read back), beside a detector of pauses. None may see an error, whatever happens to the filers meanwhile. At the end all is
 # checked again after a fresh mount, so that the server answers and not a cache.
 #
-# Files in SHARED: `mounted`, `rounds-<program>` (rounds done), `pauses`, `failures` (empty if all is well), `report`.
+# Files in SHARED: `mounted`, `claim` and `claim-done`, `rounds-<program>` (rounds done), `pauses`, `failures` (empty if all is well), `report`.
 set -u
 server=$1 path=$2 options=$3 repository=$4
 home=/mnt/home
@@ -58,6 +58,23 @@ fio_loop() {
   done
 }
 
+# The line of a PersistentVolume, when the host hands it over: mounted as it is, written and read through.
+claim_mount() {
+  local server path options
+  until [ -e "$SHARED/claim" ]; do
+    [ ! -e "$stop" ] || return 0
+    sleep 0.2
+  done
+  read -r server path options <"$SHARED/claim"
+  mkdir -p /mnt/claim
+  must "mount of the claim" mount -t nfs -o "$options" "$server:$path" /mnt/claim || return
+  must "write to the claim" sh -c 'head -c 4000000 /dev/urandom | tee /tmp/written >/mnt/claim/e2e/claim && sync /mnt/claim/e2e/claim' || return
+  echo 3 >/proc/sys/vm/drop_caches
+  must "read from the claim" cmp /tmp/written /mnt/claim/e2e/claim || return
+  must "umount of the claim" umount /mnt/claim || return
+  touch "$SHARED/claim-done"
+}
+
 mount_home() { must "mount" mount -t nfs -o "$options" "$server:$path" "$home"; }
 
 : >"$SHARED/failures"
@@ -70,6 +87,7 @@ git_loop &
 sqlite_loop wal &
 sqlite_loop delete &
 fio_loop &
+claim_mount &
 wait
 
 # Everything once more, from the server.

@@ -130,8 +130,8 @@ function sizes(report: VolumeReport, before: FilerVolumeStatus | undefined): Par
 }
 
 /**
- * `noresvport` and a short `timeo`: a client must notice a dead endpoint and come back from a new source port, for the old
- * connection's state on its node still leads to the filer that is gone.
+ * `noresvport`: a connection may come from any port, so one that is busy is no obstacle to coming back. `timeo`: a call whose answer
+ * was lost is repeated after two seconds. Neither makes a client leave an address that has fallen silent: see docs/nfs.md.
  */
 export function mountOf(service: KubeObject, path: string): FilerVolumeStatus['mount'] {
   const given = service.metadata.annotations?.[ANNOTATION_ADDRESS]
