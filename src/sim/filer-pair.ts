@@ -432,14 +432,14 @@ export class FilerPair {
     return (this.vote.record?.sides[side]?.owner as FilerName | undefined) ?? side
   }
 
-  /** Served by the owner of the record, mirrored, and the standby knows it. */
+  /** Served by the owner of the record, mirrored, and the standby knows it; both believe the vote. */
   isGood(side: SideName): boolean {
     const record = this.vote.record?.sides[side]
     if (!record?.mirrored) return false
     return FILERS.every((name) => {
       const filer = this.running[name]?.filer
       const one = filer?.pair.sides.get(side)
-      if (!filer || one?.record?.epoch !== record.epoch) return false
+      if (!filer || one?.record?.epoch !== record.epoch || one.doubtsVote) return false
       const serves = record.owner === name
       return one.serving === serves && (!serves || !filer.volumes.opening())
     })

@@ -27,14 +27,16 @@ async function ended(h: Harness): Promise<void> {
   expect(h.fatal).toEqual([])
 }
 
-function changeVote(h: Harness, how: 'deleted' | 'rolled back' | 'foreign', old = h.vote.record): void {
+type Loss = 'deleted' | 'rolled back' | 'rolled back by beats only' | 'foreign'
+function changeVote(h: Harness, how: Loss, old = h.vote.record): void {
+  if (how === 'rolled back by beats only') old = { ...h.vote.record!, beat: 0 }
   h.vote.version += 1
   h.vote.record =
     how === 'deleted' ? undefined : how === 'foreign' ? { ...h.vote.record!, pairUid: 'uid-2' } : old
 }
 
 describe('test 9: the vote deleted, rolled back, foreign', () => {
-  test.each(['deleted', 'rolled back', 'foreign'] as const)(
+  test.each(['deleted', 'rolled back', 'rolled back by beats only', 'foreign'] as const)(
     'H1 H9 H10 %s while both filers are up: the owner serves on, and writes the record anew with a higher epoch',
     async (how) => {
       const h = await settled({ seed: 31, times: { beatMs: 1000 } })
@@ -47,6 +49,11 @@ describe('test 9: the vote deleted, rolled back, foreign', () => {
       expect(h.vote.record).toMatchObject({ pairUid: 'uid-1' })
       expect(h.record()).toMatchObject({ owner: 'a', mirrored: true })
       expect(h.serving()).toEqual(['a'])
+      await h.world.until(
+        () => FILERS.every((name) => !sideOf(h, name).doubtsVote),
+        5000,
+        'the vote believed again',
+      )
       await h.world.run(500)
       expect(h.history[0]!.acknowledgedCount).toBeGreaterThan(before)
       h.crash('a')
@@ -112,7 +119,7 @@ describe('acceptLoss', () => {
     expect(sideOf(h, 'b').losses.refused).toMatch(/beat/)
     h.crash('a')
     await h.world.until(() => h.serving().includes('b'), 8000, 'forced')
-    expect(h.record()).toMatchObject({ owner: 'b', mirrored: false, epoch: epoch + 1 })
+    expect(h.record()).toMatchObject({ owner: 'b', mirrored: false, epoch: epoch + 16 })
     expect(sideOf(h, 'b').losses.accepted).toMatchObject({ epoch })
     expect(sideOf(h, 'b').losses.accepted!.dataFromSeconds).toBeGreaterThan(0)
     expect(h.filers.b!.copies['a']!.store!.losses).toBe(1)

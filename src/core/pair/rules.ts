@@ -301,7 +301,7 @@ export function judgeVote(
 export type Change = 'CREATE' | 'ALONE' | 'TAKE' | 'HANDOVER' | 'JOIN' | 'REWRITE' | 'FORCE'
 
 /**
- * A record that is written anew goes so far beyond the highest epoch known: changes that were applied before the loss and that nobody heard of have
+ * A record that is written anew, or by force, goes so far beyond the highest epoch known: changes that were applied before the loss and that nobody heard of have
  * epochs in between, and no epoch may name two configurations.
  */
 const REWRITE_STEP = 16
@@ -319,11 +319,9 @@ export function nextRecord(
 ): SideRecord | undefined {
   if (change === 'REWRITE' || change === 'FORCE') {
     if (!known || (current?.epoch ?? 0) > known.epoch) return undefined
-    const isThere = current?.epoch === known.epoch
-    const owner = change === 'FORCE' ? me : known.owner
-    if (change === 'REWRITE' && (isThere || owner !== me)) return undefined
+    if (change === 'REWRITE' && known.owner !== me) return undefined
     const mirrored = change === 'REWRITE' && known.mirrored
-    return { epoch: known.epoch + (isThere ? 1 : REWRITE_STEP), owner, mirrored, writer }
+    return { epoch: known.epoch + REWRITE_STEP, owner: me, mirrored, writer }
   }
   if (change === 'CREATE') return current ? undefined : { epoch: 1, owner: me, mirrored: false, writer }
   if (!current) return undefined
