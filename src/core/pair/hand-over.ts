@@ -77,6 +77,6 @@ export function answerHandOver(side: Side, message: Message): Promise<Message> {
     return Promise.resolve({ type: 'reply', ok: false, reason })
   }
   side.pausedSince = side.context.env.clock.now()
-  void side.takeHandOver(allowed)
+  void side.voting.takeHandOver(allowed)
   return Promise.resolve({ type: 'reply', ok: true })
 }

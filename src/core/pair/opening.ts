@@ -114,9 +114,9 @@ export function newPartnership(side: Side, incarnation: number): Partnership {
     {
       fenced: (fence) => {
         // The partner may have seen our own JOIN applied before its answer reached us.
-        if (side.joinAsked) return side.refreshVote()
+        if (side.joinAsked) return side.voting.refresh()
         side.lose(`refused by fence ${fence?.epoch ?? '?'}/${fence?.incarnation ?? '?'}`)
-        side.refreshVote()
+        side.voting.refresh()
       },
       changed: () => side.kick(),
     },

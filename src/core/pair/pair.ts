@@ -144,7 +144,7 @@ export class Pair {
       await mailbox.changeSide(side.name, { state: 'Damaged' })
     }
     this.#tick()
-    for (const side of this.sides.values()) side.refreshVote()
+    for (const side of this.sides.values()) side.voting.refresh()
   }
 
   /** Only in a broken build: a copy without a memory of its promises counts as whole. */

@@ -21,13 +21,14 @@ import { Losses } from './losses.ts'
 import type { SideMail } from './mailbox.ts'
 import type { Owner } from './owner.ts'
 import type { Message } from './partner-link.ts'
-import type { Change, Decision, VoteTrust } from './rules.ts'
+import type { Decision, VoteTrust } from './rules.ts'
 import { ResyncPace } from './resync-pace.ts'
 import { decide, isDoubted, mayGrant, oneCopyIsEnough } from './rules.ts'
 import type { MoveAnswer, SideContext, SideProcedures, SideView, SideWord } from './side-context.ts'
 import type { DeviceSize, SideCopy } from './side-copy.ts'
 import { factsOf } from './side-facts.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
+import { SideVoting } from './side-voting.ts'
 import { Takeovers } from './takeovers.ts'
 import { incarnationOf, writtenBy } from './vote-keeper.ts'
 import type { SideRecord } from './vote.ts'
@@ -50,6 +51,7 @@ export class Side implements SideView {
   readonly takeovers = new Takeovers()
   readonly losses: Losses
   readonly resyncPace: ResyncPace
+  readonly voting = new SideVoting(this)
   owner: Owner | undefined
   standbyLog: StandbyLog
   /** An owner of the present fence was greeted, in this incarnation of ours; only then frames are taken. */
@@ -73,12 +75,9 @@ export class Side implements SideView {
   #activating = false
   #opening = false
   #handingOver = false
-  /** Only in the broken build `ackBeforeAlone`. */
-  #pretendsAlone = false
   #durableEpoch: number
   #trust: VoteTrust = 'UNREAD'
   #remembers: boolean
-  #voting = false
   #stepping = false
   #again = false
   #pauseUntil = -Infinity
@@ -163,7 +162,7 @@ export class Side implements SideView {
   aloneNow(): boolean {
     const { record } = this
     if (!record || record.owner !== this.context.me) return false
-    if (this.#pretendsAlone) return true
+    if (this.voting.pretendsAlone) return true
     return this.recordIsDurable && this.logDurability.onDevice && oneCopyIsEnough(record, this.joinAsked)
   }
   fence(): Fence {
@@ -221,7 +220,7 @@ export class Side implements SideView {
       else if (!this.owner.partnership)
         this.lose('the record counts a partner that this owner does not write to')
     }
-    if (this.doubtsVote) this.refreshVote()
+    if (this.doubtsVote) this.voting.refresh()
     this.kick()
   }
 
@@ -403,7 +402,7 @@ export class Side implements SideView {
       case 'NONE':
         return
       case 'READ_VOTE':
-        this.refreshVote()
+        this.voting.refresh()
         return
       case 'FORMAT':
         await this.exclusive(() => this.#procedures.format(this))
@@ -414,11 +413,11 @@ export class Side implements SideView {
       case 'TAKE':
       case 'JOIN':
       case 'REWRITE':
-        this.#ask(action)
+        this.voting.ask(action)
         return
       case 'FORCE':
         await this.losses.note()
-        this.#ask(action)
+        this.voting.ask(action)
         return
       case 'SERVE_ALONE':
         this.#serveAlone()
@@ -492,39 +491,5 @@ export class Side implements SideView {
   pause(delayMs: number): void {
     this.#pauseUntil = this.context.env.clock.now() + delayMs
     this.context.env.clock.after(delayMs, () => this.kick())
-  }
-
-  refreshVote(): void {
-    if (this.#voting) return
-    this.#voting = true
-    void this.context.votes.refresh().then((read) => this.#voted(read))
-  }
-
-  #ask(change: Change): void {
-    if (this.#voting) return
-    this.#voting = true
-    const { votes, env, broken } = this.context
-    env.log('info', 'asking the vote', { side: this.name, change, why: this.decision.message })
-    if (change === 'ALONE' && broken.ackBeforeAlone && this.owner) {
-      this.#pretendsAlone = true
-      this.owner.dropPartner()
-    }
-    const allowed = (): boolean => decide(factsOf(this)).action === change
-    void votes.change(this.name, this.record, change, allowed).then((outcome) => {
-      // Where the vote is not believed, asking at once again would tell nothing new.
-      this.#voted(outcome !== 'UNREACHABLE' && (outcome === 'APPLIED' || this.#trust === 'GOOD'))
-    })
-  }
-
-  /** The standby's own change in a hand-over, which the old owner asked for. */
-  async takeHandOver(allowed: () => boolean): Promise<void> {
-    await this.context.votes.change(this.name, this.record, 'HANDOVER', allowed)
-    this.kick()
-  }
-
-  #voted(reached: boolean): void {
-    this.#voting = false
-    if (reached) this.kick()
-    else this.pause(this.context.times.voteRetryMs)
   }
 }
