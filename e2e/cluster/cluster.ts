@@ -8,7 +8,7 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, readdirSync, rmdirSync } from 'node:fs'
+import { mkdirSync, readFileSync, readdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
 import { attempt, end, ended, keep, run, until } from '../lib/process.ts'
@@ -137,10 +137,7 @@ export class Cluster {
       },
       20,
     )
-    await until('API server', 90_000, async () => {
-      if (ended(this.#process)) throw new Error('control plane ended')
-      return (await this.kubectl(['get', '--raw', '/readyz'])).status === 0
-    })
+    await this.#answers()
     progress('API server ready')
     const objects = this.apply(readFileSync(join(here, 'objects.yaml'), 'utf8') + this.#volumes(numbers))
     await Promise.all(
@@ -151,8 +148,7 @@ export class Cluster {
           60_000,
           async () => (await attempt(['ctr', '-a', socket, 'version'])).status === 0,
         )
-        for (const image of images)
-          await run(['ctr', '-a', socket, '-n', 'k8s.io', 'images', 'import', image])
+        for (const image of images) await this.containerd(node, 'images', 'import', image)
       }),
     )
     await objects
@@ -270,6 +266,56 @@ spec:
   /** Cuts a node from everything: NotReady after about 17 s. */
   async node(node: number, state: 'up' | 'down'): Promise<void> {
     for (const network of ['storage1', 'storage2', 'nodes'] as const) await this.link(network, node, state)
+  }
+
+  #answers(): Promise<boolean> {
+    return until('API server', 90_000, async () => {
+      if (ended(this.#process)) throw new Error('control plane ended')
+      return (await this.kubectl(['get', '--raw', '/readyz'])).status === 0
+    })
+  }
+
+  /** Ends the API server (connections to it are refused), or starts it again and returns when it answers. */
+  async apiServer(state: 'up' | 'down'): Promise<void> {
+    const file = (suffix: string): string => join(this.state, `kube-apiserver.${suffix}`)
+    if (state === 'down') {
+      writeFileSync(file('hold'), '')
+      await this.signal('KILL', Number(readFileSync(file('pid'), 'utf8')))
+      return
+    }
+    rmSync(file('hold'))
+    await this.#answers()
+  }
+
+  /** Sends a signal to a process, by its number in the cluster's own process namespace. */
+  async signal(name: 'KILL' | 'STOP' | 'CONT', pid: number): Promise<void> {
+    await run(['nsenter', '-t', String(this.#init), '-p', '--', 'kill', `-${name}`, String(pid)])
+  }
+
+  /** containerd's own client at a node. */
+  containerd(node: number, ...args: string[]): Promise<string> {
+    return run(['ctr', '-a', join(this.state, `node${node}/containerd.sock`), '-n', 'k8s.io', ...args])
+  }
+
+  /** Process number, in the cluster's process namespace, of a container's first process. */
+  async processOf(node: number, pod: string, container: string): Promise<number> {
+    const tasks = await this.containerd(node, 'tasks', 'ls')
+    const ids = await this.containerd(
+      node,
+      'containers',
+      'ls',
+      '-q',
+      `labels."io.kubernetes.pod.name"==${pod},labels."io.kubernetes.container.name"==${container}`,
+    )
+    for (const id of ids.split('\n').filter(Boolean)) {
+      const [, pid, status] =
+        tasks
+          .split('\n')
+          .find((line) => line.startsWith(id))
+          ?.split(/\s+/) ?? []
+      if (status === 'RUNNING') return Number(pid)
+    }
+    throw new Error(`container ${container} of pod ${pod} does not run on node${node}`)
   }
 
   /** Bytes that a network carried to and from the nodes since the start. */

@@ -16,11 +16,18 @@ export STATE NODES BIN NODE24
 mount --make-rshared /
 ip link set lo up
 
-# keep NAME COMMAND...: runs it for ever, restarting it when it ends; output to STATE/NAME.log
+# keep NAME COMMAND...: runs it for ever, restarting it when it ends, unless there is a file STATE/NAME.hold; its process number is in
+# STATE/NAME.pid, its output in STATE/NAME.log
 keep() {
   local name=$1
   shift
-  (while :; do "$@" || true; sleep 0.5; done) >"$STATE/$name.log" 2>&1 </dev/null &
+  (while :; do
+    while [ -e "$STATE/$name.hold" ]; do sleep 0.1; done
+    "$@" &
+    echo $! >"$STATE/$name.pid"
+    wait $! || true
+    sleep 0.5
+  done) >"$STATE/$name.log" 2>&1 </dev/null &
 }
 ready() {
   curl -fs --cacert "$pki/ca.crt" --cert "$pki/admin.crt" --key "$pki/admin.key" https://10.10.0.254:6443/readyz >/dev/null
