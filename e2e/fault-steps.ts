@@ -8,6 +8,7 @@ import type { Cluster } from './cluster/cluster.ts'
 import type { KernelClient } from './lib/kernel-client.ts'
 import { isMirrored, mirroredAgain, nodeOf, otherThan, ownerOf, podOf, vote, wait } from './lib/pair.ts'
 import { run, sleep, until } from './lib/process.ts'
+import { imageOf } from './manifests.ts'
 
 const seconds = (sinceMs: number): string => `${((Date.now() - sinceMs) / 1000).toFixed(1)} s`
 
@@ -156,34 +157,24 @@ export async function drainStep(cluster: Cluster, guest: KernelClient): Promise<
   }
 }
 
-/** The installation's image changes: operator, then one filer after the other, each by a planned takeover. */
-export async function upgradeStep(cluster: Cluster, guest: KernelClient, image: string): Promise<string> {
+/** install.yaml of another release is applied: operator, then one filer after the other, each by a planned takeover. */
+export async function upgradeStep(cluster: Cluster, guest: KernelClient, install: string): Promise<string> {
   await mirroredAgain(cluster)
-  const next = `${image.slice(0, image.lastIndexOf(':'))}:next`
+  const image = imageOf(install)
+  const tag = image.slice(image.lastIndexOf(':') + 1)
+  const next = image.replace(/[^:]+$/, 'next')
   for (let node = 1; node <= cluster.nodes; node++)
     await cluster.containerd(node, 'images', 'tag', image, next)
-  const { items } = await cluster.json<{
-    items: {
-      metadata: { name: string; namespace: string }
-      spec: { template: { spec: { containers: { name: string }[] } } }
-    }[]
-  }>('get', 'deployments', '-A', '-l', 'app.kubernetes.io/name=tandem')
-  const { metadata, spec } = items[0]!
   const began = Date.now()
-  await cluster.k(
-    '-n',
-    metadata.namespace,
-    'set',
-    'image',
-    `deployment/${metadata.name}`,
-    `${spec.template.spec.containers[0]!.name}=${next}`,
-  )
+  await cluster.apply(install.replaceAll(`tandem:${tag}`, 'tandem:next'))
   await until(
     'both filers run the new image',
     300_000,
     async () => {
       const pods = await Promise.all([podOf(cluster, 'a'), podOf(cluster, 'b')])
-      return pods.every((pod) => pod.spec.containers[0]!.image === next && pod.status.phase === 'Running')
+      return pods.every(
+        (pod) => pod.spec.containers[0]!.image.endsWith(':next') && pod.status.phase === 'Running',
+      )
     },
     500,
   )
