@@ -2,11 +2,14 @@
  * `make e2e`: from two manifests to files that outlive their filer, on a two-node Kubernetes cluster with real pods and the Linux
  * kernel's own NFS client.
  *
- *   run.ts [--keep]      leaves state and logs for a look (the cluster's processes always end)
+ *   run.ts [--keep] [--api-seconds 120] [--only PATTERN]
+ *     --keep        leaves state and logs for a look (the cluster's processes always end)
+ *     --api-seconds how long the API server is gone, once in ordinary service and once when a takeover is due (15)
+ *     --only        of what is done to the pair while programs run, only what matches this regular expression
  *
  * What is shown, step by step, is the list of `steps.step(…)` below; each prints what it found. While the kernel client's programs run
  * (git, sqlite, fio with checksums, a detector of pauses) the serving filer's pod is deleted by force, a storage network is cut, the filer's pod is deleted once
- * more with the operator switched off, and its node is cut off. No error may reach a program. Five to seven minutes; root.
+ * more with the operator switched off, its node is cut off, the API server goes, nodes are drained, a new image comes, disks are replaced. No error may reach a program. Seven to nine minutes; root.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,77 +20,39 @@ import { KernelClient } from './lib/kernel-client.ts'
 import type { MountLine } from './lib/kernel-client.ts'
 import { run, sleep, until } from './lib/process.ts'
 import { Steps } from './lib/steps.ts'
+import {
+  apiServerGoneInTakeoverStep,
+  apiServerGoneStep,
+  drainStep,
+  replacedDisksStep,
+  upgradeStep,
+} from './fault-steps.ts'
+import { mirroredAgain, otherThan, podOf, vote, wait } from './lib/pair.ts'
+import type { Condition, Pair, Pod } from './lib/pair.ts'
 import { claimStep, growthStep, snapshotStep } from './storage-steps.ts'
 import { adapted, attachments, imageOf, networks, readInstall, samples } from './manifests.ts'
 
-const { values } = parseArgs({ options: { keep: { type: 'boolean' } } })
+const { values } = parseArgs({
+  options: {
+    keep: { type: 'boolean' },
+    'api-seconds': { type: 'string', default: '15' },
+    only: { type: 'string' },
+  },
+})
 const checkout = join(import.meta.dirname, '..')
 const garbage = join(import.meta.dirname, 'lib/garbage.ts')
 const steps = new Steps()
 /** After a node's loss the client is back within this time (docs/nfs.md). */
 const nodeLossPauseMs = 10_000
 
-interface Condition {
-  type: string
-  status: string
-  reason?: string
-  message?: string
-}
-interface Pair {
-  status?: { serving?: string; epoch?: number; conditions?: Condition[] }
-}
 interface Volume {
   status?: { servedBy?: string; mount?: MountLine; conditions?: Condition[] }
-}
-interface Pod {
-  metadata: { name: string; uid: string; annotations?: Record<string, string> }
-  spec: { nodeName?: string }
-  status: { phase: string; podIP?: string; conditions?: Condition[] }
-}
-interface Lease {
-  metadata: { annotations?: Record<string, string> }
-}
-/** The vote, as filers keep it in their Lease (docs/high-availability.md). */
-interface Vote {
-  sides: Record<string, { owner: string; mirrored: boolean; epoch: number }>
-}
-
-const wait = async (
-  cluster: Cluster,
-  condition: string,
-  object: string,
-  seconds: number,
-): Promise<string> => {
-  const began = performance.now()
-  const result = await cluster.kubectl(
-    ['wait', `--for=condition=${condition}`, object, `--timeout=${seconds}s`],
-    {
-      timeoutMs: seconds * 1000 + 10_000,
-    },
-  )
-  if (result.status !== 0) {
-    const { status } = await cluster.json<Pair>('get', object)
-    const lines = (status?.conditions ?? []).map((c) => `${c.type}=${c.status} ${c.reason}: ${c.message}`)
-    throw new Error(`${object} is not ${condition} after ${seconds} s:\n  ${lines.join('\n  ')}`)
-  }
-  return `${((performance.now() - began) / 1000).toFixed(1)} s`
 }
 
 const owner = async (cluster: Cluster): Promise<string> => {
   const { status } = await cluster.json<Volume>('get', 'fv/home')
   if (status?.servedBy === undefined) throw new Error('status.servedBy of fv/home is empty')
   return status.servedBy
-}
-
-const podOf = (cluster: Cluster, filer: string): Promise<Pod> =>
-  cluster.json<Pod>('get', `pod/east-${filer}-0`)
-
-/** The vote record itself: what is so without the operator. */
-async function vote(cluster: Cluster): Promise<Vote> {
-  const lease = await cluster.json<Lease>('get', 'lease/east')
-  const text = lease.metadata.annotations?.['tandem.storage/vote']
-  if (text === undefined) throw new Error('the Lease east has no vote')
-  return JSON.parse(text) as Vote
 }
 
 /** Deletes a filer's pod by force and waits until a new one runs. */
@@ -121,7 +86,6 @@ async function logsTo(cluster: Cluster, folder: string): Promise<void> {
 async function scenario(cluster: Cluster, work: string): Promise<void> {
   let client: KernelClient | undefined
   let mount: MountLine | undefined
-  const other = (filer: string): string => (filer === 'a' ? 'b' : 'a')
   try {
     await steps.step('manifests/install.yaml is applied and the operator runs', async () => {
       await cluster.apply(readInstall())
@@ -185,17 +149,9 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       return found
     })
 
-    const mirroredAgain = (): Promise<boolean> =>
-      until(
-        'both copies are current again',
-        120_000,
-        async () => Object.values((await vote(cluster)).sides).every((side) => side.mirrored),
-        500,
-      )
-
     /** Deletes the serving pod under load; the partner serves, the pod comes back, and both copies are current again. */
     const loseServingPod = async (withOperator: boolean): Promise<string> => {
-      await mirroredAgain()
+      await mirroredAgain(cluster)
       // With the operator off, status is stale: the vote says who owns the side.
       const { sides } = await vote(cluster)
       const [side, record] = Object.entries(sides).find(([name]) => name === 'a')!
@@ -204,9 +160,9 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       const old = await podOf(cluster, victim)
       await deletePod(cluster, victim)
       await until(
-        `filer ${other(victim)} owns side ${side}`,
+        `filer ${otherThan(victim)} owns side ${side}`,
         30_000,
-        async () => (await vote(cluster)).sides[side]!.owner === other(victim),
+        async () => (await vote(cluster)).sides[side]!.owner === otherThan(victim),
         250,
       )
       const moved = Date.now() - began
@@ -215,26 +171,28 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
         const pod = await podOf(cluster, victim)
         return pod.metadata.uid !== old.metadata.uid && pod.status.phase === 'Running'
       })
-      await mirroredAgain()
+      await mirroredAgain(cluster)
       if (withOperator) {
         await wait(cluster, 'Redundant', 'fp/east', 60)
         const serving = await owner(cluster)
-        if (serving !== other(victim)) throw new Error(`status says that ${serving} serves`)
+        if (serving !== otherThan(victim)) throw new Error(`status says that ${serving} serves`)
       }
       await guest.progress(1)
-      return `${victim} to ${other(victim)} ${moved} ms after the deletion, longest pause ${guest.longestPauseMs(began)} ms, mirrored again after ${((Date.now() - began) / 1000).toFixed(1)} s`
+      return `${victim} to ${otherThan(victim)} ${moved} ms after the deletion, longest pause ${guest.longestPauseMs(began)} ms, mirrored again after ${((Date.now() - began) / 1000).toFixed(1)} s`
     }
 
-    await steps.step(
-      'a claim is bound to the volume, and the kernel mounts what its PersistentVolume says',
-      () => claimStep(cluster, guest, mount!),
+    const fault = async (name: string, body: () => Promise<string | void>): Promise<void> => {
+      if (new RegExp(values.only ?? '').test(name)) await steps.step(name, body)
+    }
+    await fault('a claim is bound to the volume, and the kernel mounts what its PersistentVolume says', () =>
+      claimStep(cluster, guest, mount!),
     )
-    await steps.step('a snapshot by hand', () => snapshotStep(cluster))
-    await steps.step('an aggregate grows, and a traditional volume joins, under load', () =>
+    await fault('a snapshot by hand', () => snapshotStep(cluster))
+    await fault('an aggregate grows, and a traditional volume joins, under load', () =>
       growthStep(cluster, guest),
     )
-    await steps.step('the serving pod is deleted by force under load', () => loseServingPod(true))
-    await steps.step('a storage network is cut under load', async () => {
+    await fault('the serving pod is deleted by force under load', () => loseServingPod(true))
+    await fault('a storage network is cut under load', async () => {
       const began = Date.now()
       await cluster.network(networks.ic1, 'down')
       await until('LinksUp is False', 45_000, async () => {
@@ -251,7 +209,7 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       await wait(cluster, 'LinksUp', 'fp/east', 60)
       return `in status after ${(seen / 1000).toFixed(1)} s, still mirrored, longest pause ${pause} ms`
     })
-    await steps.step('with the operator off: takeover, and the deleted pod comes back', async () => {
+    await fault('with the operator off: takeover, and the deleted pod comes back', async () => {
       const operators = await cluster.json<{ items: { metadata: { name: string; namespace: string } }[] }>(
         'get',
         'deployments',
@@ -283,16 +241,16 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       await wait(cluster, 'Redundant', 'fp/east', 60)
       return found
     })
-    await steps.step('the node of the serving filer is cut off under load', async () => {
-      await mirroredAgain()
+    await fault('the node of the serving filer is cut off under load', async () => {
+      await mirroredAgain(cluster)
       const victim = (await vote(cluster)).sides['a']!.owner
       const node = Number((await podOf(cluster, victim)).spec.nodeName!.slice('node'.length))
       const began = Date.now()
       await cluster.node(node, 'down')
       await until(
-        `filer ${other(victim)} owns side a`,
+        `filer ${otherThan(victim)} owns side a`,
         30_000,
-        async () => (await vote(cluster)).sides['a']!.owner === other(victim),
+        async () => (await vote(cluster)).sides['a']!.owner === otherThan(victim),
         250,
       )
       const moved = Date.now() - began
@@ -300,11 +258,20 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       const pause = guest.longestPauseMs(began)
       await cluster.node(node, 'up')
       if (pause > nodeLossPauseMs) throw new Error(`the kernel client paused for ${pause} ms`)
-      await mirroredAgain()
+      await mirroredAgain(cluster)
       await wait(cluster, 'Redundant', 'fp/east', 90)
-      return `${victim} to ${other(victim)} ${moved} ms after the cut, longest pause ${pause} ms`
+      return `${victim} to ${otherThan(victim)} ${moved} ms after the cut, longest pause ${pause} ms`
     })
-    await steps.step('garbage on the NFS and interconnect ports: closed, and the filer is well', async () => {
+    await fault('the API server is gone for a while', () =>
+      apiServerGoneStep(cluster, guest, Number(values['api-seconds'])),
+    )
+    await fault('the owner hangs while the API server is gone', () =>
+      apiServerGoneInTakeoverStep(cluster, guest, Number(values['api-seconds'])),
+    )
+    await fault('both nodes are drained, one after the other', () => drainStep(cluster, guest))
+    await fault('a new image', () => upgradeStep(cluster, guest, readInstall()))
+    await fault("a filer's log and a disk are replaced", () => replacedDisksStep(cluster, guest))
+    await fault('garbage on the NFS and interconnect ports: closed, and the filer is well', async () => {
       const pod = await podOf(cluster, 'a')
       const restarts = (): Promise<string> =>
         cluster.k('get', 'pod/east-a-0', '-o', 'jsonpath={.status.containerStatuses[0].restartCount}')
