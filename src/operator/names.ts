@@ -14,6 +14,8 @@ export const FINALIZER = 'tandem.storage/operator'
 export const LEASE_FINALIZER = 'tandem.storage/vote'
 /** Last accepted spec with the uid of its object, JSON. */
 export const ANNOTATION_ACCEPTED = 'tandem.storage/accepted'
+/** What `spec.acceptLoss` led to, JSON {filer, epoch, sides}: epochs of sides, decided once. */
+export const ANNOTATION_ACCEPT_LOSS = 'tandem.storage/accept-loss'
 /** `<generation> <hash>` of the desired state last handed to the filers. */
 export const ANNOTATION_DESIRED = 'tandem.storage/desired'
 /** Hash of the configuration that was applied, so that fields that are gone from it are noticed. */

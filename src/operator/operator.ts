@@ -17,12 +17,13 @@ import {
 } from '../edge/kube/resources.ts'
 import { filerUri } from '../edge/pki.ts'
 import { filerPair } from '../api/v1alpha1/filer-pair.ts'
-import type { FilerPairSpec } from '../api/v1alpha1/filer-pair.ts'
+import type { FilerPairSpec, FilerPairStatus } from '../api/v1alpha1/filer-pair.ts'
 import type { FilerVolumeStatus } from '../api/v1alpha1/filer-volume.ts'
 import { accept } from './accept.ts'
 import type { AdminConnector, AdminTarget } from './admin-client.ts'
 import { Certificates } from './certificates.ts'
 import { FilerLinks } from './filer-links.ts'
+import { nodeInQuestion } from './filer-pair/accept-loss.ts'
 import { pairId } from './filer-pair/accepted.ts'
 import type { AcceptedPair } from './filer-pair/accepted.ts'
 import type { Objects, Observed } from './filer-pair/observed.ts'
@@ -33,7 +34,9 @@ import { PORTS, namesOf } from './names.ts'
 import { Cache } from './runtime/cache.ts'
 import { MANAGER, execute } from './runtime/executor.ts'
 import { KeyedQueue } from './runtime/queue.ts'
+import { Nodes } from './nodes.ts'
 import { SnapshotOrders } from './snapshot-orders.ts'
+import { UpdateTurns } from './update-turn.ts'
 
 export interface OperatorOptions {
   readonly api: KubeApi
@@ -52,6 +55,7 @@ export interface OperatorOptions {
 }
 
 const LEASE_KEPT_MS = 300_000
+const LEASE_DOUBTED_MS = 2000
 const CLASSES_KEPT_MS = 5000
 const CLASSES_AGAIN_MS = 10_000
 
@@ -62,6 +66,8 @@ export class Operator {
   readonly #certificates = new Certificates()
   readonly #orders: SnapshotOrders
   readonly #persistentVolumes: PersistentVolumes
+  readonly #nodes: Nodes
+  readonly #turns: UpdateTurns
   readonly #foreign = new Map<string, readonly string[]>()
   readonly #statusWrittenMs = new Map<string, number>()
   readonly #leases = new Map<string, { readonly atMs: number; readonly lease: KubeObject }>()
@@ -77,6 +83,8 @@ export class Operator {
       (key) => this.#queue.add(key),
     )
     this.#persistentVolumes = new PersistentVolumes(options.api)
+    this.#nodes = new Nodes(options.api)
+    this.#turns = new UpdateTurns((key) => this.#queue.add(key))
     this.#queue = new KeyedQueue({
       workers: options.workers ?? 8,
       work: (key) => this.#pass(key),
@@ -104,6 +112,7 @@ export class Operator {
     let synced = false
     await this.#cache.start()
     synced = true
+    this.#turns.resume(updating(this.#cache))
     for (const key of this.#cache.keys()) this.#queue.add(key)
     await this.#queue.idle()
   }
@@ -144,6 +153,7 @@ export class Operator {
       this.#foreign.delete(key)
       this.#leases.delete(key)
       this.#orders.forgetAll(key)
+      this.#turns.planned(key, undefined)
       return 0
     }
     const accepted = pair === undefined ? undefined : inForce(namespace, pair)
@@ -153,7 +163,7 @@ export class Operator {
     const pendingClaims = objects
       .of(CLAIMS)
       .some((c) => (c['status'] as { phase?: string })?.phase === 'Pending')
-    const observed: Observed = {
+    const observed: Omit<Observed, 'updateTurn'> = {
       namespace,
       name,
       pair,
@@ -171,11 +181,14 @@ export class Operator {
       snapshotOutcomes: this.#orders.outcomes(key),
       budgets: this.#budgets,
       image: this.#options.image,
+      nodeReady: await this.#nodes.isReady(nodeInQuestion({ name, objects }, accepted?.spec)),
       namespaceTerminating: leaving && (await this.#isTerminating(namespace)),
       nowMs,
       statusWrittenMs: (uid) => this.#statusWrittenMs.get(uid) ?? 0,
     }
-    const { actions, againInMs } = plan(observed)
+    // Whose turn it is may have changed while all that was asked for.
+    const { actions, againInMs, update } = plan({ ...observed, updateTurn: this.#turns.of(key) })
+    this.#turns.planned(key, update)
     const uids = new Map(
       [pair, ...volumes].flatMap((o) =>
         o === undefined ? [] : [[`${o.kind}/${o.metadata.name}`, o.metadata.uid ?? ''] as const],
@@ -242,11 +255,21 @@ export class Operator {
   ): Promise<KubeObject | undefined> {
     const nowMs = performance.now()
     const known = this.#leases.get(key)
-    if (known !== undefined && !leaving && nowMs - known.atMs < LEASE_KEPT_MS) return known.lease
+    const keptMs = this.#missesVote(key) ? LEASE_DOUBTED_MS : LEASE_KEPT_MS
+    if (known !== undefined && !leaving && nowMs - known.atMs < keptMs) return known.lease
     const lease = await this.#find(LEASES, namespace, namesOf(name).lease)
     if (lease === undefined) this.#leases.delete(key)
     else this.#leases.set(key, { atMs: nowMs, lease })
     return lease
+  }
+
+  /** A filer that does not find its record may have lost the whole Lease. */
+  #missesVote(key: string): boolean {
+    return [...this.#links.reports(key).values()].some(
+      ({ status }) =>
+        status !== undefined &&
+        (!status.voteReachable || status.sides.some((side) => side.reason.startsWith('Vote'))),
+    )
   }
 
   async #find(resource: Resource, namespace: string, name: string): Promise<KubeObject | undefined> {
@@ -275,6 +298,15 @@ export class Operator {
     }
     return this.#classes.known
   }
+}
+
+/** Keys of pairs that an earlier operator began to update. */
+function updating(cache: Cache): string[] {
+  return [...cache.keys()].filter((key) => {
+    const pair = cache.objects(key).get(FILER_PAIRS, key.slice(key.indexOf('/') + 1))
+    const { conditions = [] } = (pair?.['status'] ?? {}) as FilerPairStatus
+    return conditions.some((c) => c.type === 'UpToDate' && c.reason === 'Updating')
+  })
 }
 
 /** As far as certificates and connections need it. */

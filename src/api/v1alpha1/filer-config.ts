@@ -99,6 +99,12 @@ export interface SnapshotStatus {
 export interface DesiredState {
   /** Grows with every change, per pair object; a filer ignores an older one. */
   generation: number
+  /** Stopped: what is served is written to both copies, then nobody serves, takes over or hands over. Absent: Running. */
+  state?: 'Running' | 'Stopped'
+  /** The filer that is to serve nothing while its partner can. */
+  maintenance?: { filer: string }
+  /** The filer named takes each side whose record has exactly the epoch given, however old its copy is. */
+  acceptLoss?: { filer: string; sides: Record<string, number>; otherCopy: 'Kept' | 'Discarded' }
   volumes: VolumeDesired[]
   takeover: {
     mode: 'Automatic' | 'Manual'
@@ -128,6 +134,12 @@ export interface FilerStatus {
     reason: string
     message: string
     resyncPercent: number | null
+    /** Why `acceptLoss` is not carried out; empty if it is or nobody asked. */
+    lossRefused?: string
+    /** The copy here is out of date: what was acknowledged after this second may not be in it. */
+    dataFromSeconds?: number
+    /** What is served here by `acceptLoss`, until both copies are equal again. */
+    lossAccepted?: { epoch: number; dataFromSeconds: number }
   }[]
   interconnects: {
     name: string
@@ -167,9 +179,12 @@ export interface FilerStatus {
     filer: string
     reason: string
     time: string
-    clientPauseMilliseconds: number
+    /** Absent until a client was answered. */
+    clientPauseMilliseconds?: number
   } | null
   /** Generation of the desired state in force. */
   generation: number
+  /** DONE: `state: Stopped` is reached here, and the process may end. */
+  resting?: 'NO' | 'FLUSHING' | 'DONE'
   voteReachable: boolean
 }

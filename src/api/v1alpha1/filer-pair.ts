@@ -13,7 +13,7 @@ import {
 } from '../schema.ts'
 import { rule, transition } from '../schema.ts'
 import type { Infer, Kind } from '../schema.ts'
-import { GROUP, VERSION, atLeast, conditions, exportRules } from './common.ts'
+import { GROUP, VERSION, atLeast, exportRules } from './common.ts'
 import type { Metadata } from './common.ts'
 import {
   deviceSetRules,
@@ -23,6 +23,11 @@ import {
   partName,
   storageClassName,
 } from './device-set.ts'
+import { pairConditions } from './filer-pair-conditions.ts'
+import { pairStatus } from './filer-pair-status.ts'
+import type { FilerPairStatus } from './filer-pair-status.ts'
+
+export type { FilerPairStatus }
 
 const NAME_MAX = 40
 const SIZE_MIN = { log: '32Mi', cache: '64Mi' } as const
@@ -76,25 +81,61 @@ const spec = object('What the pair shall be. Only aggregates must be given.', {
   aggregates: list(
     'Pools of devices in which volumes live. An entry may go when it holds no volume.',
     aggregate,
-    {
-      listType: 'map',
-      key: 'name',
-      minItems: 1,
-      maxItems: 16,
-    },
+    { listType: 'map', key: 'name', maxItems: 16 },
   ),
   log: defaulted(
     object('The operation log: what was acknowledged and is not yet in a consistency point.', {
       size: defaulted(quantity('Size of one filer’s log, both halves. Fixed at birth.'), '1Gi'),
       durability: defaulted(
-        oneOf('When an answer may leave: Disk = both filers have flushed the record.', ['Disk']),
+        oneOf(
+          'When an answer may leave: Disk = both filers have flushed the record, Memory = both have it in memory. With Memory, what was acknowledged within the last consistency point’s time (10 s) is lost if both filers fail at once.',
+          ['Disk', 'Memory'],
+        ),
         'Disk',
       ),
       storageClassName,
     }),
     {},
   ),
-  cacheSize: defaulted(quantity('Buffer cache of each filer; a pod asks for this and 512Mi more.'), '1Gi'),
+  cacheSize: defaulted(
+    quantity(
+      'Buffer cache of each filer; a pod asks for this and 512Mi more, and with `log.durability: Memory` for twice `log.size` more.',
+    ),
+    '1Gi',
+  ),
+  state: defaulted(
+    oneOf(
+      'Stopped: both filers write everything to both copies and end; no pods, and data and addresses stay.',
+      ['Running', 'Stopped'],
+    ),
+    'Running',
+  ),
+  maintenance: optional(
+    object(
+      'The filer named hands its volumes to its partner as planned, and gets them back when this goes.',
+      {
+        filer: filerName('The filer that is to serve nothing.'),
+      },
+    ),
+  ),
+  acceptLoss: optional(
+    object(
+      'Last resort, when the filer with the newest copy is lost for good: serve a copy that is out of date. It happens once, at this epoch.',
+      {
+        filer: filerName(
+          'The filer whose copy is served from now on. `status.outOfDateCopies` says what it lacks.',
+        ),
+        epoch: integer('`status.epoch` as you saw it. Of another epoch it does nothing.', { minimum: 1 }),
+        otherCopy: defaulted(
+          oneOf(
+            'What becomes of the other filer’s copy, should it come back: Discarded = filled anew from this one.',
+            ['Kept', 'Discarded'],
+          ),
+          'Kept',
+        ),
+      },
+    ),
+  ),
   takeover: defaulted(
     object('Who serves when.', {
       mode: defaulted(
@@ -202,99 +243,6 @@ const spec = object('What the pair shall be. Only aggregates must be given.', {
 export type FilerPairSpec = Infer<typeof spec>
 export type AggregateSpec = Infer<typeof aggregate>
 
-const status = object('What is.', {
-  observedGeneration: optional(integer('metadata.generation that this status speaks of.')),
-  conditions: optional(conditions),
-  id: optional(string('Names the pair’s copies for ever: devices of another id are refused.')),
-  epoch: optional(integer('Grows with every change of who serves what.')),
-  serving: optional(string('Which filer serves which side: `a:a b:a` = filer a serves both.')),
-  links: optional(string('Interconnects that are up, of all.')),
-  message: optional(string('The most important thing to know.')),
-  filers: optional(
-    list(
-      'The two filers.',
-      object('A filer.', {
-        name: string('Name.'),
-        pod: string('Its pod.'),
-        node: optional(string('Node of the pod.')),
-        state: oneOf('What it does.', ['Serving', 'TakenOver', 'Resyncing', 'Waiting', 'Down']),
-        servedBy: optional(string('The filer that serves this one’s volumes.')),
-        clusterIP: optional(string('Address of its Service.')),
-      }),
-      { listType: 'atomic' },
-    ),
-  ),
-  interconnects: optional(
-    list(
-      'The networks between them.',
-      object('A network.', {
-        name: string('Name.'),
-        state: oneOf('The worse of the two filers’ views.', ['Up', 'Slow', 'Down']),
-        roundTripMicroseconds: optional(integer('Round trip, roughly; exact figures are metrics.')),
-        addresses: optional(list('Addresses in use.', string('Address and port.'), { listType: 'atomic' })),
-      }),
-      { listType: 'atomic' },
-    ),
-  ),
-  aggregates: optional(
-    list(
-      'The aggregates, and the devices of traditional volumes.',
-      object('An aggregate.', {
-        name: string('Name; `vol-<volume>` for a traditional volume.'),
-        servedBy: optional(string('The filer that serves it.')),
-        size: optional(string('Size.')),
-        used: optional(string('Used, roughly.')),
-        devices: optional(integer('How many devices of each filer have joined.')),
-        waitingDevices: optional(
-          list(
-            'Devices that have not joined yet.',
-            object('A device.', {
-              name: string('`<aggregate>-<set>-<n>`.'),
-              reason: string('Why it waits.'),
-            }),
-            { listType: 'atomic' },
-          ),
-        ),
-        plexes: optional(
-          list(
-            'Its copies.',
-            object('A copy.', {
-              filer: string('The filer that holds it.'),
-              state: oneOf('How it is.', ['Current', 'Resyncing', 'OutOfDate', 'Missing', 'Damaged']),
-              resyncPercent: optional(integer('How far a resync is.')),
-            }),
-            { listType: 'atomic' },
-          ),
-        ),
-      }),
-      { listType: 'atomic' },
-    ),
-  ),
-  lastTakeover: optional(
-    object('The last takeover.', {
-      filer: string('The filer that took over.'),
-      side: optional(string('The side that it took.')),
-      reason: string('Why.'),
-      time: string('When.', { format: 'date-time' }),
-      clientPauseMilliseconds: integer('How long clients waited.'),
-    }),
-  ),
-  retainedVolumes: optional(
-    list(
-      'Volumes whose FilerVolume is gone and whose data is still there.',
-      object('A volume.', {
-        id: string('Its id, for `adopt` of a FilerVolume.'),
-        name: string('Name of the FilerVolume it was.'),
-        type: optional(string('Its type.')),
-        aggregate: string('Where it lies.'),
-        used: optional(string('Used, roughly.')),
-      }),
-      { listType: 'atomic' },
-    ),
-  ),
-})
-export type FilerPairStatus = Infer<typeof status>
-
 const names = (entries: readonly { name: string }[]) => entries.map((e) => e.name)
 const sameNames = (self: readonly { name: string }[], old: readonly { name: string }[]) =>
   self.length === old.length && names(old).every((name) => names(self).includes(name))
@@ -311,7 +259,7 @@ export const filerPair: Kind = {
   description:
     'Two filers that serve files together. Each keeps a whole copy of everything; when one goes, the other serves on.',
   spec,
-  status,
+  status: pairStatus,
   rules: [
     rule<{ metadata: { name: string } }>(
       '',
@@ -330,6 +278,17 @@ export const filerPair: Kind = {
       'self.aggregates.all(a, self.filers.exists(f, f.name == a.filer))',
       'spec.aggregates[].filer must be the name of one of spec.filers',
       (self) => self.aggregates.every((a) => names(self.filers).includes(a.filer)),
+    ),
+    ...(['maintenance', 'acceptLoss'] as const).map((field) =>
+      rule<FilerPairSpec>(
+        'spec',
+        `!has(self.${field}) || self.filers.exists(f, f.name == self.${field}.filer)`,
+        `spec.${field}.filer must be the name of one of spec.filers`,
+        (self) => {
+          const filer = self[field]?.filer
+          return filer === undefined || names(self.filers).includes(filer)
+        },
+      ),
     ),
     transition<string>(
       'spec.aggregates[].filer',
@@ -375,86 +334,7 @@ export const filerPair: Kind = {
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
     { name: 'Message', type: 'string', jsonPath: '.status.message', wide: true },
   ],
-  conditions: [
-    {
-      type: 'Accepted',
-      means: 'The spec is valid and in force.',
-      reasons: {
-        Accepted: 'It is.',
-        InvalidSpec: 'A field is wrong; the last accepted spec, if any, stays in force.',
-        ImmutableField: 'A field that is fixed was changed; the last accepted spec stays in force.',
-        NameTaken: 'An object of a name that the pair needs belongs to somebody else, and is not touched.',
-        RetainedDataExists:
-          'Claims of an earlier pair of this name are still there, and are not touched unless `spec.adopt` names it.',
-        RetainedDataNotFound: '`spec.adopt` names a pair of which no claims are here.',
-        InUse:
-          'An aggregate that was taken out still holds volumes, or nobody could be asked whether it does.',
-      },
-    },
-    {
-      type: 'Ready',
-      means: 'Every volume is served, by whichever filer.',
-      reasons: {
-        Ready: 'They are.',
-        NotAccepted: 'There is no accepted spec yet.',
-        Starting: 'Pods or filers are on their way.',
-        Unschedulable: 'No node may run a pod.',
-        StorageClassNotFound: 'A StorageClass that the spec names does not exist.',
-        DevicePermissionDenied: 'A filer may not open its device.',
-        CopyOutOfDate: 'The filer that is up has a copy that is not the latest.',
-        Unreachable: 'A filer’s pod runs, but its administration does not answer.',
-        InUse: 'The pair is being deleted and waits for its volumes.',
-      },
-    },
-    {
-      type: 'Redundant',
-      means: 'Both filers have a current copy of everything.',
-      reasons: {
-        Redundant: 'They have.',
-        NotAccepted: 'There is no accepted spec yet.',
-        PartnerDown: 'One filer is not there.',
-        Resyncing: 'One filer’s copy is being brought up to date.',
-        Unknown: 'No filer could be asked.',
-      },
-    },
-    {
-      type: 'TakeoverPossible',
-      means: 'Each filer could take over from the other now.',
-      reasons: {
-        TakeoverPossible: 'It could.',
-        NotAccepted: 'There is no accepted spec yet.',
-        PartnerDown: 'One filer is not there.',
-        Resyncing: 'One filer’s copy is being brought up to date.',
-        LogNotMirrored: 'The log is written by one filer alone.',
-        VoteUnreachable: 'A filer cannot reach the Lease of the pair.',
-        Unknown: 'No filer could be asked.',
-      },
-    },
-    {
-      type: 'LinksUp',
-      means: 'Every interconnect works.',
-      reasons: {
-        LinksUp: 'They do.',
-        NotAccepted: 'There is no accepted spec yet.',
-        LinkDown: 'An interconnect carries nothing.',
-        LinkSlow: 'An interconnect is much slower than it was.',
-        Unknown: 'No filer could be asked.',
-      },
-    },
-    {
-      type: 'UpToDate',
-      means: 'The pods run the wanted template, and every device has joined.',
-      reasons: {
-        UpToDate: 'They do.',
-        NotAccepted: 'There is no accepted spec yet.',
-        Updating: 'A pod is being replaced.',
-        WaitingForRedundancy: 'A pod is replaced once the pair is redundant and everything is at home again.',
-        WaitingForClaims: 'A pod is replaced once the new claims can be bound.',
-        WaitingForYou: 'A pod has an older template and `spec.update` is `Manual`: delete it.',
-        DevicesWaiting: 'A new device has not joined its aggregate yet.',
-      },
-    },
-  ],
+  conditions: pairConditions,
 }
 
 export interface FilerPair {

@@ -132,7 +132,13 @@ export const ruleCases: readonly RuleCase[] = [
     { aggregates: [{ ...aggregate, deviceSets: [{ ...set, storageClassName: 'fast' }] }] },
     { old: pair, refused: 'storageClassName' },
   ),
-  pairCase('no aggregate', { aggregates: [] }, { refused: 'at least 1', bySchema: true }),
+  pairCase('no aggregate', { aggregates: [] }),
+  pairCase('the last aggregate taken out', { aggregates: [] }, { old: pair }),
+  pairCase(
+    'seventeen aggregates',
+    { aggregates: Array.from({ length: 17 }, (_, i) => ({ ...aggregate, name: `aggr${i}` })) },
+    { refused: 'at most 16', bySchema: true },
+  ),
   pairCase(
     'a small device',
     { aggregates: [{ ...aggregate, deviceSets: [{ ...set, size: '63Mi' }] }] },
@@ -169,7 +175,47 @@ export const ruleCases: readonly RuleCase[] = [
   ),
   pairCase('a label', { podTemplate: { labels: { team: 'x' }, annotations: { team: 'x' } } }),
   pairCase('an unknown field', { cachSize: '1Gi' }, { refused: 'did you mean cacheSize?', bySchema: true }),
-  pairCase('memory logs', { log: { durability: 'Memory' } }, { refused: 'not one of Disk', bySchema: true }),
+  pairCase('memory logs', { log: { durability: 'Memory' } }),
+  pairCase(
+    'logs in a dream',
+    { log: { durability: 'Dream' } },
+    { refused: 'not one of Disk, Memory', bySchema: true },
+  ),
+  pairCase('a pair at rest', { state: 'Stopped' }, { old: pair }),
+  pairCase(
+    'a pair in no known state',
+    { state: 'Paused' },
+    { refused: 'not one of Running, Stopped', bySchema: true },
+  ),
+  pairCase('maintenance of a filer', { maintenance: { filer: 'b' } }, { old: pair }),
+  pairCase('the end of a maintenance', {}, { old: { ...pair, maintenance: { filer: 'b' } } }),
+  pairCase(
+    'maintenance of a stranger',
+    { maintenance: { filer: 'c' } },
+    { refused: 'spec.maintenance.filer' },
+  ),
+  pairCase('maintenance of nobody', { maintenance: {} }, { refused: 'must be given', bySchema: true }),
+  pairCase('an accepted loss', { acceptLoss: { filer: 'a', epoch: 7 } }, { old: pair }),
+  pairCase(
+    'an accepted loss at a stranger',
+    { acceptLoss: { filer: 'c', epoch: 7 } },
+    { refused: 'spec.acceptLoss.filer' },
+  ),
+  pairCase(
+    'an accepted loss without epoch',
+    { acceptLoss: { filer: 'a' } },
+    { refused: 'must be given', bySchema: true },
+  ),
+  pairCase(
+    'an accepted loss at epoch 0',
+    { acceptLoss: { filer: 'a', epoch: 0 } },
+    { refused: 'at least 1', bySchema: true },
+  ),
+  pairCase(
+    'a copy that is burnt',
+    { acceptLoss: { filer: 'a', epoch: 7, otherCopy: 'Burnt' } },
+    { refused: 'not one of Kept, Discarded', bySchema: true },
+  ),
 
   volumeCase('the least volume', {}),
   volumeCase('a larger volume', { size: '2Gi' }, { old: volume }),

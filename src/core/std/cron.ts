@@ -32,13 +32,24 @@ const DAYS_MAX = 366 * 8 + 3
 
 /** Undefined if the text is no such time. */
 export function parseCron(text: string): Cron | undefined {
+  const cron = readCron(text)
+  return typeof cron === 'string' ? undefined : cron
+}
+
+/** What is wrong with the text, for the person who wrote it; undefined if it is such a time. */
+export function cronProblem(text: string): string | undefined {
+  const cron = readCron(text)
+  return typeof cron === 'string' ? cron : undefined
+}
+
+function readCron(text: string): Cron | string {
   const fields = text.split(' ')
-  if (fields.length !== RANGES.length) return undefined
+  if (fields.length !== RANGES.length) return `it has ${fields.length} fields, not ${RANGES.length}`
   const allowed: boolean[][] = []
   for (const [i, field] of fields.entries()) {
     const [least, most] = RANGES[i]!
     const values = valuesOf(field, least, most)
-    if (values === undefined) return undefined
+    if (typeof values === 'string') return values
     allowed.push(values)
   }
   const [minutes, hours, days, months, weekdays] = allowed as [
@@ -53,17 +64,20 @@ export function parseCron(text: string): Cron | undefined {
   return { minutes, hours, days, months, weekdays, anyDay, anyWeekday: weekday.startsWith('*') }
 }
 
-function valuesOf(field: string, least: number, most: number): boolean[] | undefined {
+function valuesOf(field: string, least: number, most: number): boolean[] | string {
   const values = Array.from({ length: most + 1 }, () => false)
   for (const part of field.split(',')) {
     const match = PART.exec(part)
-    if (match === null) return undefined
+    if (match === null) return `${part} is no star, number or range`
     const [, star, first, last, step] = match
     const from = star === undefined ? Number(first) : least
     const end = last === undefined ? (step === undefined ? from : most) : Number(last)
     const to = star === undefined ? end : most
     const by = step === undefined ? 1 : Number(step)
-    if (from < least || to > most || from > to || by < 1) return undefined
+    if (from < least || to > most) return `${part} is not within ${least}-${most}`
+    if (from > to)
+      return `${part} goes backwards; put the smaller number first, or write two ranges with a comma`
+    if (by < 1) return `${part} has a step of ${by}`
     for (let value = from; value <= to; value += by) values[value] = true
   }
   return values

@@ -44,6 +44,13 @@ export const STORAGE_CLASSES: Resource = {
   kind: 'StorageClass',
   namespaced: false,
 }
+export const NODES: Resource = {
+  group: '',
+  version: 'v1',
+  plural: 'nodes',
+  kind: 'Node',
+  namespaced: false,
+}
 export const NAMESPACES: Resource = {
   group: '',
   version: 'v1',

@@ -12,6 +12,8 @@ export interface AcceptedPair {
   /** Names its data for ever: the uid, or what it adopted. */
   readonly id: string
   readonly spec: FilerPairSpec
+  /** No pods: it is stopped, and nobody has anything left to write. */
+  readonly isAtRest?: boolean
   /** Those with an object, and those whose devices are all still there. */
   readonly traditional: readonly TraditionalVolume[]
 }

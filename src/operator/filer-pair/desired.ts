@@ -17,6 +17,7 @@ export interface DesiredOptions {
   readonly givenUp?: readonly TraditionalVolume[]
   /** What is away from home goes there as soon as it can, for a pod waits for it. */
   readonly giveBackNow?: boolean
+  readonly acceptLoss?: DesiredState['acceptLoss']
 }
 
 /** A volume whose object goes is left out (its data stays), unless its data is to be freed. */
@@ -24,7 +25,7 @@ export function desiredContent(
   pair: FilerPairSpec,
   volumes: readonly VolumeInForce[],
   view: PairView,
-  { givenUp = [], giveBackNow = false }: DesiredOptions = {},
+  { givenUp = [], giveBackNow = false, acceptLoss }: DesiredOptions = {},
 ): DesiredContent {
   const wanted: VolumeDesired[] = []
   for (const { object, acceptance, id } of volumes) {
@@ -59,6 +60,9 @@ export function desiredContent(
   wanted.sort((x, y) => (x.id < y.id ? -1 : 1))
   const { mode, giveback, givebackDelay, givebackEpoch } = pair.takeover
   return {
+    ...(pair.state === 'Stopped' ? { state: pair.state } : {}),
+    ...(pair.maintenance === undefined ? {} : { maintenance: pair.maintenance }),
+    ...(acceptLoss === undefined ? {} : { acceptLoss }),
     volumes: wanted,
     takeover: {
       mode,

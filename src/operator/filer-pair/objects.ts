@@ -254,7 +254,7 @@ function statefulSet(pair: AcceptedPair, filer: string, image: string): Wanted {
   const names = namesOf(pair.name)
   return make(pair, STATEFUL_SETS, names.statefulSet(filer), filer, {
     spec: {
-      replicas: 1,
+      replicas: pair.isAtRest === true ? 0 : 1,
       serviceName: names.headlessService,
       podManagementPolicy: 'Parallel',
       updateStrategy: { type: 'OnDelete' },

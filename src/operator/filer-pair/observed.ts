@@ -3,6 +3,12 @@ import type { FilerStatus } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject, Resource } from '../../edge/kube/api.ts'
 import type { SnapshotOutcomes } from '../filer-volume/snapshot-request.ts'
 
+export interface UpdateTurn {
+  readonly mine: boolean
+  /** `namespace/name` */
+  readonly other: string | undefined
+}
+
 export interface FilerReport {
   /** Last status, while the filer answers. */
   readonly status: FilerStatus | undefined
@@ -39,6 +45,10 @@ export interface Observed {
   readonly budgets: Resource | undefined
   /** Image of the operator. */
   readonly image: string
+  /** Of the node in question when a loss is to be accepted; undefined: not asked, or the API does not tell. */
+  readonly nodeReady: boolean | undefined
+  /** One pair at a time is updated: whether it is this one, else which other one. */
+  readonly updateTurn: UpdateTurn
   readonly namespaceTerminating: boolean
   readonly nowMs: number
   /** When the status of an object (by uid) was last written by this process. */

@@ -4,7 +4,7 @@
  * Invariants. The Lease and the selector of a clients' Service are written once, when they are made. An object that is not ours is not
  * touched. Data goes only where a reclaim policy says Delete. A pass over what is as it should be gives no action.
  */
-import type { FilerPairSpec, FilerPairStatus } from '../../api/v1alpha1/filer-pair.ts'
+import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
 import type { DesiredState } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { CLAIMS, FILER_PAIRS, PODS, SERVICES, STATEFUL_SETS } from '../../edge/kube/resources.ts'
@@ -15,8 +15,8 @@ import { planVolumes } from '../filer-volume/plan.ts'
 import { keptVolumes } from '../filer-volume/volume.ts'
 import {
   ANNOTATION_ACCEPTED,
+  ANNOTATION_ACCEPT_LOSS,
   ANNOTATION_DESIRED,
-  ANNOTATION_TEMPLATE,
   FINALIZER,
   LABEL_FILER,
   LABEL_PAIR_ID,
@@ -28,17 +28,24 @@ import {
 import type { Action, Plan } from '../runtime/actions.ts'
 import { isApplied, stamped } from '../runtime/compare.ts'
 import { fails } from '../runtime/conditions.ts'
+import type { Verdict } from '../runtime/conditions.ts'
 import { writeStatus } from '../runtime/status-write.ts'
 import { acceptPair, foreignOfPair } from './accept.ts'
-import { pairId, poolsOf } from './accepted.ts'
+import { decideLoss } from './accept-loss.ts'
+import type { LossDecision } from './accept-loss.ts'
+import { pairId } from './accepted.ts'
 import type { AcceptedPair, TraditionalVolume } from './accepted.ts'
 import { contentHash, desiredContent, parseDesiredAnnotation } from './desired.ts'
 import { planEnd } from './end.ts'
 import { lease, objectsOf, serviceSelector } from './objects.ts'
 import type { Wanted } from './objects.ts'
 import type { Observed } from './observed.ts'
-import { givesBackNow, nextToReplace, outdated, pairStatus, pairVerdicts } from './status.ts'
-import type { StatusInput } from './status.ts'
+import { restOf, wantsPods } from './rest.ts'
+import { pairStatus } from './status.ts'
+import { claimsInTemplate, statusInput, templateOf } from './status-input.ts'
+import type { StatusInput } from './status-input.ts'
+import { givesBackNow, isUpdating, nextToReplace, outdated } from './update.ts'
+import { pairVerdicts } from './verdicts.ts'
 import { viewOf } from './view.ts'
 import type { PairView } from './view.ts'
 
@@ -61,23 +68,29 @@ export function plan(observed: Observed): Plan {
   const acceptance = acceptPair(observed, pair, view)
   const volumes = acceptedVolumes(observed, acceptance.spec, view)
   const { traditional, givenUp } = traditionalVolumes(observed, volumes, view)
-  const accepted = acceptedPair(observed, pair, acceptance, traditional)
+  const rest = restOf(observed, acceptance.spec, view)
+  const accepted = acceptedPair(observed, pair, acceptance, traditional, !wantsPods(rest))
+  const loss = decideLoss(observed, pair, acceptance.spec, view)
   const leaving = pair.metadata.deletionTimestamp !== undefined
   const ends = leaving && (observed.volumes.length === 0 || observed.namespaceTerminating)
 
-  const input = statusInput(observed, pair, acceptance, accepted, view, volumes)
+  const input = statusInput(observed, pair, acceptance, accepted, view, volumes, rest, loss.refused)
   const verdicts = pairVerdicts(input)
   const desired =
     accepted === undefined
       ? undefined
       : desiredState(
           pair,
-          desiredContent(accepted.spec, volumes, view, { givenUp, giveBackNow: givesBackNow(input) }),
+          desiredContent(accepted.spec, volumes, view, {
+            givenUp,
+            giveBackNow: givesBackNow(input),
+            acceptLoss: loss.order,
+          }),
           view,
         )
   const actions: Action[] = []
   if (!ends) {
-    actions.push(...metadataPatch(pair, acceptance, desired))
+    actions.push(...metadataPatch(pair, acceptance, desired, loss.annotation))
     if (accepted !== undefined) actions.push(...objectActions(observed, accepted, input))
     if (desired !== undefined) actions.push(...handOver(desired, view))
     if (accepted !== undefined) actions.push(...replacePod(observed, accepted, input))
@@ -101,7 +114,22 @@ export function plan(observed: Observed): Plan {
   })
   actions.push(...ofVolumes.actions)
   if (ends) actions.push(...planEnd(observed, pair, acceptance.spec))
-  return { actions, againInMs: earliest(written.againInMs, ofVolumes.againInMs, whenSilenceCounts(observed)) }
+  return {
+    actions,
+    againInMs: earliest(
+      written.againInMs,
+      ofVolumes.againInMs,
+      whenSilenceCounts(observed),
+      whenAskedAgain(loss),
+    ),
+    ...updateOf(input, verdicts['UpToDate']!),
+  }
+}
+
+function updateOf(input: StatusInput, { reason }: Verdict): Pick<Plan, 'update'> {
+  if (input.inUseBy !== undefined) return {}
+  if (isUpdating(input)) return { update: 'Holds' }
+  return reason === 'WaitingForOtherPair' ? { update: 'Waits' } : {}
 }
 
 function acceptedVolumes(
@@ -129,11 +157,17 @@ function whenSilenceCounts(observed: Observed): number | undefined {
   return silent ? 15_000 : undefined
 }
 
+/** Nodes are asked about, not watched. */
+function whenAskedAgain({ refused }: LossDecision): number | undefined {
+  return refused === undefined ? undefined : 5000
+}
+
 function acceptedPair(
   observed: Observed,
   pair: KubeObject,
   acceptance: Acceptance<FilerPairSpec>,
   traditional: readonly TraditionalVolume[],
+  isAtRest: boolean,
 ): AcceptedPair | undefined {
   const { spec } = acceptance
   if (spec === undefined) return undefined
@@ -144,6 +178,7 @@ function acceptedPair(
     uid,
     id: pairId(uid, spec),
     spec,
+    isAtRest,
     traditional,
   }
 }
@@ -193,6 +228,7 @@ function metadataPatch(
   pair: KubeObject,
   acceptance: Acceptance<FilerPairSpec>,
   desired: (DesiredState & { hash: string }) | undefined,
+  acceptedLoss: string | undefined,
 ): Action[] {
   const { metadata } = pair
   const finalizers = metadata.finalizers ?? []
@@ -203,6 +239,7 @@ function metadataPatch(
     ...(desiredText === undefined || metadata.annotations?.[ANNOTATION_DESIRED] === desiredText
       ? {}
       : { [ANNOTATION_DESIRED]: desiredText }),
+    ...(acceptedLoss === undefined ? {} : { [ANNOTATION_ACCEPT_LOSS]: acceptedLoss }),
   }
   if (!marks && Object.keys(annotations).length === 0) return []
   return [
@@ -318,96 +355,6 @@ function reach(observed: Observed, pair: AcceptedPair, { resource, object }: Wan
   const ours = there.metadata.labels?.[LABEL_PAIR_ID] === pair.id
   if (!ours || there.metadata.deletionTimestamp !== undefined || isApplied(applied, there)) return []
   return [{ type: 'apply', resource, object: applied, fresh: false }]
-}
-
-function statusInput(
-  observed: Observed,
-  pair: KubeObject,
-  acceptance: Acceptance<FilerPairSpec>,
-  accepted: AcceptedPair | undefined,
-  view: PairView,
-  volumes: readonly VolumeInForce[],
-): StatusInput {
-  const { objects, storageClasses } = observed
-  const names = namesOf(observed.name)
-  const wanted = accepted === undefined ? [] : objectsOf(accepted, observed.image, observed.budgets)
-  const setOf = (filer: string): KubeObject | undefined =>
-    wanted.find((w) => w.resource === STATEFUL_SETS && w.object.metadata.name === names.statefulSet(filer))
-      ?.object
-  // Claims of a filer's devices and log; those for people's pods wait for nobody here.
-  const pending = objects
-    .of(CLAIMS)
-    .filter((c) => c.metadata.labels?.[LABEL_FILER] !== undefined && isPending(c))
-  const missingClasses = pending.flatMap((claim) => {
-    const storageClass = (claim['spec'] as { storageClassName?: string }).storageClassName
-    return storageClass === undefined || storageClass === '' || storageClasses?.has(storageClass) !== false
-      ? []
-      : [{ claim: claim.metadata.name, storageClass }]
-  })
-  return {
-    spec: acceptance.spec,
-    pools: accepted === undefined ? [] : poolsOf(accepted),
-    name: observed.name,
-    accepted: acceptance.verdict,
-    view,
-    filers: (acceptance.spec?.filers ?? []).map(({ name }) => ({
-      name,
-      pod: objects.get(PODS, names.pod(name)),
-      service: objects.get(SERVICES, names.service(name)),
-      template: templateOf(setOf(name)),
-      heldFor: newClaims(setOf(name), objects.get(STATEFUL_SETS, names.statefulSet(name))).filter(
-        (claim) => !isUsable(objects.get(CLAIMS, claim), storageClasses),
-      ),
-      silentMs: observed.reports.get(name)?.silentMs ?? 0,
-      silentReason: observed.reports.get(name)?.silentReason ?? '',
-    })),
-    missingClasses,
-    pendingClaims: pending.map((claim) => claim.metadata.name).sort(),
-    inUseBy:
-      pair.metadata.deletionTimestamp === undefined
-        ? undefined
-        : observed.volumes.map((v) => v.metadata.name),
-    id: pairId(pair.metadata.uid ?? '', acceptance.spec),
-    volumeIds: new Set(volumes.map(({ id }) => id)),
-    before: pair['status'] as FilerPairStatus | undefined,
-  }
-}
-
-function isPending(claim: KubeObject): boolean {
-  return (claim['status'] as { phase?: string } | undefined)?.phase === 'Pending'
-}
-
-/** Claims that the template wants and the one in force does not have; none if there is none in force. */
-function newClaims(wanted: KubeObject | undefined, there: KubeObject | undefined): string[] {
-  if (wanted === undefined || there === undefined) return []
-  const old = claimsInTemplate(there)
-  return claimsInTemplate(wanted).filter((name) => !old.includes(name))
-}
-
-function claimsInTemplate(set: KubeObject): string[] {
-  const spec = set['spec'] as {
-    template: { spec: { volumes?: { persistentVolumeClaim?: { claimName: string } }[] } }
-  }
-  return (spec.template.spec.volumes ?? []).flatMap((v) =>
-    v.persistentVolumeClaim === undefined ? [] : [v.persistentVolumeClaim.claimName],
-  )
-}
-
-/** Whether a pod with it could start: it is bound, or is bound when the pod comes. */
-function isUsable(claim: KubeObject | undefined, classes: Observed['storageClasses']): boolean {
-  if (claim === undefined || claim.metadata.deletionTimestamp !== undefined) return false
-  const phase = (claim['status'] as { phase?: string } | undefined)?.phase
-  if (phase === 'Bound') return true
-  if (phase !== 'Pending') return false
-  const { storageClassName } = claim['spec'] as { storageClassName?: string }
-  // Where classes cannot be read, nobody can say when they bind.
-  return classes === undefined || classes.get(storageClassName ?? '') === 'WaitForFirstConsumer'
-}
-
-function templateOf(statefulSet: KubeObject | undefined): string {
-  const spec = statefulSet?.['spec'] as
-    { template?: { metadata?: { annotations?: Record<string, string> } } } | undefined
-  return spec?.template?.metadata?.annotations?.[ANNOTATION_TEMPLATE] ?? ''
 }
 
 /** One pod at a time, and only when its StatefulSet already has the template that it is to come back with. */

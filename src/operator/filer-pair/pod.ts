@@ -12,7 +12,7 @@ import type { AcceptedPair, PoolDevice } from './accepted.ts'
 
 type Json = Record<string, unknown>
 
-/** What a pod has beside its cache: code, log buffers, connections. */
+/** What a pod has beside its cache and logs in memory: code, log buffers, connections. */
 const MEMORY_EXTRA_BYTES = 512 * 2 ** 20
 /**
  * What keeps a filer within that: a small nursery for short-lived objects, and memory that goes back to the host when it is free. Without
@@ -144,7 +144,8 @@ function antiAffinity(pair: AcceptedPair): Json {
 
 function container(pair: AcceptedPair, filer: string, operatorImage: string): Json {
   const { spec } = pair
-  const memory = formatBytes(quantityBytes(spec.cacheSize) + MEMORY_EXTRA_BYTES)
+  const logs = spec.log.durability === 'Memory' ? 2 * quantityBytes(spec.log.size) : 0
+  const memory = formatBytes(quantityBytes(spec.cacheSize) + MEMORY_EXTRA_BYTES + logs)
   const probe = (path: string) => ({ httpGet: { path, port: 'metrics' } })
   const all = devices(pair)
   const block = all.filter((d) => d.set.volumeMode === 'Block')

@@ -2,6 +2,7 @@
  * Which volumes of a pair are in force, with the rules that concern several objects: the pair, what it has, paths and claims that are
  * unique, and data that is there already and may be adopted.
  */
+import { cronProblem } from '../../core/std/cron.ts'
 import { growthProblem } from '../../api/v1alpha1/device-set.ts'
 import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
 import { filerVolume } from '../../api/v1alpha1/filer-volume.ts'
@@ -95,13 +96,11 @@ function placeProblem(pairName: string, pair: FilerPairSpec, spec: FilerVolumeSp
 
 /** What the rule's pattern cannot say. */
 function scheduleProblem(spec: FilerVolumeSpec): Verdict | undefined {
-  for (const { name, cron } of spec.snapshotPolicy?.schedules ?? [])
-    for (const [range, first, last] of cron.matchAll(/([0-9]+)-([0-9]+)/g))
-      if (Number(first) > Number(last))
-        return fails(
-          'InvalidSpec',
-          `spec.snapshotPolicy.schedules[${name}].cron: ${range} goes backwards; put the smaller number first, or write two ranges with a comma`,
-        )
+  for (const { name, cron } of spec.snapshotPolicy?.schedules ?? []) {
+    const problem = cronProblem(cron)
+    if (problem !== undefined)
+      return fails('InvalidSpec', `spec.snapshotPolicy.schedules[${name}].cron: ${problem}`)
+  }
   return undefined
 }
 

@@ -336,7 +336,7 @@ describe('growth', () => {
     expect(patient.filter((a) => a.type === 'delete')).toEqual([])
     expect(w.get(PODS, 'east-b-0')).toBeDefined()
     expect(upToDate(w)).toMatchObject({
-      reason: 'WaitingForRedundancy',
+      reason: 'Updating',
       message: expect.stringContaining('at home again'),
     })
     report(w, () => ({ generation: 0 }))
@@ -374,7 +374,7 @@ describe('growth', () => {
     }))
     w.settle()
     expect(w.get(PODS, 'east-b-0')).toBeDefined()
-    expect(upToDate(w)?.reason).toBe('WaitingForRedundancy')
+    expect(upToDate(w)?.reason).toBe('Updating')
     report(w, (s) => ({ sides: wellStatus(s.filer).sides.map((side) => ({ ...side, epoch: 3 })) }))
     expect(roll(w)).toEqual(['east-b-0'])
   })

@@ -55,7 +55,7 @@ export const watchedRules: readonly Json[] = [
  */
 export const clusterRules: readonly Json[] = [
   rule('', ['persistentvolumes'], ['get', 'create', 'patch', 'delete']),
-  rule('', ['namespaces'], ['get']),
+  rule('', ['namespaces', 'nodes'], ['get']),
   rule('storage.k8s.io', ['storageclasses'], ['get', 'list']),
 ]
 

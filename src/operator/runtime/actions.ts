@@ -48,4 +48,6 @@ export interface Plan {
   readonly actions: readonly Action[]
   /** Look again after so long, even if nothing happens. */
   readonly againInMs: number | undefined
+  /** Holds: the pair's pods are being replaced, no other pair's are meanwhile. Waits: another pair's are. */
+  readonly update?: 'Holds' | 'Waits'
 }

@@ -12,7 +12,7 @@ import {
   SECRETS,
   STATEFUL_SETS,
 } from '../../edge/kube/resources.ts'
-import type { Observed } from '../filer-pair/observed.ts'
+import type { FilerReport, Observed } from '../filer-pair/observed.ts'
 import { plan } from '../filer-pair/plan.ts'
 import type { SnapshotOutcome } from '../filer-volume/snapshot-request.ts'
 import { LABEL_PAIR, LABEL_PAIR_ID, namesOf } from '../names.ts'
@@ -36,12 +36,16 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
 export class World {
   readonly objects = new Map<string, KubeObject>()
   readonly reports = new Map<string, FilerStatus>()
+  /** Filers that run and do not answer, for how many milliseconds. */
+  readonly silent = new Map<string, number>()
   readonly events: string[] = []
   readonly snapshotRequests: SnapshotRequest[] = []
   nowMs = Date.UTC(2026, 0, 1)
   storageClasses: Observed['storageClasses']
   snapshotOutcomes = new Map<string, SnapshotOutcome>()
   namespaceTerminating = false
+  nodeReady: boolean | undefined
+  updateTurn: Observed['updateTurn'] = { mine: false, other: undefined }
   foreign: string[] = []
   #version = 0
   readonly #name: string
@@ -122,9 +126,12 @@ export class World {
       },
       lease: this.get(LEASES, names.lease),
       foreign: this.foreign,
-      reports: new Map(
-        [...this.reports].map(([f, status]) => [f, { status, silentMs: 0, silentReason: '' }]),
-      ),
+      reports: new Map<string, FilerReport>([
+        ...[...this.silent].map(
+          ([f, silentMs]) => [f, { status: undefined, silentMs, silentReason: 'no answer' }] as const,
+        ),
+        ...[...this.reports].map(([f, status]) => [f, { status, silentMs: 0, silentReason: '' }] as const),
+      ]),
       certificatesDue: {
         authority: !secret(names.authority),
         filers: ['a', 'b'].filter((f) => !secret(names.tls(f))),
@@ -136,6 +143,8 @@ export class World {
       snapshotOutcomes: this.snapshotOutcomes,
       budgets: BUDGETS_V1,
       image: 'tandem:test',
+      nodeReady: this.nodeReady,
+      updateTurn: this.updateTurn,
       namespaceTerminating: this.namespaceTerminating,
       nowMs: this.nowMs,
       statusWrittenMs: () => this.nowMs,
