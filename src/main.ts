@@ -23,6 +23,10 @@ const commands: Readonly<Record<string, Command>> = {
   },
   takeover: { summary: 'have the partner serve a filer (planned)', load: () => import('./cmd/takeover.ts') },
   giveback: { summary: 'give a filer its volumes back', load: () => import('./cmd/giveback.ts') },
+  drill: {
+    summary: 'take each filer out of service and bring it home; tell what clients waited',
+    load: () => import('./cmd/drill.ts'),
+  },
   snapshot: {
     summary: 'make, list, delete snapshots of a volume, or put it back to one',
     load: () => import('./cmd/snapshot.ts'),

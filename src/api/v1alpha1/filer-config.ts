@@ -101,6 +101,8 @@ export interface DesiredState {
   generation: number
   /** Stopped: what is served is written to both copies, then nobody serves, takes over or hands over. Absent: Running. */
   state?: 'Running' | 'Stopped'
+  /** Absent: Leased. */
+  reads?: 'Leased' | 'Confirmed'
   /** The filer that is to serve nothing while its partner can. */
   maintenance?: { filer: string }
   /** The filer named takes each side whose record has exactly the epoch given, however old its copy is. */

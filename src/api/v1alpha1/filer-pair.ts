@@ -97,6 +97,13 @@ const spec = object('What the pair shall be. Only aggregates must be given.', {
     }),
     {},
   ),
+  reads: defaulted(
+    oneOf(
+      'How a filer knows that its partner does not serve meanwhile. Leased: by its clock. Confirmed: by asking, once for each batch of reads; for nodes that are virtual machines which may be paused.',
+      ['Leased', 'Confirmed'],
+    ),
+    'Leased',
+  ),
   cacheSize: defaulted(
     quantity(
       'Buffer cache of each filer; a pod asks for this and 512Mi more, and with `log.durability: Memory` for twice `log.size` more.',

@@ -181,6 +181,12 @@ export const ruleCases: readonly RuleCase[] = [
     { log: { durability: 'Dream' } },
     { refused: 'not one of Disk, Memory', bySchema: true },
   ),
+  pairCase('confirmed reads', { reads: 'Confirmed' }, { old: pair }),
+  pairCase(
+    'guessed reads',
+    { reads: 'Guessed' },
+    { refused: 'not one of Leased, Confirmed', bySchema: true },
+  ),
   pairCase('a pair at rest', { state: 'Stopped' }, { old: pair }),
   pairCase(
     'a pair in no known state',

@@ -2,6 +2,7 @@
 import type { FilerPodConfig, FilerStatus, PlexState } from '../../api/v1alpha1/filer-config.ts'
 import type { Connection } from '../../core/connection/client.ts'
 import type { Filer } from '../../core/filer/filer.ts'
+import { takeoverProblem } from '../../core/pair/side-facts.ts'
 import type { Side } from '../../core/pair/side.ts'
 
 export function statusOf(config: FilerPodConfig, filer: Filer, connection: Connection): FilerStatus {
@@ -24,30 +25,42 @@ export function statusOf(config: FilerPodConfig, filer: Filer, connection: Conne
           filer: filer.lastTakeover.filer,
           reason: filer.lastTakeover.reason,
           time: new Date(filer.lastTakeover.atSeconds * 1000).toISOString(),
-          clientPauseMilliseconds: filer.lastTakeover.clientPauseMs ?? 0,
+          ...(filer.lastTakeover.clientPauseMs === undefined
+            ? {}
+            : { clientPauseMilliseconds: filer.lastTakeover.clientPauseMs }),
         }
       : null,
     generation: filer.desired?.generation ?? 0,
+    resting: filer.resting,
     voteReachable: pair.votes.reachable,
   }
 }
 
 function sideStatus(config: FilerPodConfig, side: Side): FilerStatus['sides'][number] {
-  const { record, decision } = side
+  const { record, decision, losses } = side
   const owner = record?.owner ?? ''
-  const possible = record?.mirrored === true && side.mail.state === 'Complete' && !side.doubtsVote
-  const failed = side.openFailure !== ''
+  const serving = side.serving && side.opened
+  const problem = takeoverProblem(side)
+  const { reason, message } =
+    side.openFailure !== ''
+      ? { reason: 'CopyOutOfDate', message: side.openFailure }
+      : serving && problem !== undefined
+        ? problem
+        : decision
   return {
     side: side.name,
     epoch: record?.epoch ?? 0,
     owner,
     mirrored: record?.mirrored ?? false,
     role: owner === config.filer ? 'Owner' : 'Standby',
-    serving: side.serving && side.opened,
-    takeoverPossible: possible,
-    reason: failed ? 'CopyOutOfDate' : decision.reason,
-    message: failed ? side.openFailure : decision.message,
+    serving,
+    takeoverPossible: problem === undefined,
+    reason,
+    message,
     resyncPercent: side.resyncPercent,
+    ...(losses.refused === '' ? {} : { lossRefused: losses.refused }),
+    ...(losses.dataFromSeconds === undefined ? {} : { dataFromSeconds: losses.dataFromSeconds }),
+    ...(losses.accepted === undefined ? {} : { lossAccepted: losses.accepted }),
   }
 }
 

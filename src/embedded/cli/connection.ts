@@ -21,6 +21,8 @@ export const NAMESPACE_FLAG: Flag = {
   meaning: 'default: that of the context',
 }
 
+export const TIMEOUT_FLAG: Flag = { kind: 'text', value: 'TIME', meaning: 'default 30s' }
+
 /** Owner of the fields that people apply. */
 export const CLI_MANAGER = 'tandem-cli'
 

@@ -1,51 +1,17 @@
 /** `tandem status`: a pair at a glance, from its objects alone. Pure. */
+import type { FilerPairSpec, FilerPairStatus } from '../../api/v1alpha1/filer-pair.ts'
+import type { FilerVolumeStatus } from '../../api/v1alpha1/filer-volume.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
+import { pauseText } from './pair-moves.ts'
 import { age, table } from './table.ts'
 
-interface PairStatus {
-  readonly epoch?: number
-  readonly message?: string
-  readonly conditions?: readonly {
-    type: string
-    status: string
-    reason?: string
-    message?: string
-    lastTransitionTime?: string
-  }[]
-  readonly filers?: readonly {
-    name: string
-    pod: string
-    node?: string
-    state: string
-    servedBy?: string
-    clusterIP?: string
-  }[]
-  readonly interconnects?: readonly {
-    name: string
-    state: string
-    roundTripMicroseconds?: number
-    addresses?: readonly string[]
-  }[]
-  readonly aggregates?: readonly {
-    name: string
-    servedBy?: string
-    size?: string
-    used?: string
-    plexes?: readonly { filer: string; state: string; resyncPercent?: number }[]
-  }[]
-  readonly lastTakeover?: {
-    filer: string
-    side?: string
-    reason: string
-    time: string
-    clientPauseMilliseconds: number
-  }
-}
-
 export function pairStatus(pair: KubeObject, volumes: readonly KubeObject[], nowMs: number): string {
-  const status = (pair['status'] ?? {}) as PairStatus
+  const status: FilerPairStatus = pair['status'] ?? {}
+  const spec = pair['spec'] as Partial<FilerPairSpec>
   const parts = [
     `Pair ${pair.metadata.namespace ?? ''}/${pair.metadata.name}, epoch ${String(status.epoch ?? 'unknown')}`,
+    ...orders(spec),
+    takeover(status),
   ]
   const block = (title: string, header: readonly string[], rows: readonly (readonly string[])[]): void => {
     if (rows.length > 0) parts.push(`\n${title}\n${table([header, ...rows]).replace(/^/gm, '  ')}`)
@@ -63,12 +29,14 @@ export function pairStatus(pair: KubeObject, volumes: readonly KubeObject[], now
   )
   block(
     'Filers',
-    ['NAME', 'STATE', 'SERVED BY', 'POD', 'ADDRESS'],
+    ['NAME', 'STATE', 'SERVED BY', 'EPOCH', 'POD', 'NODE', 'ADDRESS'],
     (status.filers ?? []).map((filer) => [
       filer.name,
       filer.state,
       filer.servedBy ?? '',
+      String(filer.epoch ?? ''),
       filer.pod,
+      filer.node ?? '',
       filer.clusterIP ?? '',
     ]),
   )
@@ -84,12 +52,13 @@ export function pairStatus(pair: KubeObject, volumes: readonly KubeObject[], now
   )
   block(
     'Aggregates',
-    ['NAME', 'SERVED BY', 'SIZE', 'USED', 'COPIES'],
+    ['NAME', 'SERVED BY', 'SIZE', 'USED', 'DEVICES', 'COPIES'],
     (status.aggregates ?? []).map((aggregate) => [
       aggregate.name,
       aggregate.servedBy ?? '',
       aggregate.size ?? '',
       aggregate.used ?? '',
+      `${String(aggregate.devices ?? '')}${waiting(aggregate.waitingDevices?.length ?? 0)}`,
       (aggregate.plexes ?? [])
         .map(
           (plex) =>
@@ -100,23 +69,50 @@ export function pairStatus(pair: KubeObject, volumes: readonly KubeObject[], now
   )
   block(
     'Volumes',
-    ['NAME', 'SERVED BY', 'SIZE', 'USED', 'MOUNT'],
+    ['NAME', 'SERVED BY', 'SIZE', 'USED', 'SNAPSHOTS', 'MOUNT'],
     volumes.map((volume) => {
-      const { servedBy, size, used, mount } = (volume['status'] ?? {}) as {
-        servedBy?: string
-        size?: string
-        used?: string
-        mount?: { server: string; path: string; options: string }
-      }
+      const { servedBy, size, used, mount, snapshots = [] }: FilerVolumeStatus = volume['status'] ?? {}
       const line =
         mount === undefined ? '' : `mount -t nfs -o ${mount.options} ${mount.server}:${mount.path} DIR`
-      return [volume.metadata.name, servedBy ?? '', size ?? '', used ?? '', line]
+      return [volume.metadata.name, servedBy ?? '', size ?? '', used ?? '', String(snapshots.length), line]
     }),
   )
   const last = status.lastTakeover
   if (last !== undefined)
     parts.push(
-      `\nLast takeover: ${last.side ?? 'a side'} by ${last.filer}, ${age(last.time, nowMs)} ago (${last.reason}); clients waited ${String(last.clientPauseMilliseconds)} ms`,
+      `\nLast takeover: ${last.side ?? 'a side'} by ${last.filer}, ${age(last.time, nowMs)} ago (${last.reason}); ${pauseText(last.clientPauseMilliseconds)}`,
     )
   return parts.join('\n')
+}
+
+/** What people asked for that is not the ordinary. */
+function orders({ state, maintenance, acceptLoss }: Partial<FilerPairSpec>): string[] {
+  return [
+    ...(state === 'Stopped' ? ['State: Stopped'] : []),
+    ...(maintenance === undefined ? [] : [`Maintenance: filer ${maintenance.filer}`]),
+    ...(acceptLoss === undefined
+      ? []
+      : [`Loss accepted: filer ${acceptLoss.filer} at epoch ${String(acceptLoss.epoch)}`]),
+  ]
+}
+
+function takeover({ conditions = [], outOfDateCopies = [], acceptedLosses = [] }: FilerPairStatus): string {
+  const possible = conditions.find((condition) => condition.type === 'TakeoverPossible')
+  const lines = [
+    possible?.status === 'True'
+      ? `Takeover: possible; ${possible.message}`
+      : `Takeover: not possible: ${possible?.reason ?? 'Unknown'}: ${possible?.message ?? 'the pair has not reported'}`,
+    ...outOfDateCopies.map(
+      ({ filer, side, dataFrom }) => `Out of date: filer ${filer} has ${side} as it was at ${dataFrom}`,
+    ),
+    ...acceptedLosses.map(
+      ({ filer, side, dataFrom }) =>
+        `Lost: what was acknowledged of ${side} after ${dataFrom}; filer ${filer} serves it`,
+    ),
+  ]
+  return lines.join('\n')
+}
+
+function waiting(count: number): string {
+  return count === 0 ? '' : ` (${String(count)} waiting)`
 }

@@ -97,6 +97,19 @@ describe('state: Stopped', () => {
     expect(conditionOf(hung, 'Ready')?.message).toContain('delete its pod')
   })
 
+  test('taken back before the pods ended has them start anew; a filer that was started anew is told again', () => {
+    const w = running()
+    w.change(FILER_PAIRS, 'east', { state: 'Stopped' })
+    w.settle()
+    tell(w, 'a', { resting: 'NO' })
+    tell(w, 'b', { resting: 'DONE' })
+    expect(plan(w.observed()).actions.filter((x) => x.type === 'desired')).toMatchObject([{ filer: 'a' }])
+    tell(w, 'a', { resting: 'FLUSHING' })
+    w.change(FILER_PAIRS, 'east', { state: 'Running' })
+    expect(w.pass()).toContain('delete Pod/east-b-0')
+    expect(w.get(PODS, 'east-a-0')).toBeDefined()
+  })
+
   test('of a new pair makes everything but pods', () => {
     const w = new World('east')
     w.put({

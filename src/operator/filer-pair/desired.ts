@@ -61,6 +61,7 @@ export function desiredContent(
   const { mode, giveback, givebackDelay, givebackEpoch } = pair.takeover
   return {
     ...(pair.state === 'Stopped' ? { state: pair.state } : {}),
+    ...(pair.reads === 'Confirmed' ? { reads: pair.reads } : {}),
     ...(pair.maintenance === undefined ? {} : { maintenance: pair.maintenance }),
     ...(acceptLoss === undefined ? {} : { acceptLoss }),
     volumes: wanted,

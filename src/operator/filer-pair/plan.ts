@@ -41,6 +41,7 @@ import { lease, objectsOf, serviceSelector } from './objects.ts'
 import type { Wanted } from './objects.ts'
 import type { Observed } from './observed.ts'
 import { restOf, wantsPods } from './rest.ts'
+import type { Rest } from './rest.ts'
 import { pairStatus } from './status.ts'
 import { claimsInTemplate, statusInput, templateOf } from './status-input.ts'
 import type { StatusInput } from './status-input.ts'
@@ -93,7 +94,8 @@ export function plan(observed: Observed): Plan {
     actions.push(...metadataPatch(pair, acceptance, desired, loss.annotation))
     if (accepted !== undefined) actions.push(...objectActions(observed, accepted, input))
     if (desired !== undefined) actions.push(...handOver(desired, view))
-    if (accepted !== undefined) actions.push(...replacePod(observed, accepted, input))
+    if (accepted !== undefined)
+      actions.push(...wakeFilers(observed, view, rest), ...replacePod(observed, accepted, input))
   }
   const written = writeStatus(
     FILER_PAIRS,
@@ -274,7 +276,12 @@ function desiredState(
 
 function handOver({ hash: _, ...desired }: DesiredState & { hash: string }, view: PairView): Action[] {
   return [...view.filers.values()]
-    .filter((status) => status.generation < desired.generation)
+    .filter(
+      ({ generation, resting }) =>
+        generation < desired.generation ||
+        // One that was started anew runs, whatever it was told before.
+        (desired.state === 'Stopped' && resting === 'NO'),
+    )
     .map((status) => ({ type: 'desired', filer: status.filer, desired }))
 }
 
@@ -355,6 +362,17 @@ function reach(observed: Observed, pair: AcceptedPair, { resource, object }: Wan
   const ours = there.metadata.labels?.[LABEL_PAIR_ID] === pair.id
   if (!ours || there.metadata.deletionTimestamp !== undefined || isApplied(applied, there)) return []
   return [{ type: 'apply', resource, object: applied, fresh: false }]
+}
+
+/** A filer that has stopped stays so for the life of its process; when the pair is to run again before the pods ended, they end now. */
+function wakeFilers(observed: Observed, view: PairView, rest: Rest): Action[] {
+  if (rest.state !== 'Running') return []
+  return [...view.filers.values()].flatMap(({ filer, resting }): Action[] => {
+    const pod = resting === 'DONE' ? observed.objects.get(PODS, namesOf(observed.name).pod(filer)) : undefined
+    if (pod === undefined || pod.metadata.deletionTimestamp !== undefined) return []
+    const { name, uid = '' } = pod.metadata
+    return [{ type: 'delete', resource: PODS, namespace: observed.namespace, name, uid }]
+  })
 }
 
 /** One pod at a time, and only when its StatefulSet already has the template that it is to come back with. */

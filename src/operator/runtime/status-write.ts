@@ -5,7 +5,7 @@ import type { Action } from './actions.ts'
 import { conditionsFrom, transitions } from './conditions.ts'
 import type { Verdict } from './conditions.ts'
 
-const FIGURES = ['roundTripMicroseconds', 'used', 'snapshotUsed', 'resyncPercent', 'clientPauseMilliseconds']
+const FIGURES = ['roundTripMicroseconds', 'used', 'snapshotUsed', 'resyncPercent']
 export const FIGURES_EVERY_MS = 30_000
 
 export interface StatusWrite {
