@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 NODE  := bin/node24
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
-PARTS  ?= check api crash chaos grow demo kernel e2e bench
+PARTS  ?= check api crash chaos commands grow demo kernel e2e bench
 OPS    ?= 100000
 SEED   ?= 1
 INPUTS ?= 100000
 
-.PHONY: help deps gen check drift format types lint imports simulated unit test sim fuzz api crash chaos grow demo kernel e2e bench
+.PHONY: help deps gen check drift format types lint imports simulated unit test sim fuzz api crash chaos commands grow demo kernel e2e bench
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -40,7 +40,7 @@ unit: deps
 simulated: deps
 	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --ops 100000 --seed 1
 
-test: deps ## everything: PARTS="check api crash chaos grow demo kernel e2e bench"; installs with apt what it needs (root)
+test: deps ## everything: PARTS="check api crash chaos commands grow demo kernel e2e bench"; installs with apt what it needs (root)
 	@$(NODE) scripts/test.ts $(PARTS)
 
 api: deps ## the operator against a real kube-apiserver
@@ -49,6 +49,8 @@ crash: deps ## kill -9 of filers under load, ROUNDS=10 (ROUNDS=200 by hand)
 	@$(NODE) e2e/crash.ts $(if $(ROUNDS),--rounds $(ROUNDS))
 chaos: deps ## faults of filers, links, vote under load, and the pauses of clients; CASE="kill hang links link flap vote planned partition full" ROUNDS=100
 	@$(NODE) e2e/chaos.ts $(if $(CASE),--case "$(CASE)") $(if $(ROUNDS),--rounds $(ROUNDS))
+commands: deps ## drill, takeover, update, stop, a replaced filer: real processes under load
+	@$(NODE) e2e/commands.ts
 grow: deps ## a pair gets devices, an aggregate, a traditional volume while clients write
 	@$(NODE) e2e/grow.ts
 sim: deps ## whole pairs simulated with faults; OPS=1000000 SEED=1 SCENARIO=name

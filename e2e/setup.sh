@@ -38,6 +38,7 @@ setup_check() { :; }
 setup_demo() { :; }
 setup_crash() { :; }
 setup_chaos() { :; }
+setup_commands() { :; }
 
 # A real API server: etcd and kube-apiserver on this machine's loopback.
 setup_api() {

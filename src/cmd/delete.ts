@@ -4,7 +4,7 @@ import { UsageError, withArguments } from '../embedded/cli/args.ts'
 import { NAMESPACE_FLAG, STATE_FLAG, openTarget } from '../embedded/cli/connection.ts'
 import { parseSelections } from '../embedded/cli/kinds.ts'
 import { readManifests } from '../embedded/cli/manifests.ts'
-import { parseGoal, parseSeconds, waitFor } from '../embedded/cli/wait.ts'
+import { parseSeconds, waitFor } from '../embedded/cli/wait.ts'
 
 export function run(args: readonly string[]): Promise<number> {
   return withArguments(
@@ -44,7 +44,9 @@ export function run(args: readonly string[]): Promise<number> {
       let status = 0
       for (const target of targets) {
         const title = `${target.resource.kind.toLowerCase()}/${target.name}`
+        let uid: string | undefined
         try {
+          uid = (await api.get(target.resource, target.namespace, target.name)).metadata.uid
           await api.delete(
             target.resource,
             target.namespace,
@@ -66,7 +68,8 @@ export function run(args: readonly string[]): Promise<number> {
           target.resource,
           target.namespace,
           target.name,
-          parseGoal('delete'),
+          // A pod of the same name may have come since.
+          (now) => now === undefined || now.metadata.uid !== uid,
           timeoutMs,
         )
         if (!met) {
