@@ -38,7 +38,7 @@ imports: deps
 unit: deps
 	@NODE_OPTIONS="--experimental-vm-modules --disable-warning=ExperimentalWarning" $(NODE) node_modules/jest/bin/jest.js --silent=false
 simulated: deps
-	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --ops 100000 --seed 1
+	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --ops 100000 --seed 1 && $(NODE) src/main.ts sim --every 50 --seed 1
 
 test: deps ## everything: PARTS="check api crash chaos commands grow demo kernel e2e bench"; installs with apt what it needs (root)
 	@$(NODE) scripts/test.ts $(PARTS)
@@ -53,8 +53,8 @@ commands: deps ## drill, takeover, update, stop, a replaced filer: real processe
 	@$(NODE) e2e/commands.ts
 grow: deps ## a pair gets devices, an aggregate, a traditional volume while clients write
 	@$(NODE) e2e/grow.ts
-sim: deps ## whole pairs simulated with faults; OPS=1000000 SEED=1 SCENARIO=name
-	@$(NODE) src/main.ts sim --ops $(OPS) --seed $(SEED) $(if $(SCENARIO),--scenario $(SCENARIO))
+sim: deps ## whole pairs simulated with faults; OPS=1000000 SEED=1 SCENARIO=name EVERY=1
+	@$(NODE) src/main.ts sim --ops $(OPS) --seed $(SEED) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(EVERY),--every $(EVERY))
 fuzz: deps ## damaged inputs to everything that reads what others wrote; INPUTS=1000000 SEED=1 TARGET=name
 	@$(NODE) src/main.ts fuzz --inputs $(INPUTS) --seed $(SEED) $(if $(TARGET),--target $(TARGET))
 demo: deps ## a pair on this machine, a cut link, a killed filer, the data still there; KEEP=1 leaves it running

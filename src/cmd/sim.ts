@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { UsageError, withArguments } from '../embedded/cli/args.ts'
 import type { Scenario } from '../sim/scenario.ts'
-import { parseScenario } from '../sim/scenario.ts'
+import { hasMoments, parseScenario } from '../sim/scenario.ts'
 import type { RunResult } from '../sim/simulation.ts'
 import { simulate } from '../sim/simulation.ts'
 
@@ -51,14 +51,56 @@ function line(seed: number, scenario: Scenario, result: RunResult, ms: number): 
   return `seed ${seed} ${scenario.name}: ${facts}, ${(virtualMs / 1000).toFixed(1)} s simulated in ${(ms / 1000).toFixed(1)} s`
 }
 
-async function simulateOnce(scenario: Scenario, seed: number, quiet: boolean): Promise<RunResult> {
+async function simulateOnce(
+  scenario: Scenario,
+  seed: number,
+  quiet: boolean,
+  moment?: number,
+): Promise<RunResult> {
   const started = performance.now()
-  const result = await simulate(scenario, seed)
+  const result = await simulate(scenario, seed, moment === undefined ? {} : { moment })
   if (!quiet) console.log(line(seed, scenario, result, performance.now() - started))
   return result
 }
 
+function tell({ failure }: RunResult, scenario: Scenario, seed: number, moment?: number): void {
+  if (!failure) return
+  const at = moment === undefined ? '' : ` --moment ${moment}`
+  console.log(`VIOLATION seed ${seed} ${scenario.name}${at}: ${failure.message}`)
+  console.log(failure.story.replace(/^/gm, '    '))
+  console.log(`repeat it: bin/tandem sim --ops 1 --seed ${seed} --scenario ${scenario.name}${at}`)
+}
+
+/** The power fails at each `every`th moment of the scenarios that have a stretch of moments, in one run for each. */
+async function simulateMoments({ scenario, seed, every, moment, quiet }: Options): Promise<number> {
+  const list = scenarios(scenario).filter(({ steps }) => hasMoments(steps))
+  if (list.length === 0) throw new UsageError(`scenario ${scenario!} has no step at-every`)
+  let operations = 0
+  let violations = 0
+  for (const one of list) {
+    const struck = new Map<string, number>()
+    for (let at = moment ?? 1 + (seed % every!); ; at += every!) {
+      const result = await simulateOnce(one, seed, true, at)
+      operations += result.operations
+      if (result.failure) violations += 1
+      tell(result, one, seed, at)
+      const what = result.struck
+      if (what !== undefined) struck.set(what, (struck.get(what) ?? 0) + 1)
+      if (moment !== undefined || (what === undefined && result.failure === undefined)) break
+      // A run that fails before the stretch would go on for ever.
+      if (result.operations === 0) break
+    }
+    const counts = [...struck].sort().map(([what, count]) => `${count} at a ${what}`)
+    const moments = [...struck.values()].reduce((sum, count) => sum + count, 0)
+    if (!quiet) console.log(`${one.name}: power lost at ${moments} moments: ${counts.join(', ')}`)
+  }
+  console.log(`operations ${operations} violations ${violations}`)
+  return violations === 0 ? 0 : 1
+}
+
 interface Options {
+  readonly every: number | undefined
+  readonly moment: number | undefined
   readonly operations: number
   readonly seed: number
   readonly scenario: string | undefined
@@ -87,12 +129,8 @@ async function simulateAll(options: Options): Promise<number> {
         failure = { message: `two runs differ: ${result.traceHash} and ${second.traceHash}`, story: '' }
       }
     }
-    if (failure) {
-      violations += 1
-      console.log(`VIOLATION seed ${seed} ${scenario.name}: ${failure.message}`)
-      console.log(failure.story.replace(/^/gm, '    '))
-      console.log(`repeat it: bin/tandem sim --ops 1 --seed ${seed} --scenario ${scenario.name}`)
-    }
+    if (failure) violations += 1
+    tell({ ...result, failure }, scenario, seed)
     // A run that fails at once gives no operations: it must not go on for ever.
     if (result.operations === 0 || (!options.kept && operations >= options.operations)) break
   }
@@ -112,6 +150,13 @@ export function run(args: readonly string[]): Promise<number> {
         ops: { kind: 'text', value: 'N', meaning: 'end after so many client operations (100000)' },
         seed: { kind: 'text', value: 'S', meaning: 'the first seed; each run takes the next (1)' },
         scenario: { kind: 'text', value: 'NAME', meaning: 'this one only (src/sim/scenarios/NAME.txt)' },
+        every: {
+          kind: 'text',
+          value: 'K',
+          meaning:
+            'the power fails at each Kth write and flush of the scenarios that have such a stretch; 1: at all',
+        },
+        moment: { kind: 'text', value: 'N', meaning: 'only at the Nth' },
         kept: {
           kind: 'switch',
           meaning: 'repeat the runs that found something once (src/sim/kept-seeds.txt)',
@@ -121,13 +166,25 @@ export function run(args: readonly string[]): Promise<number> {
       notes: 'docs/testing.md describes scenarios and checks. Exit status: 0 no violation, 1 violations.',
     },
     args,
-    (parsed) =>
-      simulateAll({
+    (parsed) => {
+      const given = (flag: 'every' | 'moment'): number | undefined => {
+        const text = parsed.text(flag)
+        if (text === undefined) return undefined
+        const value = numberOf(text, 1, flag)
+        if (value === 0) throw new UsageError(`--${flag} begins at 1`)
+        return value
+      }
+      const every = given('every') ?? (parsed.text('moment') === undefined ? undefined : 1)
+      const options = {
+        every,
+        moment: given('moment'),
         operations: numberOf(parsed.text('ops'), 100_000, 'ops'),
         seed: numberOf(parsed.text('seed'), 1, 'seed'),
         scenario: parsed.text('scenario'),
         kept: parsed.has('kept'),
         quiet: parsed.has('quiet'),
-      }),
+      }
+      return every === undefined ? simulateAll(options) : simulateMoments(options)
+    },
   )
 }

@@ -26,6 +26,8 @@ export interface Kept {
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
 const REFUSED_MS = 5
 const TIMEOUT_MS = 3000
+/** A client that lost its connection with the answer asks again within this time. */
+const LOST_ANSWER_MS = 600
 
 /** What the callers of one side share: which configuration has answered already. */
 export class SideAnswers {
@@ -42,6 +44,8 @@ export class Caller {
   #xid = 1
   operations = 0
   repeated = 0
+  /** Chance that the answer to a call that must happen once is lost on its way, and the client asks again. */
+  lostAnswers = 0
 
   constructor(pair: FilerPair, side: SideName, machine: string, answers: SideAnswers) {
     this.pair = pair
@@ -79,13 +83,23 @@ export class Caller {
   ): Promise<Kept> {
     const key: DuplicateKey = { machine: this.machine, xid: this.#xid++, procedure, checksum: this.#xid }
     const encode = (result: R): Uint8Array => Buffer.from(JSON.stringify(keep(result)))
-    return this.call(async (vfs) => {
-      const known = await vfs.duplicate(handle, key)
-      if (known !== undefined) return JSON.parse(Buffer.from(known).toString()) as Kept
-      let kept: Uint8Array | undefined
-      const result = await send(vfs, { key, encode: (first) => (kept = encode(first)) })
-      return JSON.parse(Buffer.from(kept ?? encode(result)).toString()) as Kept
-    })
+    const attempt = (): Promise<Kept> =>
+      this.call(async (vfs) => {
+        const known = await vfs.duplicate(handle, key)
+        if (known !== undefined) return JSON.parse(Buffer.from(known).toString()) as Kept
+        let kept: Uint8Array | undefined
+        const result = await send(vfs, { key, encode: (first) => (kept = encode(first)) })
+        return JSON.parse(Buffer.from(kept ?? encode(result)).toString()) as Kept
+      })
+    const first = await attempt()
+    if (this.lostAnswers === 0 || !this.#world.random.chance(this.lostAnswers)) return first
+    await this.sleep(this.#world.random.between(0, LOST_ANSWER_MS))
+    const second = await attempt()
+    if (second.status !== first.status || second.handle !== first.handle)
+      this.violated(
+        `procedure ${procedure} was answered ${first.status}, and ${second.status} when repeated (H8)`,
+      )
+    return second
   }
 
   async #strayEnds(): Promise<void> {

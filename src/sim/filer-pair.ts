@@ -10,22 +10,21 @@
 import type { Connection } from '../core/connection/client.ts'
 import { ConnectionManager } from '../core/connection/manager.ts'
 import { Filer } from '../core/filer/filer.ts'
-import type { Desired, DesiredVolume } from '../core/filer/served-volumes.ts'
+import type { Desired } from '../core/filer/served-volumes.ts'
 import type { LogDevice } from '../core/nvlog/log-device.ts'
 import { Mailbox } from '../core/pair/mailbox.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
 import { SimVoteServer } from '../core/pair/testing/sim-vote.ts'
 import { Damage } from './damage.ts'
+import { desiredOf, laterOf, traditionalOf } from './desired.ts'
 import { FILERS, LINKS, other } from './names.ts'
 import type { FilerName, SideName } from './names.ts'
 import type { SimFaults } from './device.ts'
 import { SimDevice, SimMedium } from './device.ts'
 import { SimNetwork } from './network.ts'
+import { Power } from './power.ts'
 import type { SimProcess } from './world.ts'
 import { World } from './world.ts'
-
-/** Of the volumes with snapshots. */
-export const SCHEDULE = { name: 'auto', cron: '* * * * *', keep: 2 }
 
 const PAIR_UID = 'simulated'
 const BLOCK_BYTES = 4096
@@ -75,9 +74,6 @@ export interface SimPlex {
   readonly media: readonly SimMedium[]
 }
 
-const laterOf = (side: SideName, n: number): string => `later-${side}-${n}`
-export const traditionalOf = (side: SideName): string => `t${side}`
-
 export interface RunningFiler {
   readonly name: FilerName
   readonly process: SimProcess
@@ -85,13 +81,6 @@ export interface RunningFiler {
   filer: Filer | undefined
   /** Calls of clients that wait for an answer of this filer. */
   readonly waiting: Set<(cause: string) => void>
-}
-
-/** How the devices of one filer behave. */
-interface DiskMood {
-  slowness: number
-  /** Crash after so many more writes. */
-  crashAfterWrites: number
 }
 
 export class FilerPair {
@@ -104,10 +93,9 @@ export class FilerPair {
   /** Where the Service of each side points. */
   readonly service: Record<SideName, FilerName> = { a: 'a', b: 'b' }
   readonly rates: Record<FilerName, number> = { a: 1, b: 1 }
-  readonly disks: Record<FilerName, DiskMood> = {
-    a: { slowness: 1, crashAfterWrites: Infinity },
-    b: { slowness: 1, crashAfterWrites: Infinity },
-  }
+  /** How many times slower its devices are. */
+  readonly slowness: Record<FilerName, number> = { a: 1, b: 1 }
+  readonly power: Power
   readonly configured: Record<FilerName, Record<SideName, Configured>>
   readonly damage: Damage
   crashes = 0
@@ -115,6 +103,11 @@ export class FilerPair {
   constructor(options: PairOptions) {
     this.options = options
     this.world = new World(options.seed)
+    this.power = new Power((names) =>
+      this.world.after(0, () => {
+        for (const name of names) this.crash(name)
+      }),
+    )
     this.network = new SimNetwork(this.world)
     this.vote = new SimVoteServer(this.world)
     const plex = (filer: FilerName, side: SideName): SimMedium[] =>
@@ -184,66 +177,7 @@ export class FilerPair {
   }
 
   get #desired(): Desired {
-    const exported = (name: string) => ({
-      path: `/${name}`,
-      rules: [{ clients: ['*'], access: 'ReadWrite' as const, squash: 'None' as const }],
-    })
-    const volumes = FILERS.flatMap((side): DesiredVolume[] => {
-      const flexible: DesiredVolume = {
-        id: `volume-${side}`,
-        name: side,
-        type: 'Flexible',
-        aggregate: `aggr-${side}`,
-        sizeBytes: this.options.volumeBytes,
-        export: exported(side),
-        state: 'Present',
-      }
-      const later = this.media.a.later[side].map((_, n): DesiredVolume => {
-        const name = `${side}-${n}`
-        return {
-          ...flexible,
-          id: `volume-${name}`,
-          name,
-          aggregate: laterOf(side, n),
-          export: exported(name),
-          state: this.#retired.has(side) ? 'Removed' : 'Present',
-        }
-      })
-      const snapshotted: DesiredVolume = {
-        ...flexible,
-        id: `volume-snap-${side}`,
-        name: `snap-${side}`,
-        sizeBytes: Math.floor(this.options.volumeBytes / 4),
-        export: exported(`snap-${side}`),
-        snapshotSchedules: [SCHEDULE],
-      }
-      const volumes = [flexible, ...later, ...(this.options.snapshots === true ? [snapshotted] : [])]
-      if (this.options.traditionalBlocks === undefined) return volumes
-      const name = traditionalOf(side)
-      return [
-        ...volumes,
-        {
-          id: `volume-${name}`,
-          name,
-          type: 'Traditional',
-          aggregate: `vol-${name}`,
-          sizeBytes: 0,
-          export: exported(name),
-          state: 'Present',
-        },
-      ]
-    })
-    return {
-      generation: 1 + this.#retired.size,
-      volumes,
-      takeover: {
-        mode: 'Automatic',
-        giveback: 'Automatic',
-        givebackDelayMs: this.options.givebackDelayMs,
-        givebackEpoch: 0,
-      },
-      reads: this.options.confirmedReads === true ? 'Confirmed' : 'Leased',
-    }
+    return desiredOf(this.options, (side) => this.media.a.later[side].length, this.#retired)
   }
 
   /** A blank device more for the side's aggregate, or a new aggregate with one device; filers know of it when they start again. */
@@ -280,16 +214,15 @@ export class FilerPair {
 
   #device(name: FilerName, process: SimProcess, medium: SimMedium, wrong: SimFaults = {}): SimDevice {
     const random = process.random.fork()
-    const mood = this.disks[name]
     const faults: SimFaults = {
       ...wrong,
       latencyMs: (what, blocks) =>
-        mood.slowness * (what === 'flush' ? random.between(0.2, 0.8) : 0.01 + 0.002 * blocks),
+        this.slowness[name] * (what === 'flush' ? random.between(0.2, 0.8) : 0.01 + 0.002 * blocks),
       onWrite: (block, blocks) => {
-        mood.crashAfterWrites -= 1
-        if (mood.crashAfterWrites === 0) this.world.after(0, () => this.crash(name))
+        this.power.writes(name, medium.name, block)
         return wrong.onWrite?.(block, blocks)
       },
+      onFlush: () => this.power.flushes(name, medium.name),
     }
     return new SimDevice(medium, faults, process.env.clock)
   }
@@ -309,7 +242,7 @@ export class FilerPair {
   start(name: FilerName): void {
     if (this.running[name]) return
     const process = this.world.process(name, { rate: this.rates[name] })
-    this.disks[name].crashAfterWrites = Infinity
+    this.power.lasts(name)
     this.#open(name, process).catch((error: unknown) => {
       if (process.alive) this.world.fail(error)
     })
@@ -453,8 +386,8 @@ export class FilerPair {
     this.vote.late = 0
     this.vote.loseAnswer = 0
     for (const name of FILERS) {
-      this.disks[name].slowness = 1
-      this.disks[name].crashAfterWrites = Infinity
+      this.slowness[name] = 1
+      this.power.lasts(name)
       this.running[name]?.process.resume()
     }
     for (const link of LINKS) {
@@ -491,10 +424,13 @@ export class FilerPair {
       const filer = this.running[this.ownerOf(side)]!.filer!
       await this.world.wait(filer.pair.sides.get(side)!.owner!.cpNow(), limitMs, 'a consistency point')
       for (const [name, scrub] of filer.stores.get(side)!.scrubs) {
-        const result = await this.world.wait(scrub.pass(), limitMs, `a pass of the scrub over ${name}`)
-        this.world.note(`scrub ${name} ${result.damaged} ${result.repaired}`)
-        if (result.unrepairable > 0) {
-          throw new Error(`${result.unrepairable} blocks of ${name} are damaged on both plexes`)
+        for (let left = 1; left > 0;) {
+          const result = await this.world.wait(scrub.pass(), limitMs, `a pass of the scrub over ${name}`)
+          this.world.note(`scrub ${name} ${result.damaged} ${result.repaired}`)
+          if (result.unrepairable > 0) {
+            throw new Error(`${result.unrepairable} blocks of ${name} are damaged on both plexes`)
+          }
+          left = result.left
         }
       }
     }

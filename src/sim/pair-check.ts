@@ -6,6 +6,8 @@ import { Aggregate } from '../core/block/aggregate.ts'
 import { BufferCache } from '../core/block/buffer-cache.ts'
 import { checkVolumeFiles } from '../core/block/check-files.ts'
 import { checkAggregate } from '../core/block/check.ts'
+import { readPlex } from '../core/block/plex-info.ts'
+import { Violation } from './caller.ts'
 import { SimDevice } from './device.ts'
 import type { FilerPair, SimPlex } from './filer-pair.ts'
 import type { FilerName } from './names.ts'
@@ -39,6 +41,30 @@ async function open(pair: FilerPair, filer: FilerName, plex: SimPlex) {
   })
   const result = await checkAggregate(aggregate, { checkFiles: checkVolumeFiles })
   return { aggregate, media, result }
+}
+
+/**
+ * Throws when the image of a filer that is down is not consistent as it is, without its log: a consistency point is whole at any moment. Copies that are being filled
+ * are worth nothing, and no copy of what was not formatted yet.
+ */
+export async function checkDown(pair: FilerPair): Promise<void> {
+  const problems: string[] = []
+  for (const filer of FILERS.filter((name) => pair.running[name] === undefined)) {
+    for (const plex of FILERS.flatMap((side) => pair.plexes(filer, side))) {
+      const { env } = pair.world.process(`check-${filer}`)
+      const info = await readPlex(
+        env,
+        plex.media.map((medium) => new SimDevice(medium)),
+      )
+      if (!info?.labels.every(({ state }) => state === 'complete')) continue
+      const found = await open(pair, filer, plex).then(
+        ({ result }) => result.problems,
+        (error: unknown) => [String(error)],
+      )
+      for (const problem of found) problems.push(`${plex.name} at ${filer}: ${problem}`)
+    }
+  }
+  if (problems.length > 0) throw new Violation(`without power: ${problems.slice(0, 10).join('; ')}`)
 }
 
 /** Waits until no consistency point runs and both copies have the same root: returns when both media can be compared. */

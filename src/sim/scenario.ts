@@ -17,10 +17,19 @@
  */
 import type { FilerPair } from './filer-pair.ts'
 import type { FilerName, SideName } from './names.ts'
-import { LINKS } from './names.ts'
-import { FILERS, other } from './names.ts'
+import { FILERS, LINKS, other } from './names.ts'
+import { checkDown } from './pair-check.ts'
+
+/** The power of the second (the first, if there is none) fails at a moment of the first, while the body is played. */
+interface Stretch {
+  readonly verb: 'at-every'
+  readonly words: readonly string[]
+  readonly body: readonly Step[]
+  readonly line: number
+}
 
 export type Step =
+  | Stretch
   | { readonly verb: string; readonly words: readonly string[]; readonly line: number }
   | { readonly verb: 'repeat'; readonly times: string; readonly body: readonly Step[]; readonly line: number }
   | { readonly verb: 'pick'; readonly ways: readonly (readonly Step[])[]; readonly line: number }
@@ -57,6 +66,9 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   misdirect: [2, 3],
   'lose-log': [2, 3],
   scrub: [0, 0],
+  cp: [1, 1],
+  'check-down': [0, 0],
+  clients: [1, 1],
   settle: [0, 0],
   peace: [0, 0],
 }
@@ -82,7 +94,10 @@ export function parseScenario(name: string, text: string): Scenario {
       if (verb === 'option') options.set(words[0] ?? '', words.slice(1).join(' '))
       else if (verb === 'repeat')
         steps.push({ verb, times: words[0] ?? '1', body: block(['end'], line).steps, line })
-      else if (verb === 'pick') {
+      else if (verb === 'at-every') {
+        if (words.length < 1 || words.length > 2) wrong(line, 'at-every: wrong words')
+        steps.push({ verb, words, body: block(['end'], line).steps, line })
+      } else if (verb === 'pick') {
         const ways: Step[][] = []
         for (;;) {
           const way = block(['or', 'end'], line)
@@ -107,20 +122,57 @@ const GROWTH_BLOCKS = 1500
 /** Milliseconds after which a pair without faults must be served and mirrored again (H10). */
 export const SETTLE_MS = 60_000
 
+/** Moments among which chance picks one, when a run is not told which. */
+const SOME_MOMENT = 600
+
+/** The scenario has a stretch of which every moment can be visited. */
+export function hasMoments(steps: readonly Step[]): boolean {
+  return steps.some((step) => step.verb === 'at-every')
+}
+
+/** What clients do all at once; each resolves when they have. */
+export interface ClientOrders {
+  readonly stop: () => Promise<void>
+  readonly go: () => Promise<void>
+  /** Everything that they know of, while they are stopped. */
+  readonly read: () => Promise<void>
+}
+
+export interface PlayOptions {
+  /** Of the stretch `at-every`, at which the power fails; else chance picks one. */
+  readonly moment: number | undefined
+  readonly clients: ClientOrders
+}
+
 export class Player {
   readonly #pair: FilerPair
+  readonly #options: PlayOptions
 
-  constructor(pair: FilerPair) {
+  constructor(pair: FilerPair, options: PlayOptions) {
     this.#pair = pair
+    this.#options = options
   }
 
   async play(steps: readonly Step[]): Promise<void> {
     for (const step of steps) {
-      if ('body' in step) {
+      if ('body' in step && 'words' in step) await this.#stretch(step)
+      else if ('times' in step) {
         for (let n = Math.round(this.#number(step.times)); n > 0; n--) await this.play(step.body)
       } else if ('ways' in step) await this.play(this.#pair.world.random.pick(step.ways))
       else await this.#step(step.verb, step.words)
     }
+  }
+
+  async #stretch({ words, body }: Stretch): Promise<void> {
+    const { power, world } = this.#pair
+    const [counted = ''] = words
+    power.begin(
+      this.#whom([counted])[0]!,
+      this.#whom([words[1] ?? counted]),
+      this.#options.moment ?? 1 + world.random.below(SOME_MOMENT),
+    )
+    await this.play(body)
+    power.end()
   }
 
   #number(text: string): number {
@@ -171,8 +223,7 @@ export class Player {
       case 'vanish':
         return this.#whom(words).forEach((name) => pair.crash(name, true))
       case 'crash-in':
-        for (const name of this.#whom(rest))
-          pair.disks[name].crashAfterWrites = Math.ceil(this.#number(first))
+        for (const name of this.#whom(rest)) pair.power.failsAfter(Math.ceil(this.#number(first)), name)
         return
       case 'start':
         return this.#whom(words).forEach((name) => pair.start(name))
@@ -208,7 +259,7 @@ export class Player {
         }
         return
       case 'disks':
-        for (const name of this.#whom(rest)) pair.disks[name].slowness = this.#number(first)
+        for (const name of this.#whom(rest)) pair.slowness[name] = this.#number(first)
         return
       case 'vote':
         return this.#vote(first, rest)
@@ -218,6 +269,15 @@ export class Player {
         pair.peace()
         await pair.untilGood(SETTLE_MS)
         return this.#whom(words).forEach((name) => pair.replace(name))
+      case 'cp':
+        return pair.running[pair.ownerOf(first as SideName)]?.filer?.pair.sides.get(first)?.owner?.wantCp()
+      case 'check-down':
+        return checkDown(pair)
+      case 'clients': {
+        const order = this.#options.clients[first as keyof ClientOrders]
+        if (order === undefined) throw new Error(`clients ${first}?`)
+        return order()
+      }
       case 'grow':
         return this.#grow(first as SideName)
       case 'rot':

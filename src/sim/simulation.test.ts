@@ -101,7 +101,9 @@ describe('whole pairs under faults', () => {
 
   test('a build that shows what is not logged yet is caught', async () => {
     const text = readFileSync(new URL('./scenarios/kill-owner.txt', import.meta.url), 'utf8')
-    const result = await simulate(parseScenario('kill-owner', text), 1, { showUnlogged: true })
+    const result = await simulate(parseScenario('kill-owner', text), 1, {
+      broken: { showUnlogged: true },
+    })
     expect(result.failure?.message).toMatch(/expected|acknowledged/)
   }, 120_000)
 })

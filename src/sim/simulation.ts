@@ -9,7 +9,7 @@ import { SnapshotClient } from './snapshot-client.ts'
 import { FilerPair } from './filer-pair.ts'
 import { FILERS } from './names.ts'
 import { checkMemory, problemsOf, untilEqual } from './pair-check.ts'
-import type { Scenario } from './scenario.ts'
+import type { ClientOrders, Scenario } from './scenario.ts'
 import { Player, SETTLE_MS } from './scenario.ts'
 
 export interface RunResult {
@@ -21,13 +21,25 @@ export interface RunResult {
   readonly damage: number
   readonly takeovers: number
   readonly virtualMs: number
+  /** What was done at the moment of a stretch when the power failed; undefined if there was no such moment. */
+  readonly struck: string | undefined
   readonly traceHash: number
   readonly failure: { readonly message: string; readonly story: string } | undefined
 }
 
 const FIRST_SETTLE_MS = 20_000
 
-export async function simulate(scenario: Scenario, seed: number, broken?: BrokenBuild): Promise<RunResult> {
+export interface RunOptions {
+  readonly broken?: BrokenBuild
+  /** Of the scenario's stretch `at-every`: the power fails at this one. */
+  readonly moment?: number
+}
+
+export async function simulate(
+  scenario: Scenario,
+  seed: number,
+  { broken, moment }: RunOptions = {},
+): Promise<RunResult> {
   const option = (name: string, otherwise: number): number => {
     const value = Number(scenario.options.get(name) ?? otherwise)
     if (Number.isNaN(value)) throw new Error(`scenario ${scenario.name}: option ${name} is no number`)
@@ -69,9 +81,10 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
     return peers
   })
   const all = [...clients, ...snapshotClients]
+  for (const { caller } of all) caller.lostAnswers = option('lost-answers', 0)
   let failure: RunResult['failure']
   try {
-    await run(pair, all, scenario)
+    await run(pair, all, scenario, moment)
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     const stack = error instanceof Error && !(error instanceof Violation) ? (error.stack ?? '') : ''
@@ -87,6 +100,7 @@ export async function simulate(scenario: Scenario, seed: number, broken?: Broken
     damage: pair.damage.made,
     takeovers: pair.vote.history.length,
     virtualMs: pair.world.now,
+    struck: pair.power.struck,
     traceHash: pair.world.traceHash,
     failure,
   }
@@ -96,19 +110,32 @@ async function run(
   pair: FilerPair,
   clients: readonly (Client | SnapshotClient)[],
   scenario: Scenario,
+  moment: number | undefined,
 ): Promise<void> {
   const { world } = pair
   for (const name of FILERS) pair.start(name)
   await pair.untilGood(FIRST_SETTLE_MS)
   for (const client of clients) client.run()
-  await new Player(pair).play(scenario.steps)
+  const orders: ClientOrders = {
+    stop: () => {
+      for (const client of clients) client.stop()
+      return world.until(() => clients.every((client) => client.idle), SETTLE_MS, 'clients answered (H10)')
+    },
+    read: async () => {
+      for (const client of clients) await world.wait(client.verify(), SETTLE_MS, 'reads of everything')
+    },
+    go: () => {
+      for (const client of clients) client.run()
+      return Promise.resolve()
+    },
+  }
+  await new Player(pair, { moment, clients: orders }).play(scenario.steps)
   pair.peace()
   await pair.untilGood(SETTLE_MS)
   await world.run(200)
   checkMemory(pair)
-  for (const client of clients) client.stop()
-  await world.until(() => clients.every((client) => client.idle), SETTLE_MS, 'clients answered (H10)')
-  for (const client of clients) await world.wait(client.verify(), SETTLE_MS, 'last reads')
+  await orders.stop()
+  await orders.read()
   await pair.untilGrown(SETTLE_MS)
   if (pair.damage.victim !== undefined) await pair.mend(SETTLE_MS)
   await untilEqual(pair, SETTLE_MS)

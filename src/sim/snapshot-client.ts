@@ -8,7 +8,7 @@ import type { SnapshotOrder } from '../core/filer/snapshot-orders.ts'
 import type { Caller as Credential, LookupResult, MakeResult, RemoveResult, Result } from '../core/vfs/vfs.ts'
 import { NotServedError } from '../core/vfs/vfs.ts'
 import type { Caller, Kept } from './caller.ts'
-import { SCHEDULE } from './filer-pair.ts'
+import { SCHEDULE } from './desired.ts'
 import type { SimRandom } from './world.ts'
 
 const ROOT: Credential = { uid: 0, gid: 0, gids: [] }

@@ -2,7 +2,9 @@
  * Deliberately broken builds of the block layer, which only tests and the simulator switch on: each leaves out one rule, and something must notice
  * (checkers are tested too). Empty in every build that runs.
  */
-export interface BrokenStorage {
+import type { BrokenFiles } from '../fs/broken-files.ts'
+
+export interface BrokenStorage extends BrokenFiles {
   /** A block is taken for what the pointer asks for if its checksum holds, whatever its context says. */
   readonly contextNotVerified?: boolean
   /** What an image frees may be written again before its root is durable (H4). */

@@ -247,6 +247,12 @@ export class ConsistencyPoint {
   private async place({ volume, frozen }: FrozenPart, placed: BlockBuffer[]): Promise<void> {
     const { core } = this
     const from = placed.length
+    for (let i = 1; i < frozen.freed.length; i += 2) {
+      const pvbn = frozen.freed[i]!
+      if (!this.isReusedEarly(pvbn) || volume.snapshots.keeps(frozen.freed[i - 1]!)) continue
+      core.meta.changes.push(-pvbn)
+      core.space.release(pvbn)
+    }
     for (const [i, block] of frozen.blocks.entries()) {
       if (block.epoch === NEVER) continue
       if (block.pvbn === 0) block.pvbn = core.space.take()
@@ -304,10 +310,10 @@ export class ConsistencyPoint {
       if (snapshots.keeps(number)) continue
       const pvbn = frozen.freed[i + 1]! || (await loaded(() => volume.lookup(number)))
       assert(pvbn !== HOLE, 'a block that was never written is freed')
-      core.meta.changes.push(-pvbn)
-      if (core.io.broken.reuseBeforeRoot === true) core.space.release(pvbn)
-      else this.freed.push(pvbn)
       released.push(number)
+      if (this.isReusedEarly(frozen.freed[i + 1]!)) continue
+      core.meta.changes.push(-pvbn)
+      this.freed.push(pvbn)
     }
     const left = await snapshots.settle(frozen.snapshots, slice, {
       places: this.freed,
@@ -318,6 +324,11 @@ export class ConsistencyPoint {
     const roots = { active: volume.activeRoot, container: numbers.container?.root }
     encodeEntry({ ...frozen.entry, ...roots, snapshots: snapshots.tableRoot }, leaf)
     return left
+  }
+
+  /** In a broken build, a place that is known counts as free at once. */
+  private isReusedEarly(pvbn: number): boolean {
+    return this.core.io.broken.reuseBeforeRoot === true && pvbn !== HOLE
   }
 
   private own(pvbn: number, volume: number, number: number): Promise<void> | undefined {

@@ -77,7 +77,7 @@ describe('the scrub', () => {
   test('finds nothing where nothing is wrong, and reads everything in use', async () => {
     const set = await scene(1)
     const result = await set.scrub.pass()
-    expect(result).toEqual({ blocks: inUse(set).length, damaged: 0, repaired: 0, unrepairable: 0 })
+    expect(result).toEqual({ blocks: inUse(set).length, damaged: 0, repaired: 0, unrepairable: 0, left: 0 })
     expect(result.blocks).toBe(set.aggregate.usedBlocks)
   })
 
@@ -90,6 +90,7 @@ describe('the scrub', () => {
       damaged: used.length,
       repaired: used.length,
       unrepairable: 0,
+      left: 0,
     })
     expect(await problems(set)).toEqual([])
     rotChecksums(set, 0, 0)
@@ -198,14 +199,17 @@ describe('the scrub', () => {
       for (const pvbn of inUse(set)) if (pvbn % 3 > 0) rot(set, pvbn % 3 === 1 ? 0 : 1, pvbn)
       let writing = true
       const change = async (): Promise<void> => {
-        for (let round = 0; round < 8; round++) {
-          for (let n = 0; n < 60; n++) {
-            const fbn = bed.random.u32() % BLOCKS
-            await volume.content.put(fbn, fbn + 1)
+        try {
+          for (let round = 0; round < 8; round++) {
+            for (let n = 0; n < 60; n++) {
+              const fbn = bed.random.u32() % BLOCKS
+              await volume.content.put(fbn, fbn + 1)
+            }
+            await consistencyPoint(aggregate)
           }
-          await consistencyPoint(aggregate)
+        } finally {
+          writing = false
         }
-        writing = false
       }
       const scrub = async (): Promise<void> => {
         do await set.scrub.pass()

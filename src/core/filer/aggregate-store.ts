@@ -457,6 +457,7 @@ export class AggregateStore implements SideStore {
         const { totalBlocks, freeBlocks } = volume.space()
         return { totalBytes: totalBlocks * BLOCK_BYTES, freeBytes: freeBlocks * BLOCK_BYTES }
       },
+      broken: this.#options.broken ?? {},
     })
   }
 }

@@ -11,6 +11,7 @@ import { inosOf, modify, prepare } from './apply.ts'
 import type { BlockStore } from './block-store.ts'
 import { Miss } from './block-store.ts'
 import { putU16, putU32, putU48 } from './bytes.ts'
+import type { BrokenFiles } from './broken-files.ts'
 import { Duplicates, ringKey } from './duplicates.ts'
 import type { KeptReply } from './duplicates.ts'
 import { decodeHandle, encodeHandle } from './handle.ts'
@@ -51,6 +52,7 @@ export class Core {
   readonly snapshot: number
   /** File-system id in attributes: unlike in handles, that of a snapshot is one of its own, because its inode numbers are the volume's. */
   readonly shownFsid: number
+  private readonly broken: BrokenFiles
   private readonly journal: Journal
   private readonly volume: number
   private readonly lastChange = new Map<number, number>()
@@ -64,7 +66,9 @@ export class Core {
     volume: number,
     root: Uint8Array,
     snapshot = 0,
+    broken: BrokenFiles = {},
   ) {
+    this.broken = broken
     this.env = env
     this.store = store
     this.journal = journal
@@ -82,10 +86,16 @@ export class Core {
     putU16(this.writeVerifier, 6, epoch & 0xffff)
   }
 
+  /** The root for the image of a consistency point. */
+  freeze(): Uint8Array {
+    const { root } = this.inodes
+    return this.broken.replyNotInImage === true ? Inodes.withoutReplies(root) : root.slice()
+  }
+
   /** The volume as it goes on from a snapshot's root, restored at `seconds` of the clock; this object is done with. */
   restored(snapshot: Uint8Array, seconds: number): Core {
     const root = restoredRoot(snapshot, this.inodes.root, seconds)
-    const core = new Core(this.env, this.store, this.journal, this.volume, root)
+    const core = new Core(this.env, this.store, this.journal, this.volume, root, 0, this.broken)
     core.writeVerifier.set(this.writeVerifier)
     if (isLater(this.lastTime, core.lastTime)) core.lastTime = this.lastTime
     return core
@@ -177,7 +187,8 @@ export class Core {
       kept = { key: ringKey(this.env.crc32, dup.key), reply: dup.encode(made) }
       slot = this.duplicates.keep(kept)
     }
-    const seq = this.journal.append(this.volume, encodeRecord(change, kept))
+    const logged = this.broken.replyNotLogged === true ? undefined : kept
+    const seq = this.journal.append(this.volume, encodeRecord(change, logged))
     this.recorded = true
     if (slot >= 0) this.duplicates.noteSeq(slot, seq)
     this.noteChange(change, seq)

@@ -104,6 +104,12 @@ export class Inodes {
   get ringFloor(): number {
     return getU64(this.root, AT_RING_FLOOR)
   }
+  /** `root` with no kept replies. */
+  static withoutReplies(root: Uint8Array): Uint8Array {
+    const bytes = root.slice()
+    putU64(bytes, AT_RING_FLOOR, getU64(root, AT_RING_NEXT))
+    return bytes
+  }
   /** Seconds of the last restore: no change shows an earlier time. 0 if there was none. */
   get ctimeFloor(): number {
     return getU64(this.root, AT_CTIME_FLOOR)

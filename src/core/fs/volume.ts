@@ -38,6 +38,7 @@ import type {
 } from '../vfs/vfs.ts'
 import { DamagedBlock, Miss } from './block-store.ts'
 import type { BlockStore } from './block-store.ts'
+import type { BrokenFiles } from './broken-files.ts'
 import { Core } from './core.ts'
 import type { CoreEnv } from './core.ts'
 import { ringKey, ringKeyText } from './duplicates.ts'
@@ -71,6 +72,8 @@ export interface FileSystemOptions {
   readonly space: () => Space
   /** The files of a snapshot, for reading only; `isThere` is asked before each look at blocks, which are reused soon after it is gone. */
   readonly snapshot?: { readonly id: number; readonly isThere: () => boolean }
+  /** Only in tests. */
+  readonly broken?: BrokenFiles
 }
 
 /** A failure without attributes, which fits every result. */
@@ -103,8 +106,8 @@ export class FileSystem {
     return makeVolume(store, spec)
   }
 
-  constructor({ env, store, journal, volume, root, space, snapshot }: FileSystemOptions) {
-    this.core = new Core(env, store, journal, volume, root, snapshot?.id)
+  constructor({ env, store, journal, volume, root, space, snapshot, broken }: FileSystemOptions) {
+    this.core = new Core(env, store, journal, volume, root, snapshot?.id, broken)
     this.isThere = snapshot?.isThere ?? (() => true)
     this.core.finishShrinking = (ino) => this.finishShrinking(ino)
     this.journal = journal
@@ -141,7 +144,7 @@ export class FileSystem {
 
   /** The volume's root as of now, for the image of a consistency point: synchronous, together with the block store's freeze. */
   freeze(): Uint8Array {
-    return this.core.inodes.root.slice()
+    return this.core.freeze()
   }
 
   /**
