@@ -226,6 +226,7 @@ test('the log of a copy that the mailbox calls unfinished is not held against it
     halfNumber: 0,
     epoch: 1,
     incarnation: 1,
+    rootCp: 0,
   }
   sealBatch(batch, { ...header, origin }, env.crc32)
   await log.write(3, [batch])

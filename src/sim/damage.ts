@@ -6,8 +6,12 @@
  * mended everything, and made only while both copies of the side count. What happens to the other filer in between is the scenario's: if it
  * is killed, damage that was not mended yet is loss, and no fault of the pair.
  *
- * Labels and roots stay as they are; they have copies of their own (docs/SPEC.md).
+ * What is lost, misdirected or unreadable is blocks of groups. Labels and roots only rot, one copy of a label, the newest root.
  */
+import { crc32 } from 'node:zlib'
+import { ROOT_SLOTS } from '../core/block/layout.ts'
+import { decodeRoot } from '../core/block/root.ts'
+import type { Root } from '../core/block/root.ts'
 import { DeviceError } from '../core/env/device.ts'
 import type { SimFaults, SimMedium } from './device.ts'
 import type { FilerName, SideName } from './names.ts'
@@ -18,6 +22,11 @@ const DATA_START = 8
 const GROUP_STRIDE = 129
 /** Misdirected writes land at most so many blocks away. */
 const ASTRAY_BLOCKS = 300
+
+function rootIn(medium: SimMedium, slot: number): Root | undefined {
+  const bytes = medium.read(slot)
+  return bytes === undefined ? undefined : decodeRoot(crc32, bytes)
+}
 
 export interface DamageTargets {
   readonly random: SimRandom
@@ -79,6 +88,30 @@ export class Damage {
       const found = this.#pick(this.#targets.logs(victim), 1)
       if (found === undefined) continue
       found.medium.rot(found.block, this.#targets.random.below(1 << 15))
+      this.made += 1
+    }
+  }
+
+  /** The newest root of each of its plexes that count: for a filer that is down. */
+  rotRoots(filer: FilerName): void {
+    const victim = this.on(filer)
+    for (const { side, medium } of this.#targets.plexes(victim)) {
+      if (!this.#targets.mirrored(side)) continue
+      const roots = ROOT_SLOTS.map((slot) => ({ slot, root: rootIn(medium, slot) }))
+        .filter(({ root }) => root !== undefined)
+        .sort((one, two) => two.root!.cp - one.root!.cp || two.root!.epoch - one.root!.epoch)
+      if (roots.length === 0) continue
+      medium.rot(roots[0]!.slot, this.#targets.random.below(1 << 15))
+      this.made += 1
+    }
+  }
+
+  /** One of the two labels of each of its devices. */
+  rotLabels(filer: FilerName): void {
+    const victim = this.on(filer)
+    for (const { medium } of this.#targets.plexes(victim)) {
+      const last = this.#targets.random.chance(0.5)
+      medium.rot(last ? medium.blocks - 1 : 0, this.#targets.random.below(1 << 15))
       this.made += 1
     }
   }

@@ -61,6 +61,8 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   replace: [1, 2],
   rot: [2, 3],
   'rot-log': [2, 3],
+  'rot-root': [1, 2],
+  'rot-label': [1, 2],
   unreadable: [2, 3],
   lose: [2, 3],
   misdirect: [2, 3],
@@ -287,6 +289,10 @@ export class Player {
       case 'misdirect':
       case 'lose-log':
         return this.#damage(verb, this.#number(first), this.#whom(rest)[0]!)
+      case 'rot-root':
+        return pair.damage.rotRoots(this.#whom(words)[0]!)
+      case 'rot-label':
+        return pair.damage.rotLabels(this.#whom(words)[0]!)
       case 'scrub':
         pair.peace()
         return pair.mend(SETTLE_MS)

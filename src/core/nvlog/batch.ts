@@ -21,6 +21,11 @@ export interface BatchHeader {
   readonly epoch: number
   readonly incarnation: number
   readonly origin: number
+  /**
+   * Number of the newest consistency point whose root was durable on every copy that counts when the batch was made: a copy whose roots are all older has
+   * lost one. 0: not known (batches of programs before this field).
+   */
+  readonly rootCp: number
 }
 
 export interface LogRecord {
@@ -64,7 +69,7 @@ export function sealBatch(batch: Uint8Array, header: BatchHeader, crc32: Crc32):
   view.setUint32(40, header.epoch, true)
   view.setUint32(44, header.incarnation, true)
   view.setUint32(48, header.origin, true)
-  setU64(view, 52, 0)
+  setU64(view, 52, header.rootCp)
   view.setUint32(CRC_OFFSET, 0, true)
   view.setUint32(CRC_OFFSET, crc32(batch.subarray(0, header.bytes)), true)
 }
@@ -83,6 +88,7 @@ export function readBatchHeader(bytes: Uint8Array, origin: number): BatchHeader 
     epoch: view.getUint32(40, true),
     incarnation: view.getUint32(44, true),
     origin: view.getUint32(48, true),
+    rootCp: getU64(view, 52),
   }
   if (header.origin !== origin || header.count < 1 || header.firstSeq < 1) return undefined
   if (header.bytes < BATCH_HEADER_BYTES + RECORD_HEADER_BYTES * header.count) return undefined

@@ -19,7 +19,7 @@ test('records that wait for their batch are bounded: operations wait before they
     },
   }
   const position = { halfNumber: 0, usedBlocks: 0, nextSeq: 1, otherLastSeq: 0 }
-  const log = new OperationLog(testEnv(), device, 1, { epoch: 1, incarnation: 1 }, position, hooks)
+  const log = new OperationLog(testEnv(), device, 1, { epoch: 1, incarnation: 1, rootCp: 0 }, position, hooks)
   const record = [new Uint8Array(1 << 20)]
   let accepted = 0
   while (log.admit(1 << 20) === undefined) {

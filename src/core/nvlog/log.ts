@@ -38,6 +38,7 @@ export interface LogHooks {
 export interface LogStamp {
   epoch: number
   incarnation: number
+  rootCp: number
 }
 
 /** A batch is one arena at most, so that one frame to the partner stays bounded. Two of the largest writes fit. */
@@ -275,6 +276,7 @@ export class OperationLog {
         epoch: this.#stamp.epoch,
         incarnation: this.#stamp.incarnation,
         origin: this.#origin,
+        rootCp: this.#stamp.rootCp,
       },
       this.#env.crc32,
     )

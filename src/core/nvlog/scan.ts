@@ -36,6 +36,20 @@ export interface LogTail {
   readonly position: LogPosition
 }
 
+/**
+ * The highest consistency point that any batch says was durable on every copy that counted. A copy whose newest root is older has lost a root: what
+ * that root freed may be written over, so the older one is no image any more.
+ */
+export async function newestRootCp(device: LogDevice, origin: number, crc32: Crc32): Promise<number> {
+  const geometry = geometryOf(device)
+  let newest = 0
+  for (const half of [0, 1]) {
+    const { batches } = await scanHalf(device, geometry, half, origin, crc32)
+    for (const { header } of batches) newest = Math.max(newest, header.rootCp)
+  }
+  return newest
+}
+
 export type ScanResult =
   | { readonly ok: true; readonly tail: LogTail }
   | { readonly ok: false; readonly code: 'DAMAGED'; readonly message: string }

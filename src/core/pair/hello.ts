@@ -124,7 +124,8 @@ async function equalCopies(
       own: store.roots(),
       partner: reply.roots,
     })
-    if (isBehind(store.roots(), reply.roots)) await side.isOfEarlierTime('the other copy has a later root')
+    const behind = isBehind(store.roots(), reply.roots) && side.context.broken.olderRoot !== true
+    if (behind) await side.isOfEarlierTime('the other copy has a later root')
     else side.helloRefused = true
     return undefined
   }
@@ -142,7 +143,7 @@ async function equalCopies(
 
 /**
  * The owner's root is written before the standby's. A standby with a later one proves that this copy was put back to an earlier time (a disk restored from a
- * backup, a snapshot of a machine): what was acknowledged since is over there.
+ * backup, a snapshot of a machine), or that its newest root cannot be read: what was acknowledged since is over there.
  */
 function isBehind(own: readonly RootFacts[], theirs: readonly RootFacts[]): boolean {
   return theirs.some((their) =>

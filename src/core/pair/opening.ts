@@ -5,7 +5,7 @@
 import { DamagedBlock } from '../fs/block-store.ts'
 import type { PlacedBatch, ScanResult } from '../nvlog/scan.ts'
 import { formatLog } from '../nvlog/log-device.ts'
-import { readBatch, scanLog } from '../nvlog/scan.ts'
+import { newestRootCp, readBatch, scanLog } from '../nvlog/scan.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
 import { DeviceError } from '../env/device.ts'
 import { Owner } from './owner.ts'
@@ -13,7 +13,8 @@ import { Partnership } from './partnership.ts'
 import { logRegionKey, plexRegionKey } from './regions.ts'
 import type { Message } from './partner-link.ts'
 import type { Side } from './side.ts'
-import type { RootFacts, SideStore } from './side-copy.ts'
+import { oldestCp } from './side-copy.ts'
+import type { Inspection, RootFacts, SideStore } from './side-copy.ts'
 
 export interface OpenedCopy {
   readonly store: SideStore
@@ -197,6 +198,17 @@ export function startServing(side: Side, owner: Owner, reason: string): void {
   context.serving(side.name, side.record?.epoch ?? 0, reason)
   // The log that was replayed stays until this ends.
   owner.wantCp()
+}
+
+/**
+ * The log knows of a newer root than the devices have, while the other copy counts too: this one is worth nothing then, for what the lost image freed may
+ * be written over. The only copy there is stays what it is; its log says whether anything is missing.
+ */
+export async function lostRoot(side: Side, inspection: Inspection): Promise<boolean> {
+  if (side.context.broken.olderRoot === true) return false
+  if (side.record?.mirrored !== true || inspection.state !== 'Complete') return false
+  const known = await newestRootCp(side.logDevice, side.origin, side.context.env.crc32)
+  return oldestCp(inspection.roots) < known
 }
 
 export function sameRoots(one: readonly RootFacts[], two: readonly RootFacts[]): boolean {

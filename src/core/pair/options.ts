@@ -27,6 +27,8 @@ export interface BrokenBuild {
   readonly rootAhead?: boolean
   /** A filer whose mailbox was lost goes on as if it had promised nothing and missed nothing. */
   readonly trustLost?: boolean
+  /** A copy whose newest root is lost is opened by the one before. */
+  readonly olderRoot?: boolean
   /** Rules of the block layer that are left out. */
   readonly storage?: BrokenStorage
 }

@@ -13,6 +13,7 @@ import type { Env } from '../env/env.ts'
 import { DamagedBlock } from '../fs/block-store.ts'
 import type { Journal } from '../fs/journal.ts'
 import type { LogDevice } from '../nvlog/log-device.ts'
+import type { LogStamp } from '../nvlog/log.ts'
 import { OperationLog } from '../nvlog/log.ts'
 import type { LogPosition } from '../nvlog/scan.ts'
 import type { MaybePromise } from '../std/maybe.ts'
@@ -21,6 +22,7 @@ import { waiting } from '../std/ranks.ts'
 import type { BrokenBuild } from './options.ts'
 import type { Lease } from './lease.ts'
 import type { Partnership } from './partnership.ts'
+import { oldestCp } from './side-copy.ts'
 import type { SideStore, StoreCp } from './side-copy.ts'
 
 export interface OwnerHooks {
@@ -69,7 +71,7 @@ export class Owner {
   readonly #lease: Lease
   readonly #hooks: OwnerHooks
   readonly #broken: BrokenBuild
-  readonly #stamp: { epoch: number; incarnation: number }
+  readonly #stamp: LogStamp
   #waiters: Waiter[] = []
   #round = 0
   #confirmedRound = 0
@@ -101,7 +103,7 @@ export class Owner {
     this.#lease = lease
     this.#hooks = hooks
     this.#broken = broken
-    this.#stamp = { ...hooks.fence() }
+    this.#stamp = { ...hooks.fence(), rootCp: oldestCp(store.roots()) }
     this.#lastCpSeq = store.covers
     this.log = new OperationLog(env, logDevice, origin, this.#stamp, position, {
       onDurable: () => this.check(),
@@ -337,6 +339,7 @@ export class Owner {
     // (5)
     if (!this.#broken.freeEarly) this.#free(cp, covers)
     this.#lastCpSeq = covers
+    this.#stamp.rootCp = oldestCp(this.store.roots())
     this.#env.metrics.observe('tandem_cp_seconds', (this.#env.clock.now() - started) / 1000)
     this.#env.metrics.add('tandem_cp_total')
   }

@@ -9,6 +9,7 @@ import { readLogId } from '../nvlog/log-device.ts'
 import { MemoryLog } from '../nvlog/memory-log.ts'
 import { Growth } from './growth.ts'
 import type { Mailbox } from './mailbox.ts'
+import { lostRoot } from './opening.ts'
 import type { BrokenBuild, PairTimes } from './options.ts'
 import { checkTimes, DEFAULT_PAIR_TIMES } from './options.ts'
 import type { Message } from './partner-link.ts'
@@ -134,12 +135,14 @@ export class Pair {
       }
       const id = await readLogId(side.logDevice, side.origin, env.crc32)
       const inspection = await side.copy.inspect(side.mail.aggregates)
-      if (id === side.mail.logId && inspection.state === 'Complete') {
+      const lost = id === side.mail.logId && (await lostRoot(side, inspection))
+      if (id === side.mail.logId && inspection.state === 'Complete' && !lost) {
         const aggregates = inspection.roots.map((root) => root.aggregate)
         if (side.mail.aggregates === undefined) await mailbox.changeSide(side.name, { aggregates })
         continue
       }
-      const cause = inspection.state === 'Complete' ? 'its log was lost' : inspection.message
+      const missing = lost ? 'its newest root cannot be read' : 'its log was lost'
+      const cause = inspection.state === 'Complete' ? missing : inspection.message
       env.log('error', 'own copy is not complete', { side: side.name, cause })
       await mailbox.changeSide(side.name, { state: 'Damaged' })
     }

@@ -19,6 +19,11 @@ export interface RootFacts {
   readonly digest: string | number
 }
 
+/** Of the consistency points that all aggregates have in their images the newest; 0 without aggregates. */
+export function oldestCp(roots: readonly RootFacts[]): number {
+  return roots.length === 0 ? 0 : Math.min(...roots.map((root) => root.cp))
+}
+
 export type Inspection =
   | { readonly state: 'Complete'; readonly roots: readonly RootFacts[] }
   /** Blank: no label at all. Foreign: of another pair or aggregate. Damaged: labels or roots contradict each other. */

@@ -85,6 +85,7 @@ export async function log(env: Env, path: string, device: LogDevice, records: bo
         half: one.halfNumber,
         records: `${one.firstSeq}-${lastSeqOf(one)}`,
         acknowledged: one.acknowledged,
+        rootCp: one.rootCp,
         epoch: one.epoch,
         incarnation: one.incarnation,
         bytes: one.bytes,

@@ -58,6 +58,7 @@ function fill(log: MemoryLog, random: SimRandom): number[] {
         halfNumber,
         epoch: 3,
         incarnation: 2,
+        rootCp: 3,
         origin: ORIGIN,
       }
       sealBatch(batch, header, crc32)
