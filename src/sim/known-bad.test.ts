@@ -52,7 +52,7 @@ const builds: readonly (readonly [string, BrokenBuild, string, readonly Run[], R
     seeds(5),
     /when repeated \(H8\)|expected/,
   ],
-  ['olderRoot', { olderRoot: true }, 'power-loss-root', moments(11, 5, 40), /H10|H2|damaged/],
+  ['olderRoot', { olderRoot: true }, 'power-loss-root', moments(6, 5, 40), /H10|H2|damaged/],
 ]
 
 test.each(builds)(
