@@ -15,7 +15,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { endFolder, stateFolder, sweep } from '../e2e/lib/state.ts'
 import type { FilerVolume } from '../src/core/filer/aggregate-store.ts'
-import { FRUGAL } from '../src/operator/filer-pair/pod.ts'
+import { frugal } from '../src/operator/filer-pair/pod.ts'
 import { HANDLE_BYTES } from '../src/core/vfs/vfs.ts'
 import type { Say, Section } from './report.ts'
 import { median, sectionText, whole } from './report.ts'
@@ -205,7 +205,7 @@ function pointInItsProcess(kind: GrowthPoint['kind'], size: number, long: boolea
       folder,
     ]
     // As a filer's process is started.
-    const own = Object.fromEntries(FRUGAL.map(({ name, value }) => [name, value]))
+    const own = Object.fromEntries(frugal(CACHE_BYTES).map(({ name, value }) => [name, value]))
     const child = spawn(process.execPath, args, {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: { ...process.env, ...own },

@@ -150,12 +150,16 @@ export class BlockIo {
         checksums = buffer.content
       }
     } catch {
+      if (alone !== undefined) memory.giveBack(alone)
       return asked.map(() => undefined)
     }
     const contents = asked.map(({ pvbn, identity }) => {
       const at = (pvbn - first) * BLOCK_BYTES
       const content = bytes.subarray(at, at + BLOCK_BYTES)
-      if (!this.isGood(checksums, pvbn % GROUP_BLOCKS, identity, pvbn, content)) return undefined
+      if (!this.isGood(checksums, pvbn % GROUP_BLOCKS, identity, pvbn, content)) {
+        if (alone !== undefined) memory.giveBack(alone)
+        return undefined
+      }
       if (alone !== undefined) return alone
       const own = memory.take(identity.kind, true)
       own.set(content)

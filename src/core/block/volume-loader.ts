@@ -132,7 +132,7 @@ export class VolumeLoader {
       this.underWay.delete(load.bn)
       if (content === undefined) this.target.unreadable(load.bn)
       else this.target.loaded(load.bn, load.kind, content, pvbn)
-    }
+    } else if (content !== undefined) this.pool.cache.memory.giveBack(content)
     load.resolve()
   }
 }

@@ -292,7 +292,10 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
 
   /** The loader has a block. */
   loaded(bn: number, kind: BlockKind, content: Uint8Array, pvbn: number): void {
-    if (this.buffers.has(bn)) return
+    if (this.buffers.has(bn)) {
+      this.pool.cache.memory.giveBack(content)
+      return
+    }
     const buffer = new BlockBuffer(this.buffers, this.index, bn, kind, content, CLEAN, pvbn)
     this.buffers.set(bn, buffer)
     this.pool.cache.keep(buffer)

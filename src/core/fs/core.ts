@@ -19,6 +19,7 @@ import { SHRINKING } from './inode.ts'
 import type { Inode } from './inode.ts'
 import { Inodes, restoredRoot } from './inodes.ts'
 import type { Journal } from './journal.ts'
+import { LoadGate } from './misses.ts'
 import { encodeRecord } from './record.ts'
 import type { Change } from './record.ts'
 
@@ -38,6 +39,8 @@ export class Core {
   readonly inodes: Inodes
   readonly duplicates: Duplicates
   readonly env: CoreEnv
+  /** For operations that need many blocks at once. */
+  readonly gate = new LoadGate()
   /** Eight bytes for WRITE and COMMIT. They change only when a person accepted that something acknowledged is lost. */
   readonly writeVerifier = new Uint8Array(8)
   /** Seq of the last change of what the running operation shows. */

@@ -9,10 +9,11 @@ import { assert } from '../std/assert.ts'
 import type { Crc32 } from '../env/env.ts'
 import { REPLY_BYTES_MAX } from '../vfs/vfs.ts'
 import type { DuplicateKey } from '../vfs/vfs.ts'
-import { Miss, sound } from './block-store.ts'
+import { sound } from './block-store.ts'
 import { getU16, getU32, putBytes, putU16, putU32 } from './bytes.ts'
 import { AT_RING_TREE } from './inodes.ts'
 import type { Inodes } from './inodes.ts'
+import { Misses } from './misses.ts'
 import { Tree } from './tree.ts'
 
 export const RING_SLOTS = 2048
@@ -143,30 +144,5 @@ export class Duplicates {
       this.enter(slot, ringKeyText(key))
     }
     return this.index
-  }
-}
-
-/** Collects the misses of several independent reads, so that their loads run at once. */
-export class Misses {
-  private readonly misses: Miss[] = []
-
-  /** The value, or undefined if it missed. */
-  try<T>(read: () => T): T | undefined {
-    try {
-      return read()
-    } catch (error) {
-      if (!(error instanceof Miss)) throw error
-      this.misses.push(error)
-      return undefined
-    }
-  }
-
-  /** Throws one Miss for all that missed, if any did. */
-  throw(): void {
-    const { misses } = this
-    if (misses.length === 0) return
-    throw new Miss(async () => {
-      await Promise.all(misses.map((miss) => miss.load()))
-    })
   }
 }

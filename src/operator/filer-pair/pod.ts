@@ -14,16 +14,24 @@ type Json = Record<string, unknown>
 
 /** What a pod has beside its cache and logs in memory: code, log buffers, connections. */
 const MEMORY_EXTRA_BYTES = 512 * 2 ** 20
+/** The most that objects of a filer with a small cache may take, and what share of a large cache they may take beside: four times what they do. */
+const OBJECTS_MIB = 512
+const OBJECTS_SHARE = 4
+
 /**
  * What keeps a filer within that: a small nursery for short-lived objects, and memory that goes back to the host when it is free. Without
- * these, as much again as a small cache was held and not used.
+ * these, as much again as a small cache was held and not used. The limit for objects is there for what follows from it: V8 lets garbage grow to four times
+ * what lives if it may have 2 GiB and more, and to half as much again if it may have little.
  */
-export const FRUGAL = [
-  { name: 'NODE_OPTIONS', value: '--max-semi-space-size=8' },
-  { name: 'MALLOC_ARENA_MAX', value: '1' },
-  { name: 'MALLOC_MMAP_THRESHOLD_', value: '131072' },
-  { name: 'MALLOC_TRIM_THRESHOLD_', value: '131072' },
-]
+export function frugal(cacheBytes: number): { name: string; value: string }[] {
+  const objects = OBJECTS_MIB + Math.ceil(cacheBytes / OBJECTS_SHARE / 2 ** 20)
+  return [
+    { name: 'NODE_OPTIONS', value: `--max-semi-space-size=8 --max-old-space-size=${objects}` },
+    { name: 'MALLOC_ARENA_MAX', value: '1' },
+    { name: 'MALLOC_MMAP_THRESHOLD_', value: '131072' },
+    { name: 'MALLOC_TRIM_THRESHOLD_', value: '131072' },
+  ]
+}
 /** Part of a Filesystem claim that its one file may take: the rest is the file system's own. */
 const FILESYSTEM_SHARE = 0.93
 const DEVICE_STEP_BYTES = 2 ** 20
@@ -158,7 +166,7 @@ function container(pair: AcceptedPair, filer: string, operatorImage: string): Js
       { name: 'TANDEM_FILER_CONFIG', value: JSON.stringify(filerConfig(pair, filer)) },
       { name: 'POD_IP', valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: 'status.podIP' } } },
       { name: 'POD_NAME', valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.name' } } },
-      ...FRUGAL,
+      ...frugal(quantityBytes(spec.cacheSize)),
     ],
     ports: Object.entries(PORTS).map(([name, containerPort]) => ({
       name: name === 'administration' ? 'admin' : name,

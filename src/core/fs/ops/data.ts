@@ -4,7 +4,7 @@ import { FILE_BYTES_MAX, IO_BYTES_MAX } from '../../vfs/vfs.ts'
 import type { Caller, CommitResult, ReadResult, Status, WriteResult } from '../../vfs/vfs.ts'
 import { DamagedBlock } from '../block-store.ts'
 import type { Core } from '../core.ts'
-import { Misses } from '../duplicates.ts'
+import { Misses } from '../misses.ts'
 import { mayReadData, mayWriteData, withoutSetId } from '../permissions.ts'
 import type { Tree } from '../tree.ts'
 
@@ -37,7 +37,7 @@ export function read(
     if (block === undefined) data.fill(0)
     else data.set(bytes === BLOCK_BYTES ? block : block.subarray(within, within + bytes))
   } else {
-    data = readRun(tree, offset, bytes, reserve)
+    data = readRun(core, tree, offset, bytes, reserve)
   }
   const eof = offset + data.length >= size
   return { ok: true, attributes: core.attributes(inode), data, eof }
@@ -45,6 +45,7 @@ export function read(
 
 /** What was asked for, or as much of it as lies before the first damaged block. */
 function readRun(
+  core: Core,
   tree: Tree,
   offset: number,
   bytes: number,
@@ -62,7 +63,7 @@ function readRun(
       end = fbn * BLOCK_BYTES
     }
   }
-  misses.throw()
+  misses.throw(core.gate)
   const data = reserve(end - offset)
   for (let fbn = first; fbn * BLOCK_BYTES < end; fbn++) {
     const start = fbn * BLOCK_BYTES

@@ -5,7 +5,7 @@ import { directoryOf } from '../apply.ts'
 import { DamagedBlock } from '../block-store.ts'
 import type { Core } from '../core.ts'
 import { COOKIE_OF_PARENT, COOKIE_OF_SELF, COOKIE_OF_FIRST } from '../directory.ts'
-import { Misses } from '../duplicates.ts'
+import { Misses } from '../misses.ts'
 import type { Inode } from '../inode.ts'
 import { may, MAY_EXECUTE, MAY_READ } from '../permissions.ts'
 
