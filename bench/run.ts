@@ -1,6 +1,6 @@
 /**
  * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine, and beside itself when it holds more (P11), when it is full
- * (aged), and in what it takes of memory (memory).
+ * (aged), in how long it holds others up (turns), and in what it takes of memory (memory).
  *
  *   run.ts [short|long] [--only P1,P2,P11]
  *
@@ -24,6 +24,7 @@ import { markdown, medianSample, rowsOf, sectionText, textTable } from './report
 import type { Outcome, Say, Section } from './report.ts'
 import { startGanesha, startGluster, startTandem } from './sides.ts'
 import type { Side, SideName } from './sides.ts'
+import { turnsSection } from './turns.ts'
 
 const checkout = join(import.meta.dirname, '..')
 const { positionals, values } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' } } })
@@ -35,6 +36,7 @@ const chosen = measures.filter((measure) => isChosen(measure.id))
 const alone: { readonly id: string; readonly run: (long: boolean, say: Say) => Promise<Section> }[] = [
   { id: 'P11', run: growthSection },
   { id: 'aged', run: agedSection },
+  { id: 'turns', run: turnsSection },
   { id: 'memory', run: (long, say) => memorySection(nfsbench, long, say) },
 ]
 

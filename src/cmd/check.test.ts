@@ -36,7 +36,7 @@ async function consistencyPoint(aggregate: Files): Promise<void> {
   await point.write()
   await point.commitRoot(0)
   await point.commitRoot(1)
-  point.complete()
+  await point.complete()
 }
 
 /** An aggregate with files, both copies, below `folder/name`; `damage` gets it open, with a consistency point to follow. */

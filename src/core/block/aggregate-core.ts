@@ -63,6 +63,6 @@ export interface AggregateCore {
   mirrorFailed(error: unknown): void
   groupWritten(group: number, mirrored: boolean): void
   committed(root: Root, bytes: Uint8Array): void
-  /** The consistency point under way is over. */
-  completed(mirrored: boolean): void
+  /** The consistency point under way is over; it changed these volumes. */
+  completed(mirrored: boolean, changed: readonly { readonly index: number }[]): void
 }

@@ -130,6 +130,11 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   private commonCp = 0
   private dirtyBlocks = 0
   private readonly budget: SpaceBudget
+  /** Whose snapshots have something for a consistency point to do. */
+  private readonly busySnapshots = new Set<number>()
+  /** Metafile blocks of the volumes, as last reckoned, and their sum: a consistency point looks at those that it changed. */
+  private readonly reserves = new Map<number, number>()
+  private reserved = 0
 
   private constructor(env: Env, info: PlexInfo, root: Root, slot: number, options: OpenOptions<C>) {
     const label = info.labels[0]!
@@ -296,6 +301,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.byIndex.delete(volume.index)
     volume.forget()
     this.changedVolumes.delete(volume.index)
+    this.busySnapshots.delete(volume.index)
+    this.reserve(volume.index, 0)
     volume.snapshots.removeAll()
     if (volume.persistent) {
       const { activeRoot: active, numbers } = volume
@@ -330,7 +337,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       if (!this.fits(more)) return 'NoSpace'
     }
     const made = snapshots.make(order)
-    this.reckonReserve()
+    this.reckon([volume])
     return made
   }
 
@@ -338,7 +345,9 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   removeSnapshot(id: string, name: string, requestId: string): Promise<void> | SnapshotRefusal {
     const volume = this.byId.get(id)
     assert(volume !== undefined, 'no such volume')
-    return volume.snapshots.remove(name, requestId)
+    const removed = volume.snapshots.remove(name, requestId)
+    this.reckon([volume])
+    return removed
   }
 
   /** The files of a volume are those of a snapshot, in memory at once. The caller logs it, and makes sure that no operation is half done. */
@@ -354,9 +363,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     assert(this.running === undefined, 'a consistency point is under way')
     assert(spec.cp > this.root.cp, 'consistency points are numbered upwards')
     const parts: FrozenPart[] = []
-    for (const volume of this.byIndex.values()) {
-      if (volume.snapshots.busy) this.changedVolumes.add(volume.index)
-    }
+    for (const index of this.busySnapshots) this.changedVolumes.add(index)
     for (const index of [...this.changedVolumes].sort((a, b) => a - b)) {
       const volume = this.byIndex.get(index)!
       parts.push({ volume, frozen: volume.freeze(spec.cp) })
@@ -499,9 +506,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   /** There is work for consistency points beyond what operations change: snapshots to make or delete, removed volumes. */
   get isBusy(): boolean {
-    if (this.removed.length > 0) return true
-    for (const volume of this.byIndex.values()) if (volume.snapshots.busy) return true
-    return false
+    return this.removed.length > 0 || this.busySnapshots.size > 0
   }
 
   /** Blocks freed since the last complete consistency point: one more brings them back. */
@@ -576,7 +581,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.lineage = lineage(root)
   }
 
-  completed(mirrored: boolean): void {
+  completed(mirrored: boolean, changed: readonly { readonly index: number }[]): void {
     const growth = this.running?.growth
     this.running = undefined
     if (growth !== undefined) this.grow(growth)
@@ -585,7 +590,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       this.resyncing = undefined
       this.io.mirror = this.partner
     }
-    this.reckonReserve()
+    this.reckon(changed.flatMap(({ index }) => this.byIndex.get(index) ?? []))
   }
 
   /** The live root lists the prepared devices: their space is there. */
@@ -618,13 +623,30 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     })
   }
 
-  private reckonReserve(): void {
-    let blocks = this.volumeTable.blocks
-    for (const { active, container, snapshots } of [...this.byIndex.values(), ...this.removed]) {
-      blocks += snapshots.reserve
-      if (this.type === 'Flexible') blocks += active.blocks + (container?.blocks ?? 0)
+  /** The maps or the snapshots of these volumes changed. */
+  private reckon(changed: Iterable<Volume<C>>): void {
+    for (const volume of changed) {
+      this.reserve(volume.index, this.mapBlocks(volume))
+      if (volume.snapshots.busy) this.busySnapshots.add(volume.index)
+      else this.busySnapshots.delete(volume.index)
     }
+    let blocks = this.volumeTable.blocks + this.reserved
+    for (const volume of this.removed) blocks += this.mapBlocks(volume)
     this.budget.reckon(blocks)
+  }
+
+  private reserve(index: number, blocks: number): void {
+    this.reserved += blocks - (this.reserves.get(index) ?? 0)
+    if (blocks === 0) this.reserves.delete(index)
+    else this.reserves.set(index, blocks)
+  }
+
+  private mapBlocks({
+    active,
+    container,
+    snapshots,
+  }: Pick<RemovedVolume, 'active' | 'container' | 'snapshots'>): number {
+    return snapshots.reserve + (this.type === 'Flexible' ? active.blocks + (container?.blocks ?? 0) : 0)
   }
 
   private assertType({ type, name }: VolumeSpec): void {
@@ -683,7 +705,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     }
     for (const volume of this.byIndex.values())
       volume.content = this.options.content(volume, volume.contentRoot)
-    this.reckonReserve()
+    this.reckon(this.byIndex.values())
   }
 }
 

@@ -192,16 +192,28 @@ export class ConsistencyPoint {
     }
   }
 
-  /** Both roots are durable, or the loss of the other plex is recorded: what the image freed may be reused. */
-  complete(): void {
+  /** Both roots are durable, or the loss of the other plex is recorded: what the image freed may be reused, and comes back by and by. */
+  async complete(): Promise<void> {
     assert(this.stage === 'committed', 'complete comes after the own root')
     this.stage = 'complete'
-    for (const pvbn of this.freed) this.core.space.release(pvbn)
+    this.turnStart = this.core.env.clock.now()
     for (const { volume, released } of this.numbers) {
-      for (const number of released) volume.numbers.returned(number)
+      for (const [i, number] of released.entries()) {
+        volume.numbers.returned(number)
+        if (i % 1024 === 1023) await this.breathe()
+      }
+    }
+    // Those of metafiles are the last of them.
+    for (let pvbn; (pvbn = this.freed.pop()) !== undefined;) {
+      this.core.space.release(pvbn)
+      if (this.metaFreed > 0) this.metaFreed -= 1
+      if (this.freed.length % 1024 === 0) await this.breathe()
     }
     for (const { volume, frozen } of this.parts) volume.snapshots.completed(frozen.snapshots)
-    this.core.completed(this.mirrored)
+    this.core.completed(
+      this.mirrored,
+      this.parts.map(({ volume }) => volume),
+    )
   }
 
   /** The other plex, as long as it takes part in this consistency point. */
@@ -396,6 +408,7 @@ export class ConsistencyPoint {
 
   /** PVBNs that this consistency point has freed so far: they come back when it is complete. */
   get freedSoFar(): number {
+    if (this.stage === 'complete') return this.freed.length
     return Math.max(this.returning + this.core.meta.freed.length, this.freed.length)
   }
 

@@ -110,7 +110,7 @@ class Trial {
     this.live[0] = used
     await point.commitRoot(1)
     if (aggregate.partner !== undefined && point.mirrored) this.live[1] = used
-    point.complete()
+    await point.complete()
     this.live[0] = this.used(aggregate)
     if (point.mirrored) this.live[1] = this.live[0]
   }
@@ -222,7 +222,7 @@ test('entries of live blocks in a checksum block keep their bytes when others of
     await p.write()
     await p.commitRoot(0)
     await p.commitRoot(1)
-    p.complete()
+    await p.complete()
   }
   await volume.content.put(0, 1)
   await point(1)

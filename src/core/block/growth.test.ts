@@ -251,7 +251,7 @@ describe('the other plex', () => {
     aggregate.detachPlex()
     await expect(aggregate.attachPlex(bed.devices[1]!, 'stale')).rejects.toMatchObject({ code: 'GROWING' })
     await point.commitRoot(1)
-    point.complete()
+    await point.complete()
     expect(aggregate.layout.devices).toHaveLength(2)
     for (let fbn = 0; fbn < 600; fbn++) await volume.content.put(fbn, fbn + 1)
     await consistencyPoint(aggregate)

@@ -74,5 +74,5 @@ export async function repairLeaks(aggregate: Aggregate<InodeLists>, leaks: reado
   await point.write()
   await point.commitRoot(0)
   await point.commitRoot(1)
-  point.complete()
+  await point.complete()
 }

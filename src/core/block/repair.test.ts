@@ -308,7 +308,7 @@ describe.each(TYPES)('the other plex, %s', (type) => {
     await expect(point.commitRoot(1)).rejects.toMatchObject({ code: 'EIO' })
     expect(failures).toHaveLength(1)
     aggregate.detachPlex()
-    point.complete()
+    await point.complete()
     expect(await bed.check(0)).toEqual([])
     bed.devices[1]![0]!.faults.onWrite = () => {}
     await aggregate.attachPlex(bed.devices[1]!, 'stale')

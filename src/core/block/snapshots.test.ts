@@ -172,7 +172,7 @@ describe.each(['Flexible', 'Traditional'] as const)('a snapshot, %s', (type) => 
       const during = ask()
       await point.commitRoot(0)
       expect(done).toBe(0)
-      point.complete()
+      await point.complete()
       await Promise.all([before, during])
       expect(done).toBe(2)
     }
@@ -320,7 +320,7 @@ class Trial {
     await Promise.all([point.write(), beside()])
     await point.commitRoot(0)
     await point.commitRoot(1)
-    point.complete()
+    await point.complete()
   }
 
   async compare(aggregate: TestAggregate): Promise<void> {
@@ -426,7 +426,7 @@ describe.each(['Flexible', 'Traditional'] as const)('snapshots in a full aggrega
       await Promise.all([point.write(), beside()])
       await point.commitRoot(0)
       await point.commitRoot(1)
-      point.complete()
+      await point.complete()
     }
     expect(refused).toBeGreaterThan(100)
     expect(made).toBeGreaterThan(5)

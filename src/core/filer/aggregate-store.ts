@@ -392,8 +392,9 @@ export class AggregateStore implements SideStore {
           await Promise.all(attached.map(({ point }) => point.commitRoot(1)))
         }
       },
-      complete: () => {
-        for (const { point } of parts) point.complete()
+      complete: async () => {
+        await Promise.all(parts.map(({ point }) => point.complete()))
+        if (this.#closed) return
         this.growth.completed(parts.map(({ aggregate }) => aggregate))
         this.#continue()
       },

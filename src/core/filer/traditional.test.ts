@@ -75,7 +75,7 @@ class OneSide {
     const point = this.store.freeze(this.records.length, 1)
     await point.write()
     await point.commitRoot(0)
-    point.complete()
+    await point.complete()
   }
 
   async desire(...volumes: readonly DesiredVolume[]): Promise<void> {

@@ -330,22 +330,23 @@ export class Owner {
     // (3) No root may be ahead of a log: a standby with the old root needs every batch up to `covers`.
     if (!this.#broken.rootAhead) await waiting('space', 'partner', this.log.flushed(covers))
     if (this.#stopped) return
-    if (this.#broken.freeEarly) this.#free(cp, covers)
+    if (this.#broken.freeEarly) await this.#free(cp, covers)
     await waiting('space', 'device', cp.commitRoot(0))
     // (4) The partner's root; dissolved only when ALONE is recorded.
     if (this.#stopped) return
     await waiting('space', 'partner', cp.commitRoot(1))
     if (this.#stopped) return
     // (5)
-    if (!this.#broken.freeEarly) this.#free(cp, covers)
+    if (!this.#broken.freeEarly) await this.#free(cp, covers)
+    if (this.#stopped) return
     this.#lastCpSeq = covers
     this.#stamp.rootCp = oldestCp(this.store.roots())
     this.#env.metrics.observe('tandem_cp_seconds', (this.#env.clock.now() - started) / 1000)
     this.#env.metrics.add('tandem_cp_total')
   }
 
-  #free(cp: { complete(): void }, covers: number): void {
-    cp.complete()
+  async #free(cp: StoreCp, covers: number): Promise<void> {
+    await cp.complete()
     this.log.release(covers)
   }
 

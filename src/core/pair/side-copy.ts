@@ -82,7 +82,7 @@ export interface StoreCp {
   /** The root to plex 0 (own) or 1 (partner), flushed. */
   commitRoot(plex: 0 | 1): Promise<void>
   /** Every plex that must have the root has it: freed blocks may be used again. */
-  complete(): void
+  complete(): Promise<void>
 }
 
 /** How a partner's device is reached while it is attached; undefined if the partner does not have it. `blocks`: if it does not say its size. */

@@ -195,5 +195,5 @@ export async function consistencyPoint(aggregate: TestAggregate, cp = aggregate.
   await point.write()
   await point.commitRoot(0)
   await point.commitRoot(1)
-  point.complete()
+  await point.complete()
 }

@@ -71,7 +71,7 @@ export class Stack {
       await point.write()
       await point.commitRoot(0)
       await point.commitRoot(1)
-      point.complete()
+      await point.complete()
     })()
   }
 

@@ -259,7 +259,7 @@ export class ToyStore implements SideStore {
         await this.#io(() => this.#own.write(root.cp % 2, [bytes]).then(() => this.#own.flush()))
         this.#root = root
       },
-      complete: () => {
+      complete: async () => {
         this.#cpOpen = false
       },
     }
