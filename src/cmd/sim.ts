@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { UsageError, withArguments } from '../embedded/cli/args.ts'
 import type { Scenario } from '../sim/scenario.ts'
 import { hasMoments, parseScenario } from '../sim/scenario.ts'
-import type { RunResult } from '../sim/simulation.ts'
+import type { RunResult } from '../sim/run-result.ts'
 import { simulate } from '../sim/simulation.ts'
 
 const SCENARIOS = new URL('../sim/scenarios/', import.meta.url)

@@ -35,10 +35,10 @@ export class SideAnswers {
 }
 
 export class Caller {
-  readonly pair: FilerPair
-  readonly side: SideName
+  pair: FilerPair
+  side: SideName
   readonly machine: string
-  readonly #answers: SideAnswers
+  #answers: SideAnswers
   /** Attempts that were given up and may still be executed. */
   readonly #strays = new Set<Promise<unknown>>()
   #xid = 1
@@ -52,6 +52,13 @@ export class Caller {
     this.side = side
     this.machine = machine
     this.#answers = answers
+  }
+
+  /** The volume is served elsewhere from now on: a mirror was broken. */
+  move(pair: FilerPair, side: SideName): void {
+    this.pair = pair
+    this.side = side
+    this.#answers = new SideAnswers()
   }
 
   get #world() {

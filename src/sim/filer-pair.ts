@@ -10,14 +10,15 @@
 import type { Connection } from '../core/connection/client.ts'
 import { ConnectionManager } from '../core/connection/manager.ts'
 import { Filer } from '../core/filer/filer.ts'
-import type { Desired } from '../core/filer/served-volumes.ts'
+import type { Desired, DesiredMirror } from '../core/filer/served-volumes.ts'
+import type { SourceLimits } from '../core/mirror/source-host.ts'
 import type { LogDevice } from '../core/nvlog/log-device.ts'
 import { Mailbox } from '../core/pair/mailbox.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
 import { SimVoteServer } from '../core/pair/testing/sim-vote.ts'
 import { Damage } from './damage.ts'
 import { desiredOf, laterOf, traditionalOf } from './desired.ts'
-import { FILERS, LINKS, other } from './names.ts'
+import { BETWEEN, FILERS, LINKS, other } from './names.ts'
 import type { FilerName, SideName } from './names.ts'
 import type { SimFaults } from './device.ts'
 import { SimDevice, SimMedium } from './device.ts'
@@ -48,6 +49,9 @@ export interface PairOptions {
   /** The standby confirms what is read. */
   readonly confirmedReads?: boolean
   readonly broken?: BrokenBuild
+  /** Another pair in the world of `beside`, called so. */
+  readonly beside?: { readonly pair: FilerPair; readonly name: string }
+  readonly mirrorLimits?: Partial<SourceLimits>
 }
 
 interface Media {
@@ -97,18 +101,24 @@ export class FilerPair {
   readonly slowness: Record<FilerName, number> = { a: 1, b: 1 }
   readonly power: Power
   readonly configured: Record<FilerName, Record<SideName, Configured>>
+  readonly uid: string
+  /** Pairs to and from which there are mirrors. */
+  readonly neighbours = new Set<FilerPair>()
+  mirrors: readonly DesiredMirror[] = []
+  #generations = 0
   readonly damage: Damage
   crashes = 0
 
   constructor(options: PairOptions) {
     this.options = options
-    this.world = new World(options.seed)
+    this.uid = options.beside?.name ?? PAIR_UID
+    this.world = options.beside?.pair.world ?? new World(options.seed)
     this.power = new Power((names) =>
       this.world.after(0, () => {
         for (const name of names) this.crash(name)
       }),
     )
-    this.network = new SimNetwork(this.world)
+    this.network = options.beside?.pair.network ?? new SimNetwork(this.world)
     this.vote = new SimVoteServer(this.world)
     const plex = (filer: FilerName, side: SideName): SimMedium[] =>
       options.deviceBlocks.map((blocks, n) => new SimMedium(`${filer}/aggr-${side}-main-${n}`, blocks))
@@ -177,7 +187,20 @@ export class FilerPair {
   }
 
   get #desired(): Desired {
-    return desiredOf(this.options, (side) => this.media.a.later[side].length, this.#retired)
+    const { generation, volumes, ...desired } = desiredOf(
+      this.options,
+      (side) => this.media.a.later[side].length,
+      this.#retired,
+    )
+    return {
+      ...desired,
+      generation: generation + this.#generations,
+      // Volumes of several pairs in one world have names of their own.
+      volumes: volumes.map((volume) =>
+        volume.name === 'a' || volume.name === 'b' ? { ...volume, id: this.volumeId(volume.name) } : volume,
+      ),
+      ...(this.mirrors.length === 0 ? {} : { mirrors: this.mirrors }),
+    }
   }
 
   /** A blank device more for the side's aggregate, or a new aggregate with one device; filers know of it when they start again. */
@@ -192,6 +215,23 @@ export class FilerPair {
   async retire(side: SideName): Promise<void> {
     this.#retired.add(side)
     for (const name of FILERS) await this.running[name]?.filer?.apply(this.#desired)
+  }
+
+  /** Every filer is told of these mirrors. */
+  async mirror(mirrors: readonly DesiredMirror[]): Promise<void> {
+    this.mirrors = mirrors
+    this.#generations += 1
+    for (const name of FILERS) await this.running[name]?.filer?.apply(this.#desired)
+  }
+
+  /** Of the flexible volume of a side: unlike any other pair's. */
+  volumeId(side: SideName): string {
+    return this.options.beside === undefined ? `volume-${side}` : `volume-${this.uid}-${side}`
+  }
+
+  /** What a filer is called among all pairs; a pair that is alone needs no name of its own. */
+  nameOf(name: FilerName): string {
+    return this.options.beside === undefined ? name : `${this.uid}.${name}`
   }
 
   /** The next start of this filer is with all media that there are. */
@@ -241,7 +281,7 @@ export class FilerPair {
 
   start(name: FilerName): void {
     if (this.running[name]) return
-    const process = this.world.process(name, { rate: this.rates[name] })
+    const process = this.world.process(this.nameOf(name), { rate: this.rates[name] })
     this.power.lasts(name)
     this.#open(name, process).catch((error: unknown) => {
       if (process.alive) this.world.fail(error)
@@ -262,7 +302,7 @@ export class FilerPair {
       waiting,
     }
     this.running[name] = running
-    const mailbox = await Mailbox.open(env, this.#log(name, process, media.mailbox), PAIR_UID)
+    const mailbox = await Mailbox.open(env, this.#log(name, process, media.mailbox), this.uid)
     const connection = new ConnectionManager({
       env,
       systemId: name,
@@ -270,8 +310,23 @@ export class FilerPair {
       incarnation: mailbox.incarnation,
       logBytes: this.options.logBlocks * BLOCK_BYTES,
       drivers: LINKS.map((link) => this.network.driver(process, link)),
-      peerAddresses: Object.fromEntries(LINKS.map((link) => [link, `${partner}/${link}`])),
+      peerAddresses: Object.fromEntries(LINKS.map((link) => [link, `${this.nameOf(partner)}/${link}`])),
     })
+    const peers = [...this.neighbours].flatMap((pair) =>
+      FILERS.map((peer) => {
+        const theirs = pair.nameOf(peer)
+        const manager = new ConnectionManager({
+          env,
+          systemId: this.nameOf(name),
+          partnerId: theirs,
+          incarnation: mailbox.incarnation,
+          logBytes: 0,
+          drivers: [this.network.driver(process, BETWEEN, `${this.nameOf(name)}/${theirs}`)],
+          peerAddresses: { [BETWEEN]: `${theirs}/${this.nameOf(name)}` },
+        })
+        return [theirs, manager] as const
+      }),
+    )
     Object.assign(running, { connection })
     const side = (home: SideName) => ({
       log: this.#log(name, process, media.logs[home], this.damage.logFaults(name, home)),
@@ -288,7 +343,7 @@ export class FilerPair {
       env,
       me: name,
       partner,
-      pairUid: PAIR_UID,
+      pairUid: this.uid,
       cacheBytes: this.options.cacheBytes,
       mailbox,
       vote: this.vote.client(process),
@@ -308,11 +363,14 @@ export class FilerPair {
       },
       durability: this.options.memoryLogs === true ? 'Memory' : 'Disk',
       times: { startGraceMs: 2000, resyncPauseMs: 200, resyncPauseMaxMs: 2000 },
+      peers: Object.fromEntries(peers),
+      ...(this.options.mirrorLimits === undefined ? {} : { mirrorLimits: this.options.mirrorLimits }),
       ...(this.options.scrubMs === undefined ? {} : { scrubIntervalMs: this.options.scrubMs }),
       ...(this.options.broken === undefined ? {} : { broken: this.options.broken }),
     })
     running.filer = filer
     connection.start()
+    for (const [, manager] of peers) manager.start()
     await filer.apply(this.#desired)
     await filer.start()
   }
@@ -337,7 +395,7 @@ export class FilerPair {
     if (!running) return
     delete this.running[name]
     this.crashes += 1
-    this.world.note(`crash ${name}`)
+    this.world.note(`crash ${this.nameOf(name)}`)
     running.process.kill(silent)
     for (const reset of [...running.waiting]) reset('connection reset')
     for (const medium of this.#mediaOf(name)) medium.crash(this.world.random)
@@ -390,7 +448,7 @@ export class FilerPair {
       this.power.lasts(name)
       this.running[name]?.process.resume()
     }
-    for (const link of LINKS) {
+    for (const link of [...LINKS, BETWEEN]) {
       this.network.bandwidth(link, 0)
       this.network.heal(link)
     }

@@ -71,6 +71,10 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   cp: [1, 1],
   'check-down': [0, 0],
   clients: [1, 1],
+  on: [2, 6],
+  sync: [0, 0],
+  'lose-pair': [1, 1],
+  break: [1, 1],
   settle: [0, 0],
   peace: [0, 0],
 }
@@ -148,20 +152,24 @@ export interface PlayOptions {
 
 export class Player {
   readonly #pair: FilerPair
-  readonly #options: PlayOptions
+  readonly #options: PlayOptions | undefined
 
-  constructor(pair: FilerPair, options: PlayOptions) {
+  constructor(pair: FilerPair, options?: PlayOptions) {
     this.#pair = pair
     this.#options = options
   }
 
-  async play(steps: readonly Step[]): Promise<void> {
+  /** `act` does a step; this pair, if nothing else is said. */
+  async play(
+    steps: readonly Step[],
+    act = (verb: string, words: readonly string[]): Promise<void> => this.step(verb, words),
+  ): Promise<void> {
     for (const step of steps) {
       if ('body' in step && 'words' in step) await this.#stretch(step)
       else if ('times' in step) {
-        for (let n = Math.round(this.#number(step.times)); n > 0; n--) await this.play(step.body)
-      } else if ('ways' in step) await this.play(this.#pair.world.random.pick(step.ways))
-      else await this.#step(step.verb, step.words)
+        for (let n = Math.round(this.#number(step.times)); n > 0; n--) await this.play(step.body, act)
+      } else if ('ways' in step) await this.play(this.#pair.world.random.pick(step.ways), act)
+      else await act(step.verb, step.words)
     }
   }
 
@@ -171,7 +179,7 @@ export class Player {
     power.begin(
       this.#whom([counted])[0]!,
       this.#whom([words[1] ?? counted]),
-      this.#options.moment ?? 1 + world.random.below(SOME_MOMENT),
+      this.#options?.moment ?? 1 + world.random.below(SOME_MOMENT),
     )
     await this.play(body)
     power.end()
@@ -212,9 +220,9 @@ export class Player {
       : [which === 'any' ? this.#pair.world.random.pick(LINKS) : which]
   }
 
-  async #step(verb: string, words: readonly string[]): Promise<void> {
+  async step(verb: string, words: readonly string[]): Promise<void> {
     const pair = this.#pair
-    const { world, network, vote } = pair
+    const { world, network } = pair
     world.note(`${verb} ${words.join(' ')}`)
     const [first = '', ...rest] = words
     switch (verb) {
@@ -276,7 +284,7 @@ export class Player {
       case 'check-down':
         return checkDown(pair)
       case 'clients': {
-        const order = this.#options.clients[first as keyof ClientOrders]
+        const order = this.#options?.clients[first as keyof ClientOrders]
         if (order === undefined) throw new Error(`clients ${first}?`)
         return order()
       }
@@ -302,7 +310,7 @@ export class Player {
         pair.peace()
         return pair.untilGood(SETTLE_MS)
       default:
-        vote.silent = false
+        throw new Error(`${verb} is a step for pairs with mirrors: option pairs`)
     }
   }
 

@@ -8,24 +8,12 @@ import type { BrokenBuild } from '../core/pair/options.ts'
 import { SnapshotClient } from './snapshot-client.ts'
 import { FilerPair } from './filer-pair.ts'
 import { FILERS } from './names.ts'
+import { failureOf } from './run-result.ts'
+import type { RunResult } from './run-result.ts'
+import { simulateMirrors } from './mirrors.ts'
 import { checkMemory, problemsOf, untilEqual } from './pair-check.ts'
 import type { ClientOrders, Scenario } from './scenario.ts'
 import { Player, SETTLE_MS } from './scenario.ts'
-
-export interface RunResult {
-  readonly operations: number
-  readonly repeated: number
-  readonly refused: number
-  readonly crashes: number
-  /** Blocks and log records that devices lost, misdirected or let rot. */
-  readonly damage: number
-  readonly takeovers: number
-  readonly virtualMs: number
-  /** What was done at the moment of a stretch when the power failed; undefined if there was no such moment. */
-  readonly struck: string | undefined
-  readonly traceHash: number
-  readonly failure: { readonly message: string; readonly story: string } | undefined
-}
 
 const FIRST_SETTLE_MS = 20_000
 
@@ -40,6 +28,7 @@ export async function simulate(
   seed: number,
   { broken, moment }: RunOptions = {},
 ): Promise<RunResult> {
+  if (scenario.options.has('pairs')) return simulateMirrors(scenario, seed)
   const option = (name: string, otherwise: number): number => {
     const value = Number(scenario.options.get(name) ?? otherwise)
     if (Number.isNaN(value)) throw new Error(`scenario ${scenario.name}: option ${name} is no number`)
@@ -86,9 +75,7 @@ export async function simulate(
   try {
     await run(pair, all, scenario, moment)
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    const stack = error instanceof Error && !(error instanceof Violation) ? (error.stack ?? '') : ''
-    failure = { message, story: [pair.describe(), stack].join('\n') }
+    failure = failureOf(error, pair.describe())
   }
   const sum = (of: (client: Client | SnapshotClient) => number): number =>
     all.reduce((total, client) => total + of(client), 0)

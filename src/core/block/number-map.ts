@@ -85,6 +85,18 @@ export class NumberMap {
     throw new AssertionError('no virtual block number left although the quota is kept')
   }
 
+  /** Takes a number that somebody else chose; false if it is taken. */
+  claim(number: number): boolean {
+    if (this.isTaken(number)) return false
+    const index = Math.floor(number / MAP_LEAF_BITS)
+    const bit = number % MAP_LEAF_BITS
+    const chunk = this.chunk(index)
+    chunk.words[bit >> 5]! |= 1 << (bit & 31)
+    chunk.taken += 1
+    this.limit = Math.max(this.limit, (index + 1) * MAP_LEAF_BITS)
+    return true
+  }
+
   release(number: number): void {
     const index = Math.floor(number / MAP_LEAF_BITS)
     const chunk = this.chunks.get(index)

@@ -44,6 +44,10 @@ export interface Numbering {
   /** The numbers of a leaf are taken, too, because snapshots have them; at opening, behind `load`. */
   hold(index: number, leaf: Uint8Array): void
   take(): number
+  /** Neither files nor a snapshot have the number. Only where numbers are not places. */
+  isFree(bn: number): boolean
+  /** Takes a number that somebody else chose; false if it is in use, by files or by a snapshot. Only where numbers are not places. */
+  claim(bn: number): boolean
   /** The place of a number just taken; 0 if the consistency point gives it one. */
   placeOfNew(bn: number): number
   /** The fresh block with this number was freed. */
@@ -93,6 +97,14 @@ export class FlexibleNumbering implements Numbering {
 
   take(): number {
     return this.numbers.take()
+  }
+
+  isFree(bn: number): boolean {
+    return !this.numbers.isTaken(bn)
+  }
+
+  claim(bn: number): boolean {
+    return this.numbers.claim(bn)
   }
 
   placeOfNew(): number {
@@ -148,6 +160,14 @@ export class TraditionalNumbering implements Numbering {
 
   take(): number {
     return this.pool.space.take()
+  }
+
+  isFree(): boolean {
+    return false
+  }
+
+  claim(): boolean {
+    return false
   }
 
   placeOfNew(bn: number): number {

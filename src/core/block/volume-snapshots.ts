@@ -42,6 +42,8 @@ export interface Snapshot {
   readonly id: number
   readonly name: string
   readonly requestId: string
+  /** Of the consistency point that made it. */
+  readonly cp: number
   /** Seconds since the epoch. */
   readonly created: number
   /** Numbers in use in its image. */
@@ -62,7 +64,6 @@ export interface SnapshotImage extends Snapshot {
 
 interface State extends Snapshot {
   readonly slot: number
-  readonly cp: number
   readonly map: Uint8Array
   readonly tree: Tree
   deleting: boolean
@@ -119,6 +120,8 @@ export class SnapshotLost extends Error {
   }
 }
 
+/** Names that begin so are of snapshots that only the filer itself knows: pinned images of mirrors. Nobody can ask for one by such a name. */
+const HIDDEN = ':'
 export const SNAPSHOT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
 
 export class VolumeSnapshots {
@@ -208,7 +211,13 @@ export class VolumeSnapshots {
 
   /** Those that can be read, in the order of their making. */
   list(): readonly Snapshot[] {
-    return [...this.states.values()].filter(({ visible }) => visible).sort((a, b) => a.id - b.id)
+    return this.pins('').filter(({ name }) => !name.startsWith(HIDDEN))
+  }
+
+  /** Those that are durable and whose name begins so, hidden ones too, in the order of their making. */
+  pins(prefix: string): readonly SnapshotImage[] {
+    const found = [...this.states.values()].filter(({ visible, name }) => visible && name.startsWith(prefix))
+    return found.sort((a, b) => a.id - b.id)
   }
 
   get(id: number): Snapshot | undefined {
@@ -217,6 +226,7 @@ export class VolumeSnapshots {
   }
 
   named(name: string): Snapshot | undefined {
+    if (name.startsWith(HIDDEN)) return undefined
     for (const state of this.states.values()) if (state.visible && state.name === name) return state
     return undefined
   }
@@ -312,6 +322,21 @@ export class VolumeSnapshots {
       asked.then(forget, forget)
     }
     return asked
+  }
+
+  /** Pins the image of the next freeze as a hidden snapshot; false if there are as many as there can be. Its durability is seen in `pins`. */
+  pin(name: string, note: string, created: number): boolean {
+    assert(name.startsWith(HIDDEN) && note.length <= REQUEST_BYTES_MAX, 'not the name of a pin')
+    if (this.states.size + this.orders.length >= SNAPSHOTS_MAX) return false
+    this.ask('', '', { make: { name, requestId: note, created } }).catch(() => undefined)
+    return true
+  }
+
+  unpin(id: number): void {
+    const state = this.states.get(id)
+    if (state?.visible !== true) return
+    state.visible = false
+    this.ask('', '', { remove: state }).catch(() => undefined)
   }
 
   /** Asks for the deletion of a snapshot, like `make`. */

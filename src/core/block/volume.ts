@@ -128,7 +128,22 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
 
   allocate(kind: BlockKind, content?: Uint8Array, unfilled = false): BlockBuffer {
     assert(content === undefined || content.length === BLOCK_BYTES, 'content of a block is 4096 bytes')
-    const bn = this.numbers.take()
+    return this.enter(this.numbers.take(), kind, content, unfilled)
+  }
+
+  /** Takes in a block of another volume's image, under its number there. False while the number is in use: by and by consistency points give it back. */
+  receive(bn: number, kind: BlockKind, content: Uint8Array): boolean {
+    if (!this.numbers.claim(bn)) return false
+    this.enter(bn, kind, content, false)
+    return true
+  }
+
+  private enter(
+    bn: number,
+    kind: BlockKind,
+    content: Uint8Array | undefined,
+    unfilled: boolean,
+  ): BlockBuffer {
     this.damaged.forget(bn)
     const stale = this.buffers.get(bn)
     if (stale !== undefined) this.discard(stale)
@@ -198,6 +213,20 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
     this.snapshots.restore(snapshot.id, requestId, this.lastUsed)
     this.content.restored(snapshot.content, seconds)
     this.touch()
+  }
+
+  /** Like `restore`, but the files are exactly those of the snapshot: for an image of another volume, of which a part of the next one came and was given up. */
+  reset(snapshot: Snapshot): void {
+    this.dropFresh()
+    this.freed = []
+    this.used = snapshot.used
+    this.snapshots.restore(snapshot.id, '', this.lastUsed)
+    this.touch()
+  }
+
+  /** The block `bn` of an image, if it is in memory. Not to be changed. */
+  inMemory(bn: number): { readonly kind: BlockKind; readonly content: Uint8Array } | undefined {
+    return this.buffers.get(bn)
   }
 
   resize(quotaBlocks: number): void {

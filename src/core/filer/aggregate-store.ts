@@ -8,7 +8,6 @@ import type { Env } from '../env/env.ts'
 import type { CopyDevice } from '../pair/side-copy.ts'
 import { AggregateError } from '../block/errors.ts'
 import { SnapshotLost } from '../block/volume-snapshots.ts'
-import type { Volume } from '../block/volume.ts'
 import { readPlex } from '../block/plex-info.ts'
 import { Scrub, SCRUB_INTERVAL_MS } from '../block/scrub.ts'
 import type { Device } from '../env/device.ts'
@@ -22,10 +21,13 @@ import { assert } from '../std/assert.ts'
 import type { MaybePromise } from '../std/maybe.ts'
 import { GatedDevice } from './gated-device.ts'
 import { StoreGrowth } from './store-growth.ts'
+import { NO_MIRRORS } from './store-mirroring.ts'
+import type { StoreMirroring } from './store-mirroring.ts'
 import type { VolumeOperation } from './volume-operation.ts'
+import { applyOperation, isDestination, newContent } from './volumes.ts'
+import type { FilerAggregate, FilerVolume } from './volumes.ts'
 
-export type FilerVolume = Volume<FileSystem>
-export type FilerAggregate = Aggregate<FileSystem>
+export type { FilerAggregate, FilerVolume } from './volumes.ts'
 
 export interface AggregateDevices {
   readonly name: string
@@ -43,6 +45,8 @@ export interface AggregateCopyOptions {
   readonly pairUid: string
   readonly cache: BufferCache
   readonly aggregates: readonly AggregateDevices[]
+  /** What mirrors to other pairs do with the side while this store is open. */
+  readonly mirroring?: (store: AggregateStore) => StoreMirroring
   /** Told when the side is opened, and when it is closed again. */
   readonly opened: (store: AggregateStore) => void
   readonly closed: (store: AggregateStore) => void
@@ -80,6 +84,7 @@ export class AggregateStore implements SideStore {
   /** By aggregate, while the side is served. */
   readonly scrubs = new Map<string, Scrub>()
   readonly growth: StoreGrowth
+  readonly mirroring: StoreMirroring
   readonly #options: AggregateCopyOptions
   /** All configured devices as this store uses them, by aggregate. */
   readonly #gates = new Map<string, readonly { readonly name: string; readonly device: GatedDevice }[]>()
@@ -107,6 +112,7 @@ export class AggregateStore implements SideStore {
   constructor(options: AggregateCopyOptions) {
     this.#options = options
     this.#lost.promise.catch(() => undefined)
+    this.mirroring = options.mirroring?.(this) ?? NO_MIRRORS
     for (const { name, devices } of options.aggregates) {
       const gates = devices.map((one) => ({ name: one.name, device: new GatedDevice(one.device) }))
       this.#gates.set(name, gates)
@@ -169,6 +175,10 @@ export class AggregateStore implements SideStore {
   get cp(): number {
     return Math.max(0, ...[...this.#all()].map(({ root }) => root.cp))
   }
+  /** Of the consistency point that is under way, or was the last. */
+  get newestCp(): number {
+    return Math.max(0, ...[...this.#all()].map((aggregate) => aggregate.newestCp))
+  }
   /** A side without aggregates has no record that could matter. */
   get #nothing(): number {
     return this.aggregates.size === 0 ? 0 : Infinity
@@ -212,6 +222,7 @@ export class AggregateStore implements SideStore {
       if (this.#known?.has(record.aggregate) === false) return undefined
       return `it has operations on an aggregate that is not configured here (${this.#have()}): put it back, with its devices`
     }
+    this.mirroring.replayed(aggregate.name, record)
     if (record.seq <= aggregate.root.covers) return undefined
     if (record.volume === 0) {
       const operation = decodeJson(record.body) as VolumeOperation
@@ -240,11 +251,17 @@ export class AggregateStore implements SideStore {
     this.#makeJournal = journal
     for (const name of this.aggregates.keys()) this.#journals.set(name, journal(name))
     for (const aggregate of this.aggregates.values()) {
-      for (const volume of aggregate.volumes()) volume.content.start(lossOf(aggregate))
+      for (const volume of aggregate.volumes()) this.startContent(aggregate, volume)
       this.#startScrub(aggregate)
     }
+    this.mirroring.served()
     this.#options.opened(this)
     this.#continue()
+  }
+
+  /** What takes in images of another pair's volume has no files of its own. */
+  startContent(aggregate: FilerAggregate, volume: FilerVolume): void {
+    if (!isDestination(volume)) volume.content.start(lossOf(aggregate))
   }
 
   /** A consistency point at once: somebody waits for it. */
@@ -303,7 +320,7 @@ export class AggregateStore implements SideStore {
     if (!operation) return
     const body = encodeJson(operation)
     applyOperation(aggregate, operation)
-    if (operation.op === 'create') aggregate.volume(operation.id)!.content.start(lossOf(aggregate))
+    if (operation.op === 'create') this.startContent(aggregate, aggregate.volume(operation.id)!)
     const seq = journal.append(0, [body])
     this.#operations.set(name, seq)
     if (operation.op === 'remove') this.#removedSeq = seq
@@ -376,11 +393,13 @@ export class AggregateStore implements SideStore {
   }
 
   freeze(covers: number, epoch: number): StoreCp {
-    const cp = this.cp + 1
+    const cp = Math.max(this.cp + 1, this.mirroring.cpLeast)
+    this.mirroring.freezing(cp, covers)
     const parts = [...this.#all()].map((aggregate) => ({
       aggregate,
       point: aggregate.freeze({ cp, epoch, covers }),
     }))
+    this.mirroring.frozen()
     return {
       write: async () => {
         await Promise.all(parts.map(({ point }) => point.write()))
@@ -396,6 +415,7 @@ export class AggregateStore implements SideStore {
         await Promise.all(parts.map(({ point }) => point.complete()))
         if (this.#closed) return
         this.growth.completed(parts.map(({ aggregate }) => aggregate))
+        this.mirroring.committed()
         this.#continue()
       },
     }
@@ -423,6 +443,7 @@ export class AggregateStore implements SideStore {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.mirroring.closed()
     for (const scrub of this.scrubs.values()) scrub.stop()
     this.#cpTimer?.cancel()
     this.#lost.reject(new SnapshotLost())
@@ -447,53 +468,18 @@ export class AggregateStore implements SideStore {
     return new FileSystem({
       env,
       store: volume,
-      journal: {
+      journal: this.mirroring.journal(volume, {
         admit: (bytes) => journal().admit(bytes),
         append: (index, record) => journal().append(index, record),
         answer: (seq) => journal().answer(seq),
-      },
+      }),
       volume: volume.index,
-      root: root ?? FileSystem.make(volume, newVolumeOf(volume)),
+      root: root ?? newContent(volume),
       space: () => {
         const { totalBlocks, freeBlocks } = volume.space()
         return { totalBytes: totalBlocks * BLOCK_BYTES, freeBytes: freeBlocks * BLOCK_BYTES }
       },
       broken: this.#options.broken ?? {},
     })
-  }
-}
-
-/** Kept in the volume's properties by the operation that made it, so that replay makes the same volume. */
-function newVolumeOf(volume: FilerVolume): Parameters<typeof FileSystem.make>[1] {
-  const { seed, seconds } = volume.properties as { seed: number; seconds: number }
-  return {
-    fsid: volume.fsid,
-    hashSeed: seed,
-    time: { seconds, nanoseconds: 0 },
-    mode: 0o755,
-    uid: 0,
-    gid: 0,
-  }
-}
-
-function applyOperation(aggregate: FilerAggregate, operation: VolumeOperation): void {
-  switch (operation.op) {
-    case 'create': {
-      const { id, name, type = 'Flexible', sizeBytes, fsid, index, properties } = operation
-      aggregate.createVolume({ id, name, type, sizeBytes, fsid, index, properties: { ...properties } })
-      return
-    }
-    case 'change': {
-      const { id, name, sizeBytes, properties } = operation
-      aggregate.changeVolume(id, { name, sizeBytes, properties: { ...properties } })
-      return
-    }
-    case 'restore': {
-      const { id, snapshot, requestId, seconds } = operation
-      aggregate.restoreVolume(id, snapshot, requestId, seconds)
-      return
-    }
-    case 'remove':
-      aggregate.removeVolume(operation.id)
   }
 }

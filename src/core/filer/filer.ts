@@ -11,6 +11,7 @@ import type { Env } from '../env/env.ts'
 import type { LogDevice } from '../nvlog/log-device.ts'
 import type { Mailbox } from '../pair/mailbox.ts'
 import type { BrokenBuild, PairTimes } from '../pair/options.ts'
+import type { SourceLimits } from '../mirror/source-host.ts'
 import { Pair } from '../pair/pair.ts'
 import type { Side } from '../pair/side.ts'
 import type { MoveAnswer, PairPolicy } from '../pair/side-context.ts'
@@ -20,6 +21,7 @@ import type { Vfs } from '../vfs/vfs.ts'
 import type { AggregateDevices, AggregateStore } from './aggregate-store.ts'
 import { AggregateCopy } from './aggregate-copy.ts'
 import { FilerVfs } from './filer-vfs.ts'
+import { Mirrors } from './mirrors.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
 import type { Desired } from './served-volumes.ts'
 import { ServedVolumes } from './served-volumes.ts'
@@ -51,6 +53,9 @@ export interface FilerOptions {
   /** Disk if not said. */
   readonly durability?: 'Disk' | 'Memory'
   readonly times?: Partial<PairTimes>
+  /** Connections to filers of other pairs, by name, for mirrors. */
+  readonly peers?: Readonly<Record<string, Connection>>
+  readonly mirrorLimits?: Partial<SourceLimits>
   /** How long a pass of the scrub over an aggregate may take; a week unless something else is said. */
   readonly scrubIntervalMs?: number
   /** Only in tests. */
@@ -75,6 +80,7 @@ export class Filer {
   readonly pair: Pair
   readonly vfs: Vfs
   readonly volumes: ServedVolumes
+  readonly mirrors: Mirrors
   readonly stores = new Map<string, AggregateStore>()
   lastTakeover: Takeover | undefined
   readonly #options: FilerOptions
@@ -96,6 +102,13 @@ export class Filer {
     const dirtyBytesMax = Math.floor(options.cacheBytes * 0.4)
     this.volumes = new ServedVolumes(env, Object.keys(options.sides), this.stores)
     this.vfs = new FilerVfs(this.volumes)
+    this.mirrors = new Mirrors({
+      env,
+      peers: options.peers ?? {},
+      volumes: () => this.volumes,
+      fence: (side) => [this.pair.sides.get(side)?.record?.epoch ?? 0, options.mailbox.incarnation],
+      ...(options.mirrorLimits === undefined ? {} : { limits: options.mirrorLimits }),
+    })
     for (const [side, { aggregates }] of Object.entries(options.sides)) {
       const copy = new AggregateCopy({
         env,
@@ -107,6 +120,7 @@ export class Filer {
         dirtyBytesMax,
         ...(options.scrubIntervalMs === undefined ? {} : { scrubIntervalMs: options.scrubIntervalMs }),
         broken: options.broken?.storage ?? {},
+        mirroring: (store) => this.mirrors.attach(side, store),
         opened: (store) => this.stores.set(side, store),
         joined: () => this.#reconcile(side),
         closed: () => {
@@ -173,7 +187,11 @@ export class Filer {
     this.#desired = desired
     this.#policy = policyOf(desired)
     this.volumes.desire(desired)
-    for (const side of this.stores.keys()) await this.volumes.reconcile(side)
+    this.mirrors.desired = desired.mirrors ?? []
+    for (const side of this.stores.keys()) {
+      await this.volumes.reconcile(side)
+      await this.mirrors.reconcile(side)
+    }
     return desired.generation
   }
 
@@ -254,7 +272,8 @@ export class Filer {
   }
 
   #reconcile(side: string): void {
-    this.volumes.reconcile(side).catch((error: unknown) => {
+    const reconciled = this.volumes.reconcile(side).then(() => this.mirrors.reconcile(side))
+    reconciled.catch((error: unknown) => {
       if (this.pair.sides.get(side)?.serving) this.#options.hooks.fatal('volumes cannot be made', error)
     })
   }

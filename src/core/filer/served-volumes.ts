@@ -12,6 +12,7 @@ import type { PairPolicy } from '../pair/side-context.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
 import type { Export } from '../vfs/vfs.ts'
 import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-store.ts'
+import { isDestination } from './volumes.ts'
 import type { ServedVolume, VolumeTable } from './filer-vfs.ts'
 import { carryOut, refusedOrder } from './snapshot-orders.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
@@ -24,6 +25,7 @@ import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
 export interface Desired {
   readonly generation: number
   readonly volumes: readonly DesiredVolume[]
+  readonly mirrors?: readonly DesiredMirror[]
   readonly takeover: {
     readonly mode: 'Automatic' | 'Manual'
     readonly giveback: 'Automatic' | 'Manual'
@@ -48,6 +50,23 @@ export interface DesiredVolume {
   readonly export: VolumeProperties['export']
   readonly snapshotSchedules?: readonly WantedSchedule[]
   readonly state: 'Present' | 'Removed'
+}
+/** A mirror of which this pair has one end. */
+export interface DesiredMirror {
+  readonly id: string
+  readonly role: 'Source' | 'Destination'
+  readonly volumeId: string
+  /** Connections to the filers of the other pair, by the names under which this filer has them. */
+  readonly peers: readonly string[]
+  /** Of a destination: 'Broken' makes it a volume of its own. */
+  readonly state: 'Mirrored' | 'Broken'
+  /** Of a destination, which the mirror makes. */
+  readonly volume?: {
+    readonly name: string
+    readonly aggregate: string
+    readonly sizeBytes: number
+    readonly export: VolumeProperties['export']
+  }
 }
 
 interface Served extends ServedVolume {
@@ -118,7 +137,7 @@ export class ServedVolumes implements VolumeTable {
     if (!store) return
     for (const [name, aggregate] of store.aggregates) {
       for (const volume of aggregate.volumes()) {
-        await this.#publish(volume, store, name)
+        await this.publish(volume, store, name)
         if (this.#stores.get(side) !== store) {
           this.changed()
           return
@@ -128,8 +147,9 @@ export class ServedVolumes implements VolumeTable {
     this.#complete.set(side, store)
   }
 
-  async #publish(volume: FilerVolume, store: AggregateStore, aggregate: string): Promise<void> {
+  async publish(volume: FilerVolume, store: AggregateStore, aggregate: string): Promise<void> {
     const properties = propertiesOf(volume)
+    if (properties.hidden === true || isDestination(volume)) return
     if (properties.retained === true) {
       this.#byFsid.delete(volume.fsid)
       this.#retained.add(volume.fsid)
@@ -251,6 +271,9 @@ export class ServedVolumes implements VolumeTable {
     for (const [name, aggregate] of store.aggregates) {
       for (const volume of [...aggregate.volumes()]) {
         const { id, sizeBytes } = volume
+        // Their mirrors say what becomes of them.
+        if (propertiesOf(volume).hidden === true || propertiesOf(volume).mirror?.role === 'Destination')
+          continue
         if (wanted.has(id) || propertiesOf(volume).retained === true) continue
         await store.change(name, () => {
           const current = aggregate.volume(id)
@@ -259,7 +282,7 @@ export class ServedVolumes implements VolumeTable {
           return { op: 'change', id, name: current.name, sizeBytes, properties }
         })
         const retained = aggregate.volume(id)
-        if (retained) await this.#publish(retained, store, name)
+        if (retained) await this.publish(retained, store, name)
       }
     }
   }
@@ -287,7 +310,7 @@ export class ServedVolumes implements VolumeTable {
     if (problem !== undefined) throw new AggregateError('PROPERTIES', problem)
     await store.change(wanted.aggregate, () => this.#operationFor(aggregate, wanted))
     const changed = aggregate.volume(wanted.id)
-    if (changed) await this.#publish(changed, store, wanted.aggregate)
+    if (changed) await this.publish(changed, store, wanted.aggregate)
   }
 
   #operationFor(aggregate: FilerAggregate, wanted: DesiredVolume): VolumeOperation {
@@ -295,9 +318,15 @@ export class ServedVolumes implements VolumeTable {
     const volume = aggregate.volume(id)
     if (volume) {
       requireRoom(volume, sizeBytes)
-      const { seed, seconds, schedules: known } = propertiesOf(volume)
+      const { seed, seconds, schedules: known, mirror } = propertiesOf(volume)
       const schedules = schedulesOf(wanted.snapshotSchedules, known, this.#env.clock.wall().seconds)
-      const properties = { seed, seconds, export: wanted.export, ...(schedules && { schedules }) }
+      const properties = {
+        seed,
+        seconds,
+        export: wanted.export,
+        ...(schedules && { schedules }),
+        ...(mirror && { mirror }),
+      }
       return { op: 'change', id, name, sizeBytes, properties }
     }
     const { seconds } = this.#env.clock.wall()
@@ -310,11 +339,11 @@ export class ServedVolumes implements VolumeTable {
     }
     const index = freeIndex(aggregate)
     const type = wanted.type === 'Traditional' ? { type: wanted.type } : {}
-    return { op: 'create', id, name, ...type, sizeBytes, fsid: this.#fsidOf(id), index, properties }
+    return { op: 'create', id, name, ...type, sizeBytes, fsid: this.fsidOf(id), index, properties }
   }
 
   /** From the volume's id, so that it is the same wherever and whenever it is asked; 48 bits, not 0. */
-  #fsidOf(id: string): number {
+  fsidOf(id: string): number {
     const bytes = asciiBytes(id)
     const high = this.#env.crc32(bytes)
     const low = this.#env.crc32(asciiBytes('fsid'), high) & 0xffff
@@ -324,7 +353,7 @@ export class ServedVolumes implements VolumeTable {
   }
 }
 
-function propertiesOf(volume: FilerVolume): VolumeProperties {
+export function propertiesOf(volume: FilerVolume): VolumeProperties {
   return volume.properties as unknown as VolumeProperties
 }
 
@@ -339,7 +368,7 @@ function requireRoom(volume: FilerVolume, sizeBytes: number): void {
   )
 }
 
-function freeIndex(aggregate: FilerAggregate): number {
+export function freeIndex(aggregate: FilerAggregate): number {
   let index = 1
   while (aggregate.volumeAt(index) || aggregate.removed.some(({ entry }) => entry.index === index)) index += 1
   return index

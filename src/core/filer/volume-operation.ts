@@ -1,4 +1,7 @@
 /** Logged operations on an aggregate's volumes (records of volume 0, as JSON), and what a volume's properties hold. */
+import type { DestinationRecord } from '../mirror/destination.ts'
+import type { SourceRecord } from '../mirror/source-host.ts'
+
 export interface ExportProperties {
   readonly path: string
   readonly rules: readonly {
@@ -18,11 +21,27 @@ export interface VolumeProperties {
   readonly seconds: number
   /** Snapshots that the serving filer makes and deletes by itself; absent: none. */
   readonly schedules?: readonly KeptSchedule[]
+  /** It is the source or the destination of a mirror to another pair. */
+  readonly mirror?: MirrorProperties
+  /** It holds log files of a mirror: nobody sees it. */
+  readonly hidden?: boolean
   /** No FilerVolume asks for it any more, but its data stays: it is not served. */
   readonly retained?: boolean
 }
 
+export type MirrorProperties =
+  /** `last`: last record of the volume in this image. */
+  (SourceRecord & { readonly last: number }) | DestinationRecord
+
 export type VolumeOperation =
+  | {
+      /** What is known of the volume's mirror. */
+      readonly op: 'mirror'
+      readonly id: string
+      readonly mirror: Partial<MirrorProperties>
+      /** The volume goes on as this file system: the mirror was broken. */
+      readonly fsid?: number
+    }
   | {
       readonly op: 'create'
       readonly id: string

@@ -104,6 +104,11 @@ export class Core {
     return core
   }
 
+  /** The volume of another root. */
+  replaced(root: Uint8Array): Core {
+    return new Core(this.env, this.store, this.journal, this.volume, root)
+  }
+
   /** Everything in it is as the record with this number made it: answers wait for that at least. */
   changedAll(seq: number): void {
     this.lastChange.clear()

@@ -267,15 +267,7 @@ export function rootProblem(store: BlockStore, root: Uint8Array): string | undef
  * for. The same parameters give the same volume.
  */
 export function makeVolume(store: BlockStore, spec: NewVolume): Uint8Array {
-  const root = new Uint8Array(FS_ROOT_BYTES)
-  putU32(root, AT_MAGIC, MAGIC)
-  putU16(root, AT_VERSION, VERSION)
-  putU48(root, AT_FSID, spec.fsid)
-  putU32(root, AT_HASH_SEED, spec.hashSeed)
-  putU64(root, AT_INO_END, FIRST_INO)
-  initTreeRoot(store.format, root, AT_INODE_TREE)
-  initTreeRoot(store.format, root, AT_RING_TREE)
-  const inodes = new Inodes(store, root)
+  const inodes = new Inodes(store, emptyRoot(store, spec))
   const directory = inodes.take(ROOT_INO, ROOT_GENERATION, 'DIR', 0, 0)
   directory.mode = spec.mode
   directory.uid = spec.uid
@@ -286,4 +278,17 @@ export function makeVolume(store: BlockStore, spec: NewVolume): Uint8Array {
   directory.mtime = spec.time
   directory.ctime = spec.time
   return inodes.root
+}
+
+/** The root of a volume without inodes. */
+export function emptyRoot(store: BlockStore, spec: NewVolume): Uint8Array {
+  const root = new Uint8Array(FS_ROOT_BYTES)
+  putU32(root, AT_MAGIC, MAGIC)
+  putU16(root, AT_VERSION, VERSION)
+  putU48(root, AT_FSID, spec.fsid)
+  putU32(root, AT_HASH_SEED, spec.hashSeed)
+  putU64(root, AT_INO_END, FIRST_INO)
+  initTreeRoot(store.format, root, AT_INODE_TREE)
+  initTreeRoot(store.format, root, AT_RING_TREE)
+  return root
 }

@@ -45,7 +45,7 @@ import { ringKey, ringKeyText } from './duplicates.ts'
 import type { RingKey } from './duplicates.ts'
 import { LISTED, SHRINKING } from './inode.ts'
 import { encodeHandle } from './handle.ts'
-import { makeVolume, ROOT_GENERATION, ROOT_INO } from './inodes.ts'
+import { emptyRoot, makeVolume, ROOT_GENERATION, ROOT_INO } from './inodes.ts'
 import type { NewVolume } from './inodes.ts'
 import { RECORD_BYTES_MAX } from './journal.ts'
 import type { Journal } from './journal.ts'
@@ -106,6 +106,11 @@ export class FileSystem {
     return makeVolume(store, spec)
   }
 
+  /** The root of a volume without anything, not even a root directory: it takes in images of another one (`become`). */
+  static makeEmpty(store: BlockStore, spec: NewVolume): Uint8Array {
+    return emptyRoot(store, spec)
+  }
+
   constructor({ env, store, journal, volume, root, space, snapshot, broken }: FileSystemOptions) {
     this.core = new Core(env, store, journal, volume, root, snapshot?.id, broken)
     this.isThere = snapshot?.isThere ?? (() => true)
@@ -155,6 +160,13 @@ export class FileSystem {
     this.core = this.core.restored(root, seconds)
     this.core.finishShrinking = (ino) => this.finishShrinking(ino)
     this.changesToReclaim = 0
+  }
+
+  /** The files are those of this root: another image of the mirrored volume is complete. Not while it serves. */
+  become(root: Uint8Array): void {
+    assert(!this.serving, 'another image of a volume that serves')
+    this.core = this.core.replaced(root)
+    this.core.finishShrinking = (ino) => this.finishShrinking(ino)
   }
 
   /** The record of a restore has this number: whatever is shown from now on waits until it may be. */

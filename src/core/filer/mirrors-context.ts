@@ -1,0 +1,33 @@
+/** What the mirrors of one side share with those of the filer, and what a filer reports of them. */
+import type { Connection } from '../connection/client.ts'
+import type { Env } from '../env/env.ts'
+import type { SourceLimits } from '../mirror/source-host.ts'
+import type { MirrorLink } from './mirror-link.ts'
+import type { DesiredMirror, ServedVolumes } from './served-volumes.ts'
+
+export interface MirrorsOptions {
+  readonly env: Env
+  readonly peers: Readonly<Record<string, Connection>>
+  readonly volumes: () => ServedVolumes
+  /** Epoch of a side in the vote, and this filer's incarnation. */
+  readonly fence: (side: string) => readonly [number, number]
+  readonly limits?: Partial<SourceLimits>
+}
+
+/** What a filer reports of a mirror of which it serves one end. */
+export interface MirrorStatus {
+  readonly id: string
+  readonly role: 'Source' | 'Destination'
+  readonly state: string
+  readonly reason: string
+  readonly durableImage: number
+  readonly logFiles: number
+  readonly logFilesMax?: number
+  readonly unacknowledged?: number
+}
+
+export interface MirrorsContext {
+  readonly options: MirrorsOptions
+  readonly link: MirrorLink
+  readonly desired: readonly DesiredMirror[]
+}

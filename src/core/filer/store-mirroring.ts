@@ -1,0 +1,31 @@
+/** Mirrors to other pairs, as the store of a side sees them (store-mirrors.ts). */
+import type { Journal } from '../fs/journal.ts'
+import type { LogRecord } from '../nvlog/batch.ts'
+import type { FilerVolume } from './volumes.ts'
+
+export interface StoreMirroring {
+  /** All records of the side come by when it is opened, those that an image has too. */
+  replayed(aggregate: string, record: LogRecord): void
+  served(): void
+  /** The journal of a volume's operations. */
+  journal(volume: FilerVolume, own: Journal): Journal
+  /** The least number that the next consistency point may have. */
+  readonly cpLeast: number
+  /** Synchronously before and behind the freeze of all aggregates. */
+  freezing(cp: number, covers: number): void
+  frozen(): void
+  /** Complete on every copy. */
+  committed(): void
+  closed(): void
+}
+
+export const NO_MIRRORS: StoreMirroring = {
+  replayed: () => undefined,
+  served: () => undefined,
+  journal: (_, own) => own,
+  cpLeast: 0,
+  freezing: () => undefined,
+  frozen: () => undefined,
+  committed: () => undefined,
+  closed: () => undefined,
+}

@@ -1,0 +1,63 @@
+/** Volumes of an aggregate as logged operations make and change them. */
+import type { Aggregate } from '../block/aggregate.ts'
+import type { Json } from '../block/codec.ts'
+import type { Volume } from '../block/volume.ts'
+import { FileSystem } from '../fs/volume.ts'
+import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
+
+export type FilerVolume = Volume<FileSystem>
+export type FilerAggregate = Aggregate<FileSystem>
+
+/** Kept in the volume's properties by the operation that made it, so that replay makes the same volume. */
+function newVolumeOf(volume: FilerVolume): Parameters<typeof FileSystem.make>[1] {
+  const { seed, seconds } = volume.properties as { seed: number; seconds: number }
+  return {
+    fsid: volume.fsid,
+    hashSeed: seed,
+    time: { seconds, nanoseconds: 0 },
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+  }
+}
+
+/** It takes in images of another pair's volume, and serves nothing. */
+export function isDestination(volume: FilerVolume): boolean {
+  const { mirror } = volume.properties as unknown as VolumeProperties
+  return mirror?.role === 'Destination' && mirror.state !== 'Broken'
+}
+
+/** The root of a new volume's files. */
+export function newContent(volume: FilerVolume): Uint8Array {
+  const spec = newVolumeOf(volume)
+  return isDestination(volume) ? FileSystem.makeEmpty(volume, spec) : FileSystem.make(volume, spec)
+}
+
+export function applyOperation(aggregate: FilerAggregate, operation: VolumeOperation): void {
+  switch (operation.op) {
+    case 'create': {
+      const { id, name, type = 'Flexible', sizeBytes, fsid, index, properties } = operation
+      aggregate.createVolume({ id, name, type, sizeBytes, fsid, index, properties: { ...properties } })
+      return
+    }
+    case 'change': {
+      const { id, name, sizeBytes, properties } = operation
+      aggregate.changeVolume(id, { name, sizeBytes, properties: { ...properties } })
+      return
+    }
+    case 'restore': {
+      const { id, snapshot, requestId, seconds } = operation
+      aggregate.restoreVolume(id, snapshot, requestId, seconds)
+      return
+    }
+    case 'mirror': {
+      const { id, mirror, fsid } = operation
+      const before = aggregate.volume(id)!.properties as unknown as VolumeProperties
+      const properties = { ...before, mirror: { ...before.mirror, ...mirror } } as unknown as Json
+      aggregate.changeVolume(id, { properties, ...(fsid === undefined ? {} : { fsid }) })
+      return
+    }
+    case 'remove':
+      aggregate.removeVolume(operation.id)
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * What source and destination of a mirror say to each other: a head, and bytes behind it. Every message names the mirror and the session, which the source begins with
+ * `resume`; what is of an older session is of no account at either end.
+ */
+import type { BlockKind } from '../fs/block-store.ts'
+import { getU32, getU48, putU32, putU48 } from '../fs/bytes.ts'
+import { BLOCK_BYTES } from '../env/device.ts'
+import { decodeJson, encodeJson } from '../std/ascii-json.ts'
+
+interface Common {
+  readonly mirror: string
+  readonly session: number
+}
+export type ToDestination = Common &
+  (
+    | {
+        readonly type: 'resume'
+        readonly generation: number
+        /** Epoch of the source's side in its vote, and the filer's incarnation: older sources are refused. */
+        readonly fence: readonly [number, number]
+        /** Of this opening of the side: the epoch changes while the same owner goes on with the same log. */
+        readonly opening: number
+        /** The last record in the source's log when it opened it: what an older source sent beyond it was in one log only, and never acknowledged. */
+        readonly last: number
+      }
+    /** A frame of a log file. `start`: the first after a time without; the image of the epoch before will hold all that is missing. */
+    | { readonly type: 'operations'; readonly start: boolean }
+    | { readonly type: 'blocks' }
+    | { readonly type: 'free' }
+    /** The image is complete; behind it the root of its files. `covers`: the last record in it. */
+    | { readonly type: 'end'; readonly image: number; readonly covers: number }
+    /** In sync as soon as the image is durable there. */
+    | { readonly type: 'join'; readonly image: number }
+    /** A consistency point is wanted. */
+    | { readonly type: 'flush' }
+  )
+export type ToSource = Common &
+  (
+    | {
+        readonly type: 'resumed'
+        /** The last record that the destination has, in log files or in the image. */
+        readonly last: number
+        /** Newest complete image; 0: none. */
+        readonly image: number
+        readonly durable: number
+      }
+    | { readonly type: 'refused'; readonly reason: 'Generation' | 'Fence' | 'Broken' }
+    | { readonly type: 'acknowledged'; readonly last: number }
+    /** So many blocks were taken in: there is room for as many. */
+    | { readonly type: 'taken'; readonly blocks: number }
+    | { readonly type: 'complete'; readonly image: number }
+    | { readonly type: 'durable'; readonly image: number }
+    | { readonly type: 'joined' }
+    | { readonly type: 'failed'; readonly reason: string }
+    /** The volume is not served by this filer (any more). */
+    | { readonly type: 'elsewhere' }
+  )
+
+export function encodeMessage(head: ToDestination | ToSource, body?: Uint8Array): Uint8Array {
+  const json = encodeJson(head)
+  const bytes = new Uint8Array(4 + json.length + (body?.length ?? 0))
+  putU32(bytes, 0, json.length)
+  bytes.set(json, 4)
+  if (body !== undefined) bytes.set(body, 4 + json.length)
+  return bytes
+}
+
+export interface Message {
+  readonly head: ToDestination | ToSource
+  readonly body: Uint8Array
+}
+
+/** Undefined for what is no message. */
+export function decodeMessage(bytes: Uint8Array): Message | undefined {
+  if (bytes.length < 4) return undefined
+  const length = getU32(bytes, 0)
+  if (length > bytes.length - 4) return undefined
+  const head = decodeJson(bytes.subarray(4, 4 + length)) as Partial<Message['head']> | undefined
+  if (typeof head?.type !== 'string' || typeof head.mirror !== 'string' || typeof head.session !== 'number')
+    return undefined
+  return { head: head as Message['head'], body: bytes.subarray(4 + length) }
+}
+
+const KINDS: readonly BlockKind[] = ['data', 'indirect', 'inode', 'directory', 'symlink', 'meta']
+const BLOCK_HEADER_BYTES = 8
+
+export interface SentBlock {
+  readonly number: number
+  readonly kind: BlockKind
+  readonly content: Uint8Array
+}
+
+export function encodeBlocks(blocks: readonly SentBlock[]): Uint8Array {
+  const bytes = new Uint8Array(blocks.length * (BLOCK_HEADER_BYTES + BLOCK_BYTES))
+  for (const [i, { number, kind, content }] of blocks.entries()) {
+    const at = i * (BLOCK_HEADER_BYTES + BLOCK_BYTES)
+    putU48(bytes, at, number)
+    bytes[at + 6] = KINDS.indexOf(kind)
+    bytes.set(content, at + BLOCK_HEADER_BYTES)
+  }
+  return bytes
+}
+
+export function* decodeBlocks(bytes: Uint8Array): Generator<SentBlock> {
+  for (let at = 0; at < bytes.length; at += BLOCK_HEADER_BYTES + BLOCK_BYTES) {
+    const content = bytes.slice(at + BLOCK_HEADER_BYTES, at + BLOCK_HEADER_BYTES + BLOCK_BYTES)
+    yield { number: getU48(bytes, at), kind: KINDS[bytes[at + 6]!]!, content }
+  }
+}
+
+export function encodeNumbers(numbers: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(numbers.length * 6)
+  for (const [i, number] of numbers.entries()) putU48(bytes, i * 6, number)
+  return bytes
+}
+
+export function decodeNumbers(bytes: Uint8Array): number[] {
+  return Array.from({ length: Math.floor(bytes.length / 6) }, (_, i) => getU48(bytes, i * 6))
+}

@@ -1,0 +1,303 @@
+/**
+ * Pairs with mirrors between them: a ring of n pairs, each of which mirrors the volume of its side `a` to the next one, under load and faults. At the end mirrors are broken, and every client
+ * goes on at the destination: what it was told there must be there, byte by byte.
+ */
+import { Caller, SideAnswers, Violation } from './caller.ts'
+import { Client } from './client.ts'
+import type { MirrorStatus } from '../core/filer/mirrors-context.ts'
+import type { DesiredMirror } from '../core/filer/served-volumes.ts'
+import type { SourceLimits } from '../core/mirror/source-host.ts'
+import { FilerPair } from './filer-pair.ts'
+import { FILERS } from './names.ts'
+import { problemsOf, untilEqual } from './pair-check.ts'
+import { failureOf } from './run-result.ts'
+import type { RunResult } from './run-result.ts'
+import type { Scenario } from './scenario.ts'
+import { Player, SETTLE_MS } from './scenario.ts'
+
+export interface RingOptions {
+  readonly seed: number
+  readonly pairs: number
+  /** False: a chain, the last one mirrors nothing. */
+  readonly closed: boolean
+  readonly clients: number
+  readonly limits?: Partial<SourceLimits>
+}
+
+const VOLUME_BYTES = 8 * 2 ** 20
+
+export class MirrorRing {
+  readonly pairs: readonly FilerPair[]
+  readonly clients: readonly (readonly Client[])[]
+  readonly #options: RingOptions
+
+  constructor(options: RingOptions) {
+    this.#options = options
+    const pairs: FilerPair[] = []
+    for (let n = 0; n < options.pairs; n++) {
+      const first = pairs[0]
+      pairs.push(
+        new FilerPair({
+          seed: options.seed,
+          deviceBlocks: [12_000],
+          volumeBytes: VOLUME_BYTES,
+          logBlocks: 1 + 2 * 256,
+          cacheBytes: 16 << 20,
+          givebackDelayMs: 2000,
+          ...(first === undefined ? {} : { beside: { pair: first, name: `p${n + 1}` } }),
+          ...(options.limits === undefined ? {} : { mirrorLimits: options.limits }),
+        }),
+      )
+    }
+    this.pairs = pairs
+    for (const pair of pairs) for (const one of pairs) if (one !== pair) pair.neighbours.add(one)
+    this.clients = this.#mirrored.map((_, n) => {
+      const answers = new SideAnswers()
+      const peers: Client[] = []
+      for (let k = 0; k < options.clients; k++) {
+        const client = new Client(new Caller(pairs[n]!, 'a', `m${n}-${k}`, answers), '/a', peers)
+        client.pauseMs = 4
+        peers.push(client)
+      }
+      return peers
+    })
+  }
+
+  get world() {
+    return this.pairs[0]!.world
+  }
+
+  /** Pairs that mirror to the next one. */
+  get #mirrored(): readonly FilerPair[] {
+    return this.#options.closed ? this.pairs : this.pairs.slice(0, -1)
+  }
+  /** Mirrors that were not broken. */
+  get whole(): readonly number[] {
+    return this.#mirrored.map((_, n) => n).filter((n) => !this.#broken.has(n))
+  }
+  destinationOf(n: number): FilerPair {
+    return this.pairs[(n + 1) % this.pairs.length]!
+  }
+
+  #mirrorsOf(pair: FilerPair): DesiredMirror[] {
+    const mirrors: DesiredMirror[] = []
+    for (const [n, source] of this.#mirrored.entries()) {
+      const destination = this.destinationOf(n)
+      if (pair === source) {
+        const peers = FILERS.map((name) => destination.nameOf(name))
+        mirrors.push({
+          id: `m${n}`,
+          role: 'Source',
+          volumeId: source.volumeId('a'),
+          peers,
+          state: 'Mirrored',
+        })
+      }
+      if (pair === destination) {
+        const peers = FILERS.map((name) => source.nameOf(name))
+        const rules = [{ clients: ['*'], access: 'ReadWrite' as const, squash: 'None' as const }]
+        const volume = {
+          name: `copy-${n}`,
+          aggregate: 'aggr-a',
+          sizeBytes: VOLUME_BYTES,
+          export: { path: `/copy-${n}`, rules },
+        }
+        const state = this.#broken.has(n) ? ('Broken' as const) : ('Mirrored' as const)
+        mirrors.push({ id: `m${n}`, role: 'Destination', volumeId: `copy-${n}`, peers, state, volume })
+      }
+    }
+    return mirrors
+  }
+
+  async start(): Promise<void> {
+    for (const pair of this.pairs) {
+      pair.mirrors = this.#mirrorsOf(pair)
+      for (const name of FILERS) pair.start(name)
+    }
+    for (const pair of this.pairs) await pair.untilGood(SETTLE_MS)
+    for (const client of this.clients.flat()) client.run()
+  }
+
+  status(n: number): MirrorStatus | undefined {
+    const pair = this.pairs[n]!
+    return pair.running[pair.ownerOf('a')]?.filer?.mirrors
+      .status()
+      .find(({ id, role }) => id === `m${n}` && role === 'Source')
+  }
+
+  async untilInSync(limitMs = SETTLE_MS): Promise<void> {
+    await this.world.until(
+      () => this.whole.every((n) => this.status(n)?.state === 'InSync'),
+      limitMs,
+      'all mirrors in sync',
+    )
+  }
+
+  /** Mirrors that were broken. */
+  readonly #broken = new Set<number>()
+
+  peace(): void {
+    for (const pair of this.pairs) pair.peace()
+  }
+
+  async untilGood(): Promise<void> {
+    for (const pair of this.pairs) await pair.untilGood(SETTLE_MS)
+  }
+
+  /** The whole source pair of mirror n is lost, at this instant. */
+  lose(n: number): void {
+    for (const name of FILERS) this.pairs[n]!.crash(name, true)
+  }
+
+  /** Breaks mirror n; its clients go on at the destination. */
+  async break(n: number): Promise<void> {
+    const destination = this.destinationOf(n)
+    this.#broken.add(n)
+    const applied = destination.mirror(this.#mirrorsOf(destination))
+    applied.catch((error: unknown) => this.world.fail(error))
+    const served = (): boolean =>
+      [...(destination.running[destination.ownerOf('a')]?.filer?.volumes.served() ?? [])].some(
+        ({ export: one }) => one.path === `/copy-${n}`,
+      )
+    await this.world.until(served, SETTLE_MS, `mirror ${n} broken`)
+    for (const client of this.clients[n]!) client.caller.move(destination, 'a')
+  }
+
+  async verify(n: number): Promise<void> {
+    const clients = this.clients[n]!
+    for (const client of clients) client.stop()
+    await this.world.until(() => clients.every((client) => client.idle), SETTLE_MS, 'clients answered')
+    for (const client of clients) await this.world.wait(client.verify(), SETTLE_MS, 'last reads')
+  }
+
+  get operations(): number {
+    return this.clients.flat().reduce((sum, { caller }) => sum + caller.operations, 0)
+  }
+
+  describe(): string {
+    const mirrors = this.#mirrored.map((_, n) => `mirror ${n}: ${JSON.stringify(this.status(n))}`)
+    return [
+      this.pairs[0]!.describe(80),
+      ...this.pairs.slice(1).map((pair) => pair.describe(0)),
+      ...mirrors,
+    ].join('\n')
+  }
+}
+
+/** Steps of scenarios with several pairs: `on PAIR STEP …` is done at one of them, numbered from 1. */
+class RingPlayer {
+  readonly #ring: MirrorRing
+  readonly #players: readonly Player[]
+
+  constructor(ring: MirrorRing) {
+    this.#ring = ring
+    this.#players = ring.pairs.map((pair) => new Player(pair))
+  }
+
+  play(scenario: Scenario): Promise<void> {
+    return this.#players[0]!.play(scenario.steps, (verb, words) => this.#step(verb, words))
+  }
+
+  #index(word: string | undefined, of: readonly number[]): number {
+    if (word === 'any') return this.#ring.world.random.pick(of)
+    const index = Number(word) - 1
+    if (!of.includes(index)) throw new Error(`there is no ${word ?? 'number'}: 1 to ${of.length}, or any`)
+    return index
+  }
+
+  async #step(verb: string, words: readonly string[]): Promise<void> {
+    const ring = this.#ring
+    switch (verb) {
+      case 'on': {
+        const pair = this.#index(
+          words[0],
+          ring.pairs.map((_, n) => n),
+        )
+        return this.#players[pair]!.step(words[1]!, words.slice(2))
+      }
+      case 'sync':
+        return ring.untilInSync()
+      case 'lose-pair':
+        return ring.lose(this.#index(words[0], ring.whole))
+      case 'break': {
+        const n = this.#index(words[0], ring.whole)
+        ring.lose(n)
+        return ring.break(n)
+      }
+      case 'peace':
+        return ring.peace()
+      case 'settle':
+        ring.peace()
+        return ring.untilGood()
+      default:
+        return this.#players[0]!.step(verb, words)
+    }
+  }
+}
+
+/** One run of a scenario with `option pairs N` and `option mirrors chain` or `ring`. */
+export async function simulateMirrors(scenario: Scenario, seed: number): Promise<RunResult> {
+  const number = (name: string, otherwise: number): number => Number(scenario.options.get(name) ?? otherwise)
+  const ring = new MirrorRing({
+    seed,
+    pairs: number('pairs', 2),
+    closed: scenario.options.get('mirrors') === 'ring',
+    clients: number('clients', 2),
+  })
+  let failure: RunResult['failure']
+  try {
+    await ring.start()
+    await ring.untilInSync()
+    await new RingPlayer(ring).play(scenario)
+    await end(ring)
+  } catch (error) {
+    failure = failureOf(error, ring.describe())
+  }
+  const callers = ring.clients.flat().map(({ caller }) => caller)
+  const { world } = ring
+  return {
+    operations: ring.operations,
+    repeated: callers.reduce((sum, { repeated }) => sum + repeated, 0),
+    refused: 0,
+    crashes: ring.pairs.reduce((sum, { crashes }) => sum + crashes, 0),
+    damage: 0,
+    takeovers: ring.pairs.reduce((sum, { vote }) => sum + vote.history.length, 0),
+    virtualMs: world.now,
+    struck: undefined,
+    traceHash: world.traceHash,
+    failure,
+  }
+}
+
+/**
+ * Peace: all pairs are well, every mirror that is not broken is in sync again; then the source of one is lost with whatever it has not flushed, and its destination must have all that was
+ * acknowledged. At last the images of all filers are consistent and equal.
+ */
+async function end(ring: MirrorRing): Promise<void> {
+  ring.peace()
+  await ring.untilGood()
+  await ring.untilInSync()
+  const n = ring.whole.length > 0 ? ring.world.random.pick(ring.whole) : undefined
+  if (n !== undefined) {
+    ring.lose(n)
+    await ring.break(n)
+    await ring.world.run(300)
+  }
+  for (const at of ring.clients.keys()) await ring.verify(at)
+  // The old source comes back: it is told that its mirror was broken, and changes nothing any more (B9).
+  ring.peace()
+  await ring.untilGood()
+  if (n !== undefined) {
+    await ring.world.until(
+      () => ring.status(n)?.state === 'Broken',
+      SETTLE_MS,
+      'the old source knows of the break',
+    )
+  }
+  for (const at of ring.clients.keys()) await ring.verify(at)
+  for (const pair of ring.pairs) {
+    await untilEqual(pair, SETTLE_MS)
+    const problems = await problemsOf(pair)
+    if (problems.length > 0) throw new Violation(`${pair.uid} at rest: ${problems.slice(0, 10).join('; ')}`)
+  }
+}
