@@ -25,6 +25,12 @@ describe('mirrors of whole pairs', () => {
     expect(await passes('crashes', text, [1, 2, 3])).toBeGreaterThan(1000)
   }, 120_000)
 
+  test('an owner whose epoch changed in the middle of its service (JOIN) is the source that it was', async () => {
+    const text =
+      'option pairs 2\nrun 100\non 1 crash owner a\nrun 600\nsettle\nsync\nrun 300\ncut between\nrun 800\nheal between\nrun 100'
+    expect(await passes('joined', text, [1, 2])).toBeGreaterThan(500)
+  }, 120_000)
+
   test('the network between them is cut: the source goes on alone, and they are in sync again by themselves', async () => {
     const text = 'option pairs 2\nrun 300\ncut between\nrun 7000\nheal between\nsync\nrun 300'
     expect(await passes('cut', text, [1])).toBeGreaterThan(1000)
