@@ -7,6 +7,7 @@ import { Client } from './client.ts'
 import type { MirrorStatus } from '../core/filer/mirrors-context.ts'
 import type { DesiredMirror } from '../core/filer/served-volumes.ts'
 import type { SourceLimits } from '../core/mirror/source-host.ts'
+import type { BrokenBuild } from '../core/pair/options.ts'
 import { FilerPair } from './filer-pair.ts'
 import { FILERS } from './names.ts'
 import { problemsOf, untilEqual } from './pair-check.ts'
@@ -22,6 +23,7 @@ export interface RingOptions {
   readonly closed: boolean
   readonly clients: number
   readonly limits?: Partial<SourceLimits>
+  readonly broken?: BrokenBuild
 }
 
 const VOLUME_BYTES = 8 * 2 ** 20
@@ -45,6 +47,7 @@ export class MirrorRing {
           cacheBytes: 16 << 20,
           givebackDelayMs: 2000,
           ...(first === undefined ? {} : { beside: { pair: first, name: `p${n + 1}` } }),
+          ...(options.broken === undefined ? {} : { broken: options.broken }),
           ...(options.limits === undefined ? {} : { mirrorLimits: options.limits }),
         }),
       )
@@ -236,13 +239,18 @@ class RingPlayer {
 }
 
 /** One run of a scenario with `option pairs N` and `option mirrors chain` or `ring`. */
-export async function simulateMirrors(scenario: Scenario, seed: number): Promise<RunResult> {
+export async function simulateMirrors(
+  scenario: Scenario,
+  seed: number,
+  broken?: BrokenBuild,
+): Promise<RunResult> {
   const number = (name: string, otherwise: number): number => Number(scenario.options.get(name) ?? otherwise)
   const ring = new MirrorRing({
     seed,
     pairs: number('pairs', 2),
     closed: scenario.options.get('mirrors') === 'ring',
     clients: number('clients', 2),
+    ...(broken === undefined ? {} : { broken }),
   })
   let failure: RunResult['failure']
   try {

@@ -28,7 +28,7 @@ export async function simulate(
   seed: number,
   { broken, moment }: RunOptions = {},
 ): Promise<RunResult> {
-  if (scenario.options.has('pairs')) return simulateMirrors(scenario, seed)
+  if (scenario.options.has('pairs')) return simulateMirrors(scenario, seed, broken)
   const option = (name: string, otherwise: number): number => {
     const value = Number(scenario.options.get(name) ?? otherwise)
     if (Number.isNaN(value)) throw new Error(`scenario ${scenario.name}: option ${name} is no number`)

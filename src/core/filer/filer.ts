@@ -108,6 +108,7 @@ export class Filer {
       volumes: () => this.volumes,
       fence: (side) => [this.pair.sides.get(side)?.record?.epoch ?? 0, options.mailbox.incarnation],
       ...(options.mirrorLimits === undefined ? {} : { limits: options.mirrorLimits }),
+      broken: options.broken?.mirror ?? {},
     })
     for (const [side, { aggregates }] of Object.entries(options.sides)) {
       const copy = new AggregateCopy({

@@ -1,6 +1,7 @@
 /** What the mirrors of one side share with those of the filer, and what a filer reports of them. */
 import type { Connection } from '../connection/client.ts'
 import type { Env } from '../env/env.ts'
+import type { BrokenMirror } from '../mirror/broken-mirror.ts'
 import type { SourceLimits } from '../mirror/source-host.ts'
 import type { MirrorLink } from './mirror-link.ts'
 import type { DesiredMirror, ServedVolumes } from './served-volumes.ts'
@@ -12,6 +13,8 @@ export interface MirrorsOptions {
   /** Epoch of a side in the vote, and this filer's incarnation. */
   readonly fence: (side: string) => readonly [number, number]
   readonly limits?: Partial<SourceLimits>
+  /** Only in tests. */
+  readonly broken?: BrokenMirror
 }
 
 /** What a filer reports of a mirror of which it serves one end. */

@@ -12,6 +12,7 @@ import type { DestinationHost, DestinationRecord, Image } from '../mirror/destin
 import { MirrorDestination } from '../mirror/destination.ts'
 import { MirrorLogFiles } from '../mirror/log-files.ts'
 import type { Message, ToSource } from '../mirror/messages.ts'
+import type { MirrorRecord } from '../mirror/frames.ts'
 import type { Pin, SourceHost } from '../mirror/source-host.ts'
 import { SOURCE_LIMITS } from '../mirror/source-host.ts'
 import { MirrorSource } from '../mirror/source.ts'
@@ -59,6 +60,8 @@ export class StoreMirrors implements StoreMirroring {
   readonly #hooks: { served(): void; closed(): void }
   readonly #opening: number
   #openedAt = 0
+  /** Records of sources beyond the image. What the mirror is in the end, records behind them may say. */
+  readonly #replayed = new Map<string, MirrorRecord[]>()
   #replayedAny = false
   #served = false
   #closed = false
@@ -94,15 +97,18 @@ export class StoreMirrors implements StoreMirroring {
     const store = this.#store.aggregates.get(aggregate)!
     if (record.volume === 0 || record.seq <= store.root.covers) return
     const volume = store.volumeAt(record.volume)
-    if (volume !== undefined) this.#source(aggregate, volume)?.mirror.replayed(record.seq, record.body)
+    if (volume === undefined || propertiesOf(volume).mirror?.role !== 'Source') return
+    const kept = this.#replayed.get(volume.id) ?? []
+    kept.push({ seq: record.seq, body: record.body.slice() })
+    this.#replayed.set(volume.id, kept)
   }
 
   served(): void {
-    this.#served = true
     this.#openedAt = Math.max(this.#openedAt, this.#store.covers)
     for (const [name, aggregate] of this.#store.aggregates) {
       for (const volume of aggregate.volumes()) this.#enter(name, volume)
     }
+    this.#served = true
     for (const { mirror } of this.sources.values()) mirror.start()
     this.#hooks.served()
     this.#greet()
@@ -196,6 +202,7 @@ export class StoreMirrors implements StoreMirroring {
     })
     const host: SourceHost = {
       crc32: env.crc32,
+      broken: this.#mirrors.options.broken ?? {},
       now: () => env.clock.now(),
       after: (ms, task) => env.clock.after(ms, task),
       newSession: () => env.random.u32() || 1,
@@ -235,7 +242,8 @@ export class StoreMirrors implements StoreMirroring {
       peers: [],
     }
     this.sources.set(record.id, source)
-    if (this.#served) source.mirror.start()
+    for (const { seq, body } of this.#replayed.get(volumeId) ?? []) source.mirror.replayed(seq, body)
+    this.#replayed.delete(volumeId)
     return source
   }
 
@@ -273,6 +281,7 @@ export class StoreMirrors implements StoreMirroring {
     const logs = new MirrorLogFiles(env.crc32, hidden.content)
     const host: DestinationHost = {
       crc32: env.crc32,
+      broken: this.#mirrors.options.broken ?? {},
       send: (head) => {
         if (destination.peer !== undefined) this.#mirrors.link.send(destination.peer, head)
       },
@@ -430,6 +439,7 @@ export class StoreMirrors implements StoreMirroring {
       const mirror: MirrorProperties = { id, role: 'Source', state: 'Baseline', generation: 1, last: 0 }
       await this.#change(name, { op: 'mirror', id: volumeId, mirror })
       this.#enter(name, volume)
+      this.sources.get(id)?.mirror.start()
     }
   }
 

@@ -10,6 +10,7 @@
  */
 import type { Crc32 } from '../env/env.ts'
 import { waiting } from '../std/ranks.ts'
+import type { BrokenMirror } from './broken-mirror.ts'
 import { isReleased } from './decisions.ts'
 import { decodeFrame } from './frames.ts'
 import type { MirrorLogFiles } from './log-files.ts'
@@ -39,6 +40,8 @@ type Body<T> = T extends unknown ? Omit<T, 'mirror' | 'session'> : never
 
 export interface DestinationHost {
   readonly crc32: Crc32
+  /** Only in tests. */
+  readonly broken: BrokenMirror
   send(head: ToSource): void
   record(change: Partial<Pick<DestinationRecord, 'state' | 'fence' | 'opening'>>): Promise<void>
   wantCp(): void
@@ -167,7 +170,7 @@ export class MirrorDestination {
     this.#joining = false
     await this.#taking
     await this.#appended
-    if (opening !== this.#record.opening) {
+    if (opening !== this.#record.opening && this.#host.broken.noCut !== true) {
       await this.logs.cut(last)
       this.#last = Math.min(this.#last, Math.max(last, this.#newest.covers))
     }

@@ -1,5 +1,6 @@
 /** What a mirror's source is handed, its limits, and what it tells (source.ts). */
 import type { Crc32 } from '../env/env.ts'
+import type { BrokenMirror } from './broken-mirror.ts'
 import type { ToDestination } from './messages.ts'
 
 export type SourceState = 'Baseline' | 'OutOfSync' | 'InSync' | 'Broken'
@@ -22,6 +23,8 @@ export type Body<T> = T extends unknown ? Omit<T, 'mirror' | 'session'> : never
 
 export interface SourceHost {
   readonly crc32: Crc32
+  /** Only in tests. */
+  readonly broken: BrokenMirror
   now(): number
   /** A number that no other session has. */
   newSession(): number

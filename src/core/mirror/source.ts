@@ -187,7 +187,7 @@ export class MirrorSource {
     const previous = this.#last
     this.#last = seq
     this.#changedSincePin = true
-    if (this.#joinImage !== undefined) this.#keep(seq, previous, body.slice())
+    if (this.#joinImage !== undefined) this.#keep(seq, previous, body)
   }
 
   #keep(seq: number, previous: number, body: Uint8Array): void {
@@ -202,7 +202,7 @@ export class MirrorSource {
   }
 
   #answerable(seq: number): boolean {
-    if (!this.#bound) return true
+    if (!this.#bound || this.#host.broken.answerAlone === true) return true
     const first = this.#kept[0]
     return first === undefined || first.seq > seq
   }

@@ -1,6 +1,7 @@
 /** What a pair is made with, and the deliberately broken builds that only the tests switch on. */
 
 import type { BrokenStorage } from '../block/broken-storage.ts'
+import type { BrokenMirror } from '../mirror/broken-mirror.ts'
 
 /** Each leaves out one rule; the simulation must catch every one of them (checkers are tested too). */
 export interface BrokenBuild {
@@ -31,6 +32,8 @@ export interface BrokenBuild {
   readonly olderRoot?: boolean
   /** Rules of the block layer that are left out. */
   readonly storage?: BrokenStorage
+  /** Rules of mirrors that are left out. */
+  readonly mirror?: BrokenMirror
 }
 
 /** All times of the pair protocol, in milliseconds. `checkTimes` says what must hold between them; docs/high-availability.md says why. */
