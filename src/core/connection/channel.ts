@@ -1,32 +1,28 @@
 /**
- * One end of one generation of one channel: what its client sends (operations under a window of bytes, cut into frames,
- * in order per driver) and what the far client sends here (regions, messages).
+ * One end of one generation of one channel: what its client sends (operations under a window of bytes, spread over the lanes of
+ * its drivers) and what the far client sends here (incoming.ts).
  *
  * Invariants:
  * - Operations are taken in READY only; a dead end rejects everything at once: NOT_READY if nothing of it was sent,
  *   UNKNOWN_OUTCOME otherwise. Late completions find a dead end and are dropped.
- * - Per driver, requests carry consecutive numbers; a hole or a repetition is a fault of the driver, which then fails.
- * - What is under way here for the far client is bounded by the memory our client has claimed; the far end keeps to it,
- *   an end that does not is cut off.
- * - Work begun in a region may outlive the end; the slot counts it (`begun`, `ended`) and opens no newer generation and
- *   releases no memory before it is over.
+ * - What is under way is bounded by the far client's memory, what waits by `WAITING_MAX`.
+ * - Work begun in a region may outlive the end; the slot opens no newer generation and releases no memory before it is over.
  *
  * Not here: opening, moving and closing (slots.ts), retransmission (there is none: clients know what they lack).
  */
-import type { Channel, ChannelClient, Fence, Region, RegionDescriptor } from './client.ts'
+import type { Channel, ChannelClient, Fence, RegionDescriptor } from './client.ts'
 import { ChannelError } from './client.ts'
-import type { ChannelOffer, DataFrame, ReplyFrame } from './frames.ts'
+import type { ChannelOffer, DataFrame, Frame, ReplyFrame } from './frames.ts'
+import { frameBytes } from './frames.ts'
+import type { IncomingEnd } from './incoming.ts'
+import { Incoming, join, NOTHING, OPERATION_BYTES, windowBytes } from './incoming.ts'
+import type { LaneEnd, Operation } from './lane.ts'
+import { Lane } from './lane.ts'
 import type { Link } from './link.ts'
-import type { Source } from './outbox.ts'
+import { noTraffic } from './traffic.ts'
 
-/** Charged for every operation beside its payload, so that small ones are bounded as well. */
-const OPERATION_BYTES = 64
-/** A window is at least this large, whatever a client claims. */
-const MIN_WINDOW_BYTES = 65536
-
-export function windowBytes(memoryBytes: number): number {
-  return Math.max(memoryBytes, MIN_WINDOW_BYTES)
-}
+/** Operations that wait for room at the far end; a client that asks for more has not waited for any of them. */
+export const WAITING_MAX = 4096
 
 /** What an end needs of its slot. */
 export interface EndOwner {
@@ -41,112 +37,16 @@ export interface EndOwner {
 
 export type EndState = 'OPENING' | 'OPEN' | 'READY' | 'CLOSING' | 'DEAD'
 
-interface Operation {
-  readonly kind: 'write' | 'read' | 'flush' | 'message'
-  readonly region: number
-  readonly offset: number
-  readonly bytes: number
-  readonly fence: Fence
-  readonly chunks: readonly Uint8Array[]
-  readonly cost: number
-  readonly resolve: (result: Uint8Array) => void
-  readonly reject: (error: ChannelError) => void
-  /** Of a read: what has arrived. */
-  parts: Uint8Array[]
-}
-
 const NO_FENCE: Fence = { epoch: 0, incarnation: 0 }
-const NOTHING = new Uint8Array(0)
 
-/** An end's share of one driver. */
-class Lane implements Source {
-  readonly link: Link
-  readonly #end: ChannelEnd
-  /** Assigned to this driver, not yet completely sent. */
-  #out: Operation[] = []
-  #seq = 0
-  /** Position in the first of `#out`. */
-  #chunk = 0
-  #within = 0
-  readonly outstanding = new Map<number, Operation>()
-  outstandingBytes = 0
-  /** Receiving side. */
-  expected = 1
-  partial: Uint8Array[] = []
-  partialBytes = 0
-  readySent = false
-  readyReceived = false
-
-  constructor(end: ChannelEnd, link: Link) {
-    this.#end = end
-    this.link = link
-  }
-
-  add(operation: Operation): void {
-    this.#out.push(operation)
-    this.outstandingBytes += operation.cost
-    this.link.requests?.wake(this)
-  }
-
-  next(): DataFrame | undefined {
-    const operation = this.#out[0]
-    if (operation === undefined || this.#end.state === 'DEAD') return undefined
-    if (this.#chunk === 0 && this.#within === 0) {
-      this.#seq++
-      this.outstanding.set(this.#seq, operation)
-    }
-    const place = { port: this.#end.remotePort, generation: this.#end.generation, seq: this.#seq }
-    const { region, offset, bytes, fence } = operation
-    if (operation.kind === 'read') return this.#sent({ kind: 'read', ...place, region, offset, bytes, fence })
-    if (operation.kind === 'flush') return this.#sent({ kind: 'flush', ...place, region, fence })
-    const payload = this.#cut(operation.chunks)
-    const more = this.#chunk < operation.chunks.length
-    const frame: DataFrame =
-      operation.kind === 'write'
-        ? { kind: 'write', ...place, region, offset, bytes, fence, more, payload }
-        : { kind: 'message', ...place, bytes, more, payload }
-    return more ? frame : this.#sent(frame)
-  }
-
-  /** What was assigned and of which no byte has left. */
-  unsent(): readonly Operation[] {
-    return this.#chunk === 0 && this.#within === 0 ? this.#out : this.#out.slice(1)
-  }
-
-  #sent(frame: DataFrame): DataFrame {
-    this.#out.shift()
-    this.#chunk = 0
-    this.#within = 0
-    return frame
-  }
-
-  /** The next frame's worth of payload, by reference. */
-  #cut(chunks: readonly Uint8Array[]): Uint8Array[] {
-    let room = this.#end.owner.frameBytes
-    const payload: Uint8Array[] = []
-    while (room > 0) {
-      const chunk = chunks[this.#chunk]
-      if (chunk === undefined) break
-      const piece = chunk.subarray(this.#within, this.#within + room)
-      if (piece.byteLength > 0) payload.push(piece)
-      room -= piece.byteLength
-      this.#within += piece.byteLength
-      if (this.#within === chunk.byteLength) {
-        this.#chunk++
-        this.#within = 0
-      }
-    }
-    return payload
-  }
-}
-
-export class ChannelEnd implements Channel {
+export class ChannelEnd implements Channel, LaneEnd, IncomingEnd {
   readonly clientId: string
   readonly index: number
   readonly generation: number
   readonly port: number
-  readonly owner: EndOwner
-  readonly #client: ChannelClient
+  readonly links: readonly Link[]
+  readonly traffic = noTraffic()
+  readonly #owner: EndOwner
   state: EndState = 'OPENING'
   /** `up` has been promised to the client: exactly one `error` or `down` is due. */
   announced = false
@@ -154,9 +54,8 @@ export class ChannelEnd implements Channel {
   remoteRegions: readonly RegionDescriptor[] = []
   /** While it asks whether it may move, nothing new is sent. */
   held = false
-  lastUseMs = 0
   readonly #lanes: readonly Lane[]
-  readonly #regions = new Map<number, Region>()
+  readonly #incoming: Incoming
   #window = 0
   #outstanding = 0
   #waiting: Operation[] = []
@@ -166,11 +65,6 @@ export class ChannelEnd implements Channel {
     resolve: () => void
     reject: (e: ChannelError) => void
   }[] = []
-  /** Receiving side: bytes taken and not yet answered, work begun, frames that came before `up`. */
-  #taken = 0
-  #placing = new Set<Promise<unknown>>()
-  #early: { link: Link; frame: DataFrame }[] = []
-  #handling = 0
 
   constructor(
     owner: EndOwner,
@@ -180,23 +74,27 @@ export class ChannelEnd implements Channel {
     port: number,
     links: readonly Link[],
   ) {
-    this.owner = owner
-    this.#client = client
+    this.#owner = owner
     this.clientId = client.id
     this.index = index
     this.generation = generation
     this.port = port
+    this.links = links
     this.#lanes = links.map((link) => new Lane(this, link))
-    for (const region of client.regions) this.#regions.set(region.key, region)
+    this.#incoming = new Incoming(this, client, links)
   }
 
-  get links(): readonly Link[] {
-    return this.#lanes.map((lane) => lane.link)
+  get dead(): boolean {
+    return this.state === 'DEAD'
+  }
+
+  get frameBytes(): number {
+    return this.#owner.frameBytes
   }
 
   /** Nothing of ours is under way, and nothing of the far client's here. */
   get idle(): boolean {
-    return this.quiet && this.#taken === 0 && this.#handling === 0
+    return this.quiet && this.#incoming.idle
   }
 
   /** Nothing of ours is under way. */
@@ -220,9 +118,7 @@ export class ChannelEnd implements Channel {
   /** Both READY are exchanged. */
   ready(): void {
     this.state = 'READY'
-    const early = this.#early
-    this.#early = []
-    for (const { link, frame } of early) this.receive(link, frame)
+    this.#incoming.ready()
   }
 
   send(message: Uint8Array): Promise<void> {
@@ -264,6 +160,7 @@ export class ChannelEnd implements Channel {
       for (const operation of lane.unsent()) if (operation.kind === 'write') left.add(operation)
     }
     if (left.size === 0) return Promise.resolve()
+    if (this.#barriers.length >= WAITING_MAX) return Promise.reject(this.#tooMany())
     return new Promise((resolve, reject) => {
       this.#barriers.push({ left, failed: undefined, resolve, reject })
     })
@@ -278,13 +175,12 @@ export class ChannelEnd implements Channel {
   die(cause: string): void {
     if (this.state === 'DEAD') return
     this.state = 'DEAD'
-    this.#early = []
+    this.#incoming.die()
     const unknown = new ChannelError('UNKNOWN_OUTCOME', cause)
     const unsent = new ChannelError('NOT_READY', cause)
     const waiting = this.#waiting
     this.#waiting = []
     for (const lane of this.#lanes) {
-      lane.partial = []
       const left = lane.unsent()
       for (const operation of left) operation.reject(unsent)
       for (const operation of lane.outstanding.values()) operation.reject(unknown)
@@ -304,46 +200,12 @@ export class ChannelEnd implements Channel {
 
   /** From the far client. */
   receive(link: Link, frame: DataFrame): void {
-    const lane = this.#lanes.find((candidate) => candidate.link === link)
-    if (lane === undefined || this.state === 'OPENING') {
-      link.fail('frame for a channel that is not on this driver')
+    if (this.state === 'OPENING') {
+      link.fail('frame for a channel that is not open yet')
       return
     }
-    if (this.state === 'OPEN') {
-      this.#early.push({ link, frame })
-      return
-    }
-    if (frame.seq !== lane.expected) {
-      link.fail(`frame ${frame.seq} of ${this.clientId} where ${lane.expected} was due`)
-      return
-    }
-    if (frame.kind === 'write' || frame.kind === 'message') {
-      for (const chunk of frame.payload) {
-        lane.partialBytes += chunk.byteLength
-        lane.partial.push(chunk)
-      }
-      if (lane.partialBytes > frame.bytes || frame.more === (lane.partialBytes === frame.bytes)) {
-        link.fail('payload differs from the length announced')
-        return
-      }
-    }
-    const bytes = frame.kind === 'read' ? frame.bytes : lane.partialBytes
-    if (this.#taken + bytes > windowBytes(this.#client.memoryBytes)) {
-      link.fail(`partner exceeds the memory of ${this.clientId}`)
-      return
-    }
-    if ((frame.kind === 'write' || frame.kind === 'message') && frame.more) return
-    lane.expected++
-    const chunks = lane.partial
-    lane.partial = []
-    lane.partialBytes = 0
-    this.#taken += bytes
-    const finish = (error: unknown, result: Uint8Array | undefined) => {
-      this.#taken -= bytes
-      this.#answer(link, frame, error, result)
-    }
-    if (frame.kind === 'message') this.#message(chunks, finish)
-    else this.#region(frame, chunks, finish)
+    this.#received(frame)
+    this.#incoming.receive(link, frame)
   }
 
   /** An answer of the far end. */
@@ -354,8 +216,16 @@ export class ChannelEnd implements Channel {
       link.fail(`answer to nothing that was asked (${this.clientId} ${frame.seq})`)
       return
     }
+    this.#received(frame)
     if (frame.kind === 'data') {
-      operation.parts.push(...frame.payload)
+      for (const chunk of frame.payload) {
+        operation.parts.push(chunk)
+        operation.partsBytes += chunk.byteLength
+      }
+      if (operation.partsBytes > operation.bytes) {
+        link.fail('read returned more than was asked')
+        return
+      }
       if (frame.more) return
     }
     lane.outstanding.delete(frame.seq)
@@ -374,7 +244,29 @@ export class ChannelEnd implements Channel {
     else operation.reject(error)
     if (this.#barriers.length > 0 && operation.kind === 'write') this.#passBarriers(operation, error)
     this.#pump()
-    if (this.quiet) this.owner.drained(this)
+    if (this.quiet) this.#owner.drained(this)
+  }
+
+  sent(frame: Frame): void {
+    this.traffic.framesSent++
+    this.traffic.bytesSent += frameBytes(frame)
+  }
+
+  defer(task: () => void): void {
+    this.#owner.defer(task)
+  }
+
+  begun(): void {
+    this.#owner.begun()
+  }
+
+  ended(): void {
+    this.#owner.ended()
+  }
+
+  #received(frame: DataFrame | ReplyFrame): void {
+    this.traffic.framesReceived++
+    this.traffic.bytesReceived += frameBytes(frame)
   }
 
   #submit(
@@ -392,8 +284,10 @@ export class ChannelEnd implements Channel {
         new ChannelError('REFUSED', `${bytes} bytes exceed the partner's memory for ${this.clientId}`),
       )
     }
+    if (this.#waiting.length >= WAITING_MAX) return Promise.reject(this.#tooMany())
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ kind, region, offset, bytes, fence, chunks, cost, resolve, reject, parts: [] })
+      const operation = { kind, region, offset, bytes, fence, chunks, cost, resolve, reject }
+      this.#waiting.push({ ...operation, parts: [], partsBytes: 0 })
       this.#pump()
     })
   }
@@ -428,104 +322,8 @@ export class ChannelEnd implements Channel {
     this.#barriers = this.#barriers.filter((barrier) => barrier.left.size > 0)
   }
 
-  #message(
-    chunks: readonly Uint8Array[],
-    finish: (error: unknown, result: Uint8Array | undefined) => void,
-  ): void {
-    this.#handling++
-    this.owner.defer(() => {
-      this.#handling--
-      if (this.state === 'DEAD') return
-      let pending: void | Promise<void>
-      try {
-        pending = this.#client.message(this, join(chunks))
-      } catch (error) {
-        finish(error, undefined)
-        return
-      }
-      if (pending === undefined) finish(undefined, undefined)
-      else
-        this.#track(
-          pending.then(() => NOTHING),
-          finish,
-        )
-    })
-  }
-
-  #region(
-    frame: Exclude<DataFrame, { kind: 'message' }>,
-    chunks: readonly Uint8Array[],
-    finish: (error: unknown, result: Uint8Array | undefined) => void,
-  ): void {
-    const region = this.#regions.get(frame.region)
-    const end = frame.kind === 'flush' ? 0 : frame.offset + frame.bytes
-    if (region === undefined || end > region.bytes) {
-      finish(
-        new ChannelError('REFUSED', region === undefined ? 'no such region' : 'beyond the end of the region'),
-        undefined,
-      )
-      return
-    }
-    if (frame.kind === 'read') {
-      this.#track(region.read(frame.offset, frame.bytes, frame.fence), finish)
-      return
-    }
-    if (frame.kind === 'write') {
-      const placed = region.place(frame.offset, chunks, frame.fence)
-      this.#placing.add(placed)
-      const forget = () => this.#placing.delete(placed)
-      placed.then(forget, forget)
-      this.#track(
-        placed.then(() => NOTHING),
-        finish,
-      )
-      return
-    }
-    const { fence } = frame
-    if (this.#placing.size === 0) {
-      this.#track(
-        region.flush(fence).then(() => NOTHING),
-        finish,
-      )
-      return
-    }
-    // What was placed before counts as placed only when it is over.
-    const before = Promise.allSettled([...this.#placing])
-    this.#track(
-      before.then(() => region.flush(fence)).then(() => NOTHING),
-      finish,
-    )
-  }
-
-  #track(work: Promise<Uint8Array>, finish: (error: unknown, result: Uint8Array | undefined) => void): void {
-    this.owner.begun()
-    work.then(
-      (result) => {
-        finish(undefined, result)
-        this.owner.ended()
-      },
-      (error: unknown) => {
-        finish(error, undefined)
-        this.owner.ended()
-      },
-    )
-  }
-
-  #answer(link: Link, frame: DataFrame, error: unknown, result: Uint8Array | undefined): void {
-    if (error instanceof Error && error.name === 'AssertionError') throw error
-    if (this.state === 'DEAD') return
-    const place = { port: this.remotePort, generation: this.generation, seq: frame.seq }
-    if (error !== undefined) {
-      const known = error instanceof ChannelError ? error : undefined
-      const message = error instanceof Error ? error.message : 'failed'
-      link.reply({ kind: 'done', ...place, code: known?.code ?? 'REFUSED', message, fence: known?.fence })
-      return
-    }
-    if (frame.kind !== 'read' || result === undefined) {
-      link.reply({ kind: 'done', ...place, code: undefined, message: '', fence: undefined })
-      return
-    }
-    link.replies?.wake(new ReadReply(this, place, result))
+  #tooMany(): ChannelError {
+    return new ChannelError('NOT_READY', `${WAITING_MAX} operations of ${this.clientId} wait already`)
   }
 
   #notReady(): ChannelError {
@@ -534,42 +332,4 @@ export class ChannelEnd implements Channel {
       `channel ${this.clientId}/${this.index} generation ${this.generation} is ${this.state}`,
     )
   }
-}
-
-/** What a read found, cut into frames while the stream has room. */
-class ReadReply implements Source {
-  readonly #end: ChannelEnd
-  readonly #place: { readonly port: number; readonly generation: number; readonly seq: number }
-  readonly #result: Uint8Array
-  #sent = 0
-  #over = false
-
-  constructor(end: ChannelEnd, place: { port: number; generation: number; seq: number }, result: Uint8Array) {
-    this.#end = end
-    this.#place = place
-    this.#result = result
-  }
-
-  next(): ReplyFrame | undefined {
-    if (this.#over || this.#end.state === 'DEAD') return undefined
-    const piece = this.#result.subarray(this.#sent, this.#sent + this.#end.owner.frameBytes)
-    this.#sent += piece.byteLength
-    this.#over = this.#sent >= this.#result.byteLength
-    return { kind: 'data', ...this.#place, more: !this.#over, payload: [piece] }
-  }
-}
-
-function join(chunks: readonly Uint8Array[]): Uint8Array {
-  const [only] = chunks
-  if (only === undefined) return NOTHING
-  if (chunks.length === 1) return only
-  let bytes = 0
-  for (const chunk of chunks) bytes += chunk.byteLength
-  const joined = new Uint8Array(bytes)
-  let at = 0
-  for (const chunk of chunks) {
-    joined.set(chunk, at)
-    at += chunk.byteLength
-  }
-  return joined
 }

@@ -2,6 +2,7 @@
  * What a client of the connection manager sees: channels, messages, registered regions. The manager (manager.ts) alone
  * opens, maintains and closes channels; data goes from client to driver (US 7,716,323; US 7,593,996).
  */
+import type { Traffic } from './traffic.ts'
 
 /** Guards a region: older frames are refused before they are placed. Compared by epoch, then incarnation. */
 export interface Fence {
@@ -14,7 +15,7 @@ export type ChannelErrorCode =
   | 'UNKNOWN_OUTCOME'
   /** Refused at the far end: its fence is higher (`fence` tells which). Certainly not placed. */
   | 'FENCED'
-  /** Channel not READY in this generation. Certainly not sent. */
+  /** Channel not READY in this generation, or too many operations wait already. Certainly not sent. */
   | 'NOT_READY'
   /** The far client refused or failed (device error, bad offset); `message` says why. */
   | 'REFUSED'
@@ -78,6 +79,7 @@ export interface ChannelClient {
   readonly ports: number
   /** Bytes of receive memory claimed per channel. */
   readonly memoryBytes: number
+  /** Striped: over all drivers, if the far client says so too; nothing has an order but what `barrier` makes. */
   readonly policy: 'ordered' | 'striped'
   readonly regions: readonly Region[]
   up(channel: Channel): void
@@ -94,16 +96,35 @@ export interface PeerInformation {
   readonly logBytes: number
 }
 
-export interface LinkStatus {
+/**
+ * REQUESTED: waits for the far client, or for a driver. OPENING, OPEN: the ends are being made. RECOVERING: a generation is dead, the next is
+ * due. Data goes in READY only.
+ */
+export type ChannelState = 'REQUESTED' | 'OPENING' | 'OPEN' | 'READY' | 'RECOVERING' | 'CLOSING'
+
+export interface ChannelStatus extends Traffic {
+  readonly clientId: string
+  readonly index: number
+  readonly state: ChannelState
+  readonly generation: number
+  /** Drivers that it runs on. */
+  readonly links: readonly string[]
+  /** Why it is not READY. */
+  readonly reason: string
+  readonly failovers: number
+}
+
+export interface LinkStatus extends Traffic {
   readonly name: string
   readonly state: 'Up' | 'Slow' | 'Down'
   readonly roundTripMicroseconds: number
   /** [ours, the partner's]. */
   readonly addresses: readonly string[]
-  readonly bytesSent: number
-  readonly bytesReceived: number
   /** Why it is not Up. */
   readonly reason: string
+  /** Times that it came up. */
+  readonly sessions: number
+  readonly failures: number
 }
 
 export interface Connection {
@@ -114,6 +135,7 @@ export interface Connection {
   /** The partner as last seen in a completed handshake; undefined while no driver is READY. */
   peer(): PeerInformation | undefined
   links(): readonly LinkStatus[]
+  channels(): readonly ChannelStatus[]
   /** Called with the peer on READY, with undefined when the last driver is lost. */
   onPeer(listener: (peer: PeerInformation | undefined) => void): void
   stop(): Promise<void>

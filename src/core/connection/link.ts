@@ -15,8 +15,10 @@ import type { ControlFrame, DataFrame, Frame, PeerAddress, ReplyFrame } from './
 import { frameBytes } from './frames.ts'
 import type { Identity, Step } from './handshake.ts'
 import { Handshake } from './handshake.ts'
+import { Heartbeats } from './heartbeat.ts'
 import type { ConnectionTimes } from './options.ts'
 import { Outbox } from './outbox.ts'
+import { noTraffic } from './traffic.ts'
 import type { Env } from '../env/env.ts'
 
 export type LinkState = 'DOWN' | 'LINKED' | 'READY' | 'FAILED'
@@ -34,7 +36,7 @@ export interface LinkOwner {
   peerAddress(link: string): string | undefined
   /** False: this incarnation is older than one that is connected. A newer one closes everything of the older. */
   incarnationSeen(link: Link, incarnation: number): boolean
-  linkReady(link: Link, peer: PeerInformation, addresses: readonly PeerAddress[]): void
+  linkReady(peer: PeerInformation, addresses: readonly PeerAddress[]): void
   linkFailed(link: Link, cause: string): void
   onControl(link: Link, frame: ControlFrame): void
   onData(link: Link, frame: DataFrame): void
@@ -47,8 +49,7 @@ interface Side {
   heardLoopMs: number
 }
 
-/** Heartbeats whose answer is awaited, at most; more than fit in any tolerated silence. */
-const PINGS_KEPT = 64
+/** Hello and client lists; both come once. */
 const EARLY_FRAMES = 16
 
 export class Link {
@@ -56,17 +57,11 @@ export class Link {
   readonly driver: Driver
   state: LinkState = 'DOWN'
   reason = 'not tried yet'
-  /** What the partner says of its own round trips. */
-  peerSlow = false
-  /** By comparison with the other links; the manager decides. */
-  measuredSlow = false
-  /** The manager has acted upon `slow`. */
-  demoted = false
-  slowTicks = 0
-  roundTripMs = 0
+  readonly heartbeats = new Heartbeats()
+  readonly traffic = noTraffic()
   failures = 0
-  bytesReceived = 0
-  #bytesSent = 0
+  /** Times that it came up. */
+  sessions = 0
   readonly #owner: LinkOwner
   #handshake: Handshake
   #dialled: Side | undefined
@@ -82,8 +77,6 @@ export class Link {
   #readyReceived = false
   /** Hello and client lists that came before our own proof was complete. */
   #early: ControlFrame[] = []
-  #pingSeq = 0
-  #pings = new Map<number, number>()
   #pingLoopMs = 0
   #told = ''
   #stopped = false
@@ -96,7 +89,7 @@ export class Link {
   }
 
   get slow(): boolean {
-    return this.measuredSlow || this.peerSlow
+    return this.heartbeats.slow
   }
 
   get usable(): boolean {
@@ -122,23 +115,24 @@ export class Link {
 
   status(): LinkStatus {
     const state = this.state !== 'READY' ? 'Down' : this.slow ? 'Slow' : 'Up'
+    const { roundTripMs } = this.heartbeats
     return {
       name: this.name,
       state,
-      roundTripMicroseconds: Math.round(this.roundTripMs * 1000),
+      roundTripMicroseconds: Math.round(roundTripMs * 1000),
       addresses: [this.driver.address, this.#owner.peerAddress(this.name) ?? ''],
-      bytesSent:
-        this.#bytesSent + (this.#dialled?.outbox.bytesSent ?? 0) + (this.#accepted?.outbox.bytesSent ?? 0),
-      bytesReceived: this.bytesReceived,
       reason:
-        state === 'Up' ? '' : state === 'Slow' ? `round trip ${this.roundTripMs.toFixed(1)} ms` : this.reason,
+        state === 'Up' ? '' : state === 'Slow' ? `round trip ${roundTripMs.toFixed(1)} ms` : this.reason,
+      sessions: this.sessions,
+      failures: this.failures,
+      ...this.traffic,
     }
   }
 
   /** The partner calls. */
   accept(stream: Stream): StreamHandler {
     const { loopMs, batchBytes, times } = this.#owner
-    const side: Side = { stream, outbox: new Outbox(stream, batchBytes), heardLoopMs: loopMs }
+    const side: Side = { stream, outbox: new Outbox(stream, batchBytes, this.traffic), heardLoopMs: loopMs }
     this.#owner.run(() => {
       if (this.#stopped) return
       if (this.state === 'READY' || this.state === 'LINKED') this.fail('partner started over')
@@ -217,7 +211,6 @@ export class Link {
     }
     if (before === 'READY') {
       this.failures++
-      env.metrics.add('tandem_interconnect_failures_total', 1, { link: this.name })
       this.#owner.linkFailed(this, cause)
     }
   }
@@ -272,7 +265,7 @@ export class Link {
         })
       },
     })
-    side = { stream, outbox: new Outbox(stream, batchBytes), heardLoopMs: loopMs }
+    side = { stream, outbox: new Outbox(stream, batchBytes, this.traffic), heardLoopMs: loopMs }
     this.#dialled = side
   }
 
@@ -299,7 +292,8 @@ export class Link {
       side.heardLoopMs = this.#owner.loopMs
       for (const frame of frames) {
         if (!present()) return
-        this.bytesReceived += frameBytes(frame)
+        this.traffic.framesReceived++
+        this.traffic.bytesReceived += frameBytes(frame)
         take(frame)
       }
     })
@@ -331,7 +325,7 @@ export class Link {
           seq: frame.seq,
           incarnation: this.#owner.identity(this.name).incarnation,
         })
-        this.peerSlow = frame.slow
+        this.heartbeats.peerSlow = frame.slow
         this.#checkIncarnation(frame.incarnation)
         return
       case 'hello':
@@ -398,15 +392,10 @@ export class Link {
         this.#follow(this.#handshake.onWritten(frame), (next) => this.request(next))
         this.#advance()
         return
-      case 'heartbeat-reply': {
+      case 'heartbeat-reply':
         this.#checkIncarnation(frame.incarnation)
-        const sent = this.#pings.get(frame.seq)
-        if (sent === undefined) return
-        this.#pings.delete(frame.seq)
-        const tripMs = this.#owner.env.clock.now() - sent
-        this.roundTripMs = this.roundTripMs === 0 ? tripMs : this.roundTripMs * 0.7 + tripMs * 0.3
+        this.heartbeats.answered(frame.seq, this.#owner.env.clock.now(), this.#carried)
         return
-      }
       case 'done':
       case 'data':
         this.#owner.onReply(this, frame)
@@ -451,6 +440,7 @@ export class Link {
       return
     const { loopMs, env } = this.#owner
     this.state = 'READY'
+    this.sessions++
     this.reason = ''
     this.#told = ''
     this.#readySinceLoopMs = loopMs
@@ -460,19 +450,20 @@ export class Link {
       partner: this.#peer.systemId,
       incarnation: this.#peer.incarnation,
     })
-    this.#owner.linkReady(this, this.#peer, this.#peerAddresses)
+    this.#owner.linkReady(this.#peer, this.#peerAddresses)
+  }
+
+  get #carried(): number {
+    return this.traffic.bytesSent + this.traffic.bytesReceived
   }
 
   #ping(): void {
     this.#pingLoopMs = this.#owner.loopMs
-    this.#pingSeq++
-    this.#pings.set(this.#pingSeq, this.#owner.env.clock.now())
-    if (this.#pings.size > PINGS_KEPT) this.#pings.delete(this.#pingSeq - PINGS_KEPT)
     this.request({
       kind: 'heartbeat',
-      seq: this.#pingSeq,
+      seq: this.heartbeats.next(this.#owner.env.clock.now(), this.#carried),
       incarnation: this.#owner.identity(this.name).incarnation,
-      slow: this.measuredSlow,
+      slow: this.heartbeats.measuredSlow,
     })
   }
 
@@ -484,17 +475,11 @@ export class Link {
     this.#readySent = false
     this.#readyReceived = false
     this.#early = []
-    this.#pings.clear()
-    this.measuredSlow = false
-    this.demoted = false
-    this.slowTicks = 0
-    this.peerSlow = false
-    this.roundTripMs = 0
+    this.heartbeats.reset(this.#carried)
   }
 
   #dropDialled(cause: string): void {
     if (this.#dialled === undefined) return
-    this.#bytesSent += this.#dialled.outbox.bytesSent
     this.#dialled.outbox.close()
     this.#dialled.stream.close(cause)
     this.#dialled = undefined
@@ -502,7 +487,6 @@ export class Link {
 
   #dropAccepted(cause: string): void {
     if (this.#accepted === undefined) return
-    this.#bytesSent += this.#accepted.outbox.bytesSent
     this.#accepted.outbox.close()
     this.#accepted.stream.close(cause)
     this.#accepted = undefined

@@ -11,21 +11,23 @@
  */
 import { assert } from '../std/assert.ts'
 import type { Env } from '../env/env.ts'
-import type { ChannelClient, Connection, LinkStatus, PeerInformation } from './client.ts'
+import type { ChannelClient, ChannelStatus, Connection, LinkStatus, PeerInformation } from './client.ts'
 import type { ControlFrame, DataFrame, PeerAddress, ReplyFrame } from './frames.ts'
 import type { Identity } from './handshake.ts'
 import { Link } from './link.ts'
 import type { LinkOwner } from './link.ts'
 import type { ConnectionTimes, ManagerOptions } from './options.ts'
 import { DEFAULT_TIMES, WIRE_VERSION } from './options.ts'
+import { Meters } from './meters.ts'
 import { grey } from './placement.ts'
 import { Slots } from './slots.ts'
 import type { SlotsOwner } from './slots.ts'
 
 /** Payload per frame, and bytes per batch: small enough that a heartbeat behind it is not late, large enough for speed. */
 const FRAME_BYTES = 262144
-/** Consecutive ticks before a driver is demoted, or trusted again. */
-const GREY_TICKS = 10
+/** Between two reports of metrics. */
+const METER_MS = 500
+export const DRIVERS_MAX = 8
 /** Pause between attempts to bind a driver's address. */
 const BIND_RETRY_MS = 1000
 
@@ -39,6 +41,7 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
   loopMs = 0
   readonly #options: ManagerOptions
   readonly #slots: Slots
+  readonly #meters: Meters
   #addresses: Record<string, string>
   #peer: PeerInformation | undefined
   #peerIncarnation: number | undefined
@@ -47,13 +50,20 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
   #peerListeners: ((peer: PeerInformation | undefined) => void)[] = []
   #addressListeners: ((addresses: Readonly<Record<string, string>>) => void)[] = []
   #lastTickMs = 0
+  #meteredMs = -Infinity
   #depth = 0
   #callbacks: (() => void)[] = []
   #started = false
   #stopped = false
 
   constructor(options: ManagerOptions) {
+    const { drivers } = options
     assert(options.systemId !== options.partnerId, 'a filer is not its own partner')
+    assert(
+      drivers.length >= 1 && drivers.length <= DRIVERS_MAX,
+      `1 to ${DRIVERS_MAX} drivers, not ${drivers.length}`,
+    )
+    assert(new Set(drivers.map(({ name }) => name)).size === drivers.length, 'two drivers have the same name')
     this.#options = options
     this.env = options.env
     this.times = { ...DEFAULT_TIMES, ...options.times }
@@ -61,8 +71,9 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
     this.batchBytes = this.frameBytes
     this.leads = options.systemId < options.partnerId
     this.#addresses = { ...options.peerAddresses }
-    this.drivenLinks = options.drivers.map((driver) => new Link(this, driver))
+    this.drivenLinks = drivers.map((driver) => new Link(this, driver))
     this.#slots = new Slots(this)
+    this.#meters = new Meters(options.env.metrics, options.partnerId)
   }
 
   /** Binds the drivers and starts to dial. Clients may be registered before and after. */
@@ -127,9 +138,15 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
     return this.drivenLinks.map((link) => link.status())
   }
 
+  /** The states of all channels, those that wait included. */
+  channels(): readonly ChannelStatus[] {
+    return this.#slots.status()
+  }
+
   /** Ports in use, and frames of dead generations that were dropped. */
   counters(): { readonly ports: number; readonly late: number } {
-    return { ports: this.#slots.ports, late: this.#slots.late }
+    const { size, late } = this.#slots.ports
+    return { ports: size, late }
   }
 
   async stop(): Promise<void> {
@@ -138,6 +155,7 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
     this.run(() => {
       for (const link of this.drivenLinks) link.stop()
     })
+    this.#meter(this.env.clock.now())
     await Promise.all(this.drivenLinks.map((link) => link.driver.stop()))
   }
 
@@ -198,8 +216,7 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
     return true
   }
 
-  linkReady(link: Link, peer: PeerInformation, addresses: readonly PeerAddress[]): void {
-    this.env.metrics.set('tandem_interconnect_up', 1, { link: link.name })
+  linkReady(peer: PeerInformation, addresses: readonly PeerAddress[]): void {
     if (this.#peer === undefined) {
       this.#peer = peer
       this.#tellPeer(peer)
@@ -209,7 +226,6 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
   }
 
   linkFailed(link: Link, cause: string): void {
-    this.env.metrics.set('tandem_interconnect_up', 0, { link: link.name })
     this.#slots.linkFailed(link, cause)
     if (this.#peer === undefined || this.drivenLinks.some((other) => other.state === 'READY')) return
     this.#peer = undefined
@@ -258,13 +274,7 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
       for (const link of this.drivenLinks) link.tick()
       this.#watchGrey()
       this.#slots.tick()
-      for (const link of this.drivenLinks) {
-        if (link.usable) {
-          this.env.metrics.set('tandem_interconnect_round_trip_seconds', link.roundTripMs / 1000, {
-            link: link.name,
-          })
-        }
-      }
+      if (now - this.#meteredMs >= METER_MS) this.#meter(now)
     })
     this.env.clock.after(intervalMs, () => this.#tick())
   }
@@ -274,19 +284,22 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
     const { slowFactor, slowFloorMs } = this.times
     const slow = grey(this.drivenLinks, slowFactor, slowFloorMs)
     for (const link of this.drivenLinks) {
-      if (slow.has(link) === link.measuredSlow) link.slowTicks = 0
-      else if (++link.slowTicks >= GREY_TICKS) {
-        link.measuredSlow = !link.measuredSlow
-        link.slowTicks = 0
-      }
-      if (link.slow === link.demoted) continue
-      link.demoted = link.slow
+      const { heartbeats } = link
+      heartbeats.judge(slow.has(link))
+      if (link.slow === heartbeats.demoted) continue
+      heartbeats.demoted = link.slow
       this.env.log('warn', link.slow ? 'interconnect slow' : 'interconnect no longer slow', {
         link: link.name,
-        roundTripMs: link.roundTripMs,
+        roundTripMs: heartbeats.roundTripMs,
       })
       if (link.slow) this.#slots.linkSlow(link)
     }
+  }
+
+  #meter(now: number): void {
+    this.#meteredMs = now
+    this.#meters.links(this.drivenLinks)
+    this.#meters.channels(this.#slots.status())
   }
 
   #list(): ControlFrame {

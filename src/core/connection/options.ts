@@ -18,7 +18,7 @@ export interface ConnectionTimes {
   readonly closeMs: number
   /** How often a channel that is not on its best driver asks whether it may move. */
   readonly rebalanceMs: number
-  /** A driver whose round trip is this many times its best twin's, and at least `slowFloorMs`, is demoted. */
+  /** A driver whose round trip is this many times its best twin's, and at least `slowFloorMs`, is demoted (heartbeat.ts). */
   readonly slowFactor: number
   readonly slowFloorMs: number
 }
@@ -32,12 +32,15 @@ export const DEFAULT_TIMES: ConnectionTimes = {
   closeMs: 1000,
   rebalanceMs: 1000,
   slowFactor: 50,
-  slowFloorMs: 50,
+  slowFloorMs: 5,
 }
 
 export interface ManagerOptions {
   readonly env: Env
-  /** This filer's name and the partner's, both as in the pair. */
+  /**
+   * This filer's name and the partner's, as in the pair. For a filer of another pair both are written `<namespace>/<pair>/<filer>`: filers of
+   * two pairs may have the same name.
+   */
   readonly systemId: string
   readonly partnerId: string
   /** Grows with every start of this filer (kept in its mailbox). */

@@ -9,6 +9,7 @@
 import type { Stream } from './driver.ts'
 import type { Frame } from './frames.ts'
 import { frameBytes } from './frames.ts'
+import type { Traffic } from './traffic.ts'
 
 /** A channel with something to send. */
 export interface Source {
@@ -17,8 +18,8 @@ export interface Source {
 }
 
 export class Outbox {
-  bytesSent = 0
   readonly #stream: Stream
+  readonly #traffic: Traffic
   readonly #batchBytes: number
   #control: Frame[] = []
   #sources: Source[] = []
@@ -26,8 +27,9 @@ export class Outbox {
   #scheduled = false
   #closed = false
 
-  constructor(stream: Stream, batchBytes: number) {
+  constructor(stream: Stream, batchBytes: number, traffic: Traffic) {
     this.#stream = stream
+    this.#traffic = traffic
     this.#batchBytes = batchBytes
   }
 
@@ -78,7 +80,8 @@ export class Outbox {
         this.#sources.push(source)
       }
       if (batch.length === 0) return
-      this.bytesSent += bytes
+      this.#traffic.bytesSent += bytes
+      this.#traffic.framesSent += batch.length
       this.#full = !this.#stream.send(batch)
     }
   }

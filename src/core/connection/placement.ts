@@ -7,7 +7,14 @@ export interface Candidate {
   readonly name: string
   readonly usable: boolean
   readonly slow: boolean
+  readonly heartbeats: Pulse
+}
+
+export interface Pulse {
   readonly roundTripMs: number
+  /** Of it, what the load does not explain. */
+  readonly unexplainedMs: number
+  readonly measuredSlow: boolean
 }
 
 /** Drivers that may carry channels now, the demoted ones only if there are no others. */
@@ -48,15 +55,21 @@ export function misplaced<T extends Candidate>(
   return candidates.some((link) => load(own) - load(link) >= 2)
 }
 
-/** The links that answer `factor` times slower than the quickest and at least `floorMs`. */
+/**
+ * The links whose answers take more than `factor` times as long as the quickest one's, and at least `floorMs`. One that is slow already
+ * must do twice as well before it is trusted.
+ */
 export function grey<T extends Candidate>(
   links: readonly T[],
   factor: number,
   floorMs: number,
 ): ReadonlySet<T> {
-  const measured = links.filter((link) => link.usable && link.roundTripMs > 0)
-  const quickest = Math.min(...measured.map((link) => link.roundTripMs))
+  const measured = links.filter((link) => link.usable && link.heartbeats.roundTripMs > 0)
+  const quickest = Math.min(...measured.map((link) => link.heartbeats.roundTripMs))
+  const limitMs = Math.max(floorMs, factor * quickest)
   return new Set(
-    measured.filter((link) => link.roundTripMs >= floorMs && link.roundTripMs > factor * quickest),
+    measured.filter(({ heartbeats: { unexplainedMs, measuredSlow } }) =>
+      measuredSlow ? unexplainedMs > limitMs / 2 : unexplainedMs > limitMs,
+    ),
   )
 }

@@ -12,13 +12,16 @@
  * Invariants: generations of a channel only grow; every `up` ends in exactly one `error` or `down`; a port belongs to one
  * generation and is gone with it; no generation opens while work that an older one began in a region is under way.
  */
-import type { ChannelClient, RegionDescriptor } from './client.ts'
+import type { ChannelClient, ChannelStatus } from './client.ts'
 import { ChannelEnd } from './channel.ts'
 import type { EndOwner } from './channel.ts'
 import type { ChannelName, ClientEntry, ControlFrame, DataFrame, ReplyFrame } from './frames.ts'
 import type { Link } from './link.ts'
 import { misplaced, place } from './placement.ts'
 import type { ConnectionTimes } from './options.ts'
+import { Ports } from './ports.ts'
+import { sameRegions, Slot, unwanted } from './slot.ts'
+import type { FrameOf } from './slot.ts'
 import type { Env } from '../env/env.ts'
 
 export interface SlotsOwner {
@@ -32,47 +35,20 @@ export interface SlotsOwner {
   defer(task: () => void): void
 }
 
-type SlotState = 'REQUESTED' | 'OPENING' | 'OPEN' | 'READY' | 'RECOVERING' | 'CLOSING'
-
-type FrameOf<K extends ControlFrame['kind']> = Extract<ControlFrame, { kind: K }>
-
-interface Slot {
-  readonly client: ChannelClient
-  readonly index: number
-  readonly owner: EndOwner
-  state: SlotState
-  /** The highest seen, at either end. */
-  generation: number
-  end: ChannelEnd | undefined
-  /** Work begun in regions by any generation and not over. */
-  working: number
-  /** An open that waits for that work. */
-  pending: { readonly link: Link; readonly frame: FrameOf<'open'> } | undefined
-  retryLoopMs: number
-  moveLoopMs: number
-  closing: { farDone: boolean; deadlineLoopMs: number; done: (() => void)[] } | undefined
-}
-
 export class Slots {
   readonly #owner: SlotsOwner
+  readonly ports = new Ports()
   #slots = new Map<string, Slot[]>()
-  #ports = new Map<number, { readonly slot: Slot; readonly end: ChannelEnd }>()
-  #nextPort = 1
   #peerClients: readonly ClientEntry[] = []
-  /** Frames of generations that are gone. */
-  late = 0
 
   constructor(owner: SlotsOwner) {
     this.#owner = owner
   }
 
-  get ports(): number {
-    return this.#ports.size
-  }
-
   add(client: ChannelClient): void {
     const slots: Slot[] = []
-    for (let index = 0; index < client.ports; index++) slots.push(this.#slot(client, index))
+    for (let index = 0; index < client.ports; index++)
+      slots.push(new Slot(client, index, (slot) => this.#ownerOf(slot)))
     this.#slots.set(client.id, slots)
     this.reconcile()
   }
@@ -86,6 +62,19 @@ export class Slots {
       entries.push({ id, version, ports, memoryBytes, policy })
     }
     return entries
+  }
+
+  status(): readonly ChannelStatus[] {
+    const works = this.#owner.drivenLinks.some((link) => link.usable)
+    return this.#all().map((slot) => ({
+      ...slot.status(),
+      reason:
+        slot.state === 'READY'
+          ? ''
+          : works
+            ? (this.#wanted(slot.client, slot.index) ?? slot.cause)
+            : 'no interconnect works',
+    }))
   }
 
   /** Drains or fails what is outstanding, tells the far client, and resolves when nothing can land here any more. */
@@ -104,7 +93,7 @@ export class Slots {
           slot.state = 'CLOSING'
           if (slot.end !== undefined) {
             slot.end.closing()
-            this.#tell({ kind: 'close', ...nameOf(slot, slot.end) }, slot.end)
+            this.#tell({ kind: 'close', ...slot.nameOf(slot.end) }, slot.end)
           }
           this.#closeStep(slot)
         }),
@@ -160,11 +149,15 @@ export class Slots {
     for (const slot of this.#all()) {
       const { end } = slot
       if (end?.state !== 'READY' || end.held || !end.idle || loopMs < slot.moveLoopMs) continue
-      if (!misplaced(slot.client.policy, end.links, this.#owner.drivenLinks, (link) => this.#load(link)))
+      if (
+        !misplaced(this.#policy(slot.client), end.links, this.#owner.drivenLinks, (link) =>
+          this.ports.load(link),
+        )
+      )
         continue
       slot.moveLoopMs = loopMs + times.rebalanceMs
       end.held = true
-      this.#tell({ kind: 'move', ...nameOf(slot, end) }, end)
+      this.#tell({ kind: 'move', ...slot.nameOf(end) }, end)
       // One at a time: each changes the loads.
       return
     }
@@ -245,15 +238,11 @@ export class Slots {
   }
 
   onData(link: Link, frame: DataFrame): void {
-    const target = this.#ports.get(frame.port)
-    if (target?.end.generation !== frame.generation) this.late++
-    else target.end.receive(link, frame)
+    this.ports.find(frame.port, frame.generation)?.receive(link, frame)
   }
 
   onReply(link: Link, frame: ReplyFrame): void {
-    const target = this.#ports.get(frame.port)
-    if (target?.end.generation !== frame.generation) this.late++
-    else target.end.reply(link, frame)
+    this.ports.find(frame.port, frame.generation)?.reply(link, frame)
   }
 
   /** Opens what both sides want and nothing keeps closed. */
@@ -274,15 +263,15 @@ export class Slots {
   }
 
   #open(slot: Slot): void {
-    const links = place(slot.client.policy, this.#owner.drivenLinks, (link) => this.#load(link))
+    const links = place(this.#policy(slot.client), this.#owner.drivenLinks, (link) => this.ports.load(link))
     const [control] = links
     if (control === undefined) return
     const end = this.#newEnd(slot, slot.generation + 1, links)
     slot.state = 'OPENING'
     control.request({
       kind: 'open',
-      ...nameOf(slot, end),
-      ...offer(slot, end),
+      ...slot.nameOf(end),
+      ...slot.offerOf(end),
       links: links.map((link) => link.name),
     })
   }
@@ -322,7 +311,7 @@ export class Slots {
     const end = this.#newEnd(slot, frame.generation, ordered)
     end.bind(frame)
     slot.state = 'OPEN'
-    link.request({ kind: 'opened', ...nameOf(slot, end), ...offer(slot, end) })
+    link.request({ kind: 'opened', ...slot.nameOf(end), ...slot.offerOf(end) })
   }
 
   #onOpened(link: Link, frame: FrameOf<'opened'>): void {
@@ -360,7 +349,7 @@ export class Slots {
     const found = this.#endOf(frame)
     if (found?.end.state !== 'OPEN') return
     const { slot, end } = found
-    if (!sameRegions(frame.regions, regionsOf(slot.client))) {
+    if (!sameRegions(frame.regions, slot.regions)) {
       link.fail(`partner holds other regions of ${frame.client} than were offered`)
       return
     }
@@ -368,33 +357,31 @@ export class Slots {
     if (!this.#owner.leads) this.#sendReady(slot, end)
     slot.state = 'READY'
     end.announced = true
-    this.#owner.env.metrics.set('tandem_channel_generation', end.generation, labelsOf(slot))
-    this.#owner.env.metrics.set('tandem_channel_ready', 1, labelsOf(slot))
     this.#owner.defer(() => slot.client.up(end))
     end.ready()
   }
 
   #sendReady(slot: Slot, end: ChannelEnd): void {
     for (const link of end.links)
-      link.request({ kind: 'ready', ...nameOf(slot, end), regions: end.remoteRegions })
+      link.request({ kind: 'ready', ...slot.nameOf(end), regions: end.remoteRegions })
   }
 
   /** The generation is dead: `error` if there is another way, else `down`. */
   #fail(slot: Slot, end: ChannelEnd, cause: string, tell: boolean): void {
     const way = this.#owner.drivenLinks.some((link) => link.usable)
-    if (tell) this.#tell({ kind: 'failed', ...nameOf(slot, end), cause }, undefined)
+    if (tell) this.#tell({ kind: 'failed', ...slot.nameOf(end), cause }, undefined)
     const goesOn = way && slot.closing === undefined && this.#wanted(slot.client, slot.index) === undefined
     this.#end(slot, end, cause, goesOn ? 'error' : 'down')
-    if (end.announced) this.#owner.env.metrics.add('tandem_channel_failovers_total', 1, labelsOf(slot))
+    if (end.announced) slot.failovers++
   }
 
   #end(slot: Slot, end: ChannelEnd, cause: string, verdict: 'error' | 'down'): void {
-    this.#ports.delete(end.port)
-    slot.end = undefined
+    this.ports.remove(end)
+    slot.forgetEnd()
+    slot.cause = cause
     if (slot.state !== 'CLOSING') slot.state = verdict === 'error' ? 'RECOVERING' : 'REQUESTED'
     end.die(cause)
     if (end.announced) {
-      this.#owner.env.metrics.set('tandem_channel_ready', 0, labelsOf(slot))
       this.#owner.defer(() =>
         verdict === 'error' ? slot.client.error(end, cause) : slot.client.down(end, cause),
       )
@@ -404,7 +391,7 @@ export class Slots {
 
   /** The far client has closed, and what ours had under way is done. */
   #farClosed(slot: Slot, end: ChannelEnd): void {
-    this.#tell({ kind: 'closed', ...nameOf(slot, end) }, end)
+    this.#tell({ kind: 'closed', ...slot.nameOf(end) }, end)
     slot.moveLoopMs = 0
     this.#end(slot, end, 'closed by the partner', 'down')
   }
@@ -427,8 +414,8 @@ export class Slots {
     })
   }
 
-  #slot(client: ChannelClient, index: number): Slot {
-    const owner: EndOwner = {
+  #ownerOf(slot: Slot): EndOwner {
+    return {
       frameBytes: this.#owner.frameBytes,
       defer: (task) => this.#owner.defer(task),
       begun: () => {
@@ -451,50 +438,37 @@ export class Slots {
         else this.#farClosed(slot, end)
       },
     }
-    const slot: Slot = {
-      client,
-      index,
-      owner,
-      state: 'REQUESTED',
-      generation: 0,
-      end: undefined,
-      working: 0,
-      pending: undefined,
-      retryLoopMs: 0,
-      moveLoopMs: 0,
-      closing: undefined,
-    }
-    return slot
   }
 
   #newEnd(slot: Slot, generation: number, links: readonly Link[]): ChannelEnd {
-    const end = new ChannelEnd(slot.owner, slot.client, slot.index, generation, this.#nextPort++, links)
+    const end = new ChannelEnd(slot.owner, slot.client, slot.index, generation, this.ports.choose(), links)
     slot.generation = generation
     slot.end = end
     slot.moveLoopMs = this.#owner.loopMs + this.#owner.times.rebalanceMs
-    this.#ports.set(end.port, { slot, end })
+    this.ports.add(end)
     return end
   }
 
   /** Undefined if both sides want this channel, else why not. */
   #wanted(client: ChannelClient, index: number): string | undefined {
-    const far = this.#peerClients.find((entry) => entry.id === client.id)
-    if (far === undefined) return 'the partner has not registered it'
-    if (far.version !== client.version) return `version ${client.version} here, ${far.version} there`
-    if (far.policy !== client.policy) return `${client.policy} here, ${far.policy} there`
-    return index < far.ports ? undefined : 'the partner wants fewer channels'
+    return unwanted(client, index, this.#farClient(client))
+  }
+
+  #farClient(client: ChannelClient): ClientEntry | undefined {
+    return this.#peerClients.find((entry) => entry.id === client.id)
+  }
+
+  /** Of two clients that want different things, both get what the stricter one wants. */
+  #policy(client: ChannelClient): ChannelClient['policy'] {
+    return client.policy === 'striped' && this.#farClient(client)?.policy === 'striped'
+      ? 'striped'
+      : 'ordered'
   }
 
   /** Over the channel's own driver, else over any. */
   #tell(frame: ControlFrame, end: ChannelEnd | undefined): void {
     const link = end?.links.find((own) => own.usable) ?? this.#owner.drivenLinks.find((any) => any.usable)
     link?.request(frame)
-  }
-
-  #load(link: Link): number {
-    let load = 0
-    for (const { end } of this.#ports.values()) if (end.links.includes(link)) load++
-    return load
   }
 
   #find(name: ChannelName): Slot | undefined {
@@ -509,26 +483,4 @@ export class Slots {
   #all(): readonly Slot[] {
     return [...this.#slots.values()].flat()
   }
-}
-
-function nameOf(slot: Slot, end: ChannelEnd): ChannelName {
-  return { client: slot.client.id, index: slot.index, generation: end.generation }
-}
-
-function labelsOf(slot: Slot): Record<string, string> {
-  return { client: slot.client.id, index: String(slot.index) }
-}
-
-function regionsOf(client: ChannelClient): RegionDescriptor[] {
-  return client.regions.map(({ key, bytes }) => ({ key, bytes }))
-}
-
-function offer(slot: Slot, end: ChannelEnd) {
-  return { port: end.port, memoryBytes: slot.client.memoryBytes, regions: regionsOf(slot.client) }
-}
-
-function sameRegions(a: readonly RegionDescriptor[], b: readonly RegionDescriptor[]): boolean {
-  return (
-    a.length === b.length && a.every((region, i) => region.key === b[i]?.key && region.bytes === b[i]?.bytes)
-  )
 }

@@ -279,7 +279,7 @@ function toBody(frame: Frame): NonNullable<Wire['body']> {
     case 'link-ready':
       return { $case: 'linkReady', value: {} }
     case 'clients': {
-      const clients = frame.clients.map((client) => ({ ...client, striped: client.policy === 'striped' }))
+      const clients = frame.clients.map((client) => ({ ...client, mayStripe: client.policy === 'striped' }))
       return { $case: 'clients', value: { revision: frame.revision, clients } }
     }
     case 'open':
@@ -374,7 +374,7 @@ function fromWire(wire: Wire, payload: readonly Uint8Array[]): Frame {
       return { kind: 'link-ready' }
     case 'clients': {
       const clients = body.value.clients.map(
-        ({ striped, ...client }) => ({ ...client, policy: striped ? 'striped' : 'ordered' }) as const,
+        ({ mayStripe, ...client }) => ({ ...client, policy: mayStripe ? 'striped' : 'ordered' }) as const,
       )
       return { kind: 'clients', revision: body.value.revision, clients }
     }

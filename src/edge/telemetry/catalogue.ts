@@ -3,6 +3,7 @@
  * it. Names begin with `tandem_` and end with their base unit; a state is one series for each value it can have, 1 for the present one and 0
  * for the others, so that it can be summed and alerted on.
  */
+import { CHANNEL_STATES, LINK_STATES } from '../../core/connection/meters.ts'
 
 export interface MetricSpec {
   readonly name: string
@@ -35,6 +36,23 @@ const FLUSH_SECONDS = [
 const WRITE_BYTES = [4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304]
 /** What a client notices of a takeover: the promise is 1 s for a dead process and 3 s for a silent network. */
 const PAUSE_SECONDS = [0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60]
+
+function traffic(prefix: string, what: string, labels: readonly string[]): MetricSpec[] {
+  return (['sent', 'received'] as const).flatMap((way): MetricSpec[] => [
+    {
+      name: `tandem_${prefix}_${way}_bytes_total`,
+      type: 'counter',
+      help: `Bytes ${way} over ${what}.`,
+      labels,
+    },
+    {
+      name: `tandem_${prefix}_${way}_frames_total`,
+      type: 'counter',
+      help: `Frames ${way} over ${what}.`,
+      labels,
+    },
+  ])
+}
 
 export const CATALOGUE: readonly MetricGroup[] = [
   {
@@ -182,41 +200,63 @@ export const CATALOGUE: readonly MetricGroup[] = [
     title: 'Interconnects',
     metrics: [
       {
-        name: 'tandem_interconnect_failures_total',
-        type: 'counter',
-        help: 'Times that an interconnect was given up and its channels moved to another.',
-        labels: ['link'],
+        name: 'tandem_interconnect_state',
+        type: 'gauge',
+        help: 'What an interconnect does: it is tried (Down), agrees with the partner (Linked), carries channels (Up), only for want of a better one (Slow), or waits to be tried again (Failed).',
+        labels: ['peer', 'link', 'state'],
+        states: LINK_STATES,
       },
       {
         name: 'tandem_interconnect_up',
         type: 'gauge',
-        help: '1 while the interconnect works.',
-        labels: ['link'],
+        help: '1 while the interconnect works, slow or not.',
+        labels: ['peer', 'link'],
       },
       {
         name: 'tandem_interconnect_round_trip_seconds',
         type: 'gauge',
         help: 'Round trip of the last heartbeats.',
-        labels: ['link'],
+        labels: ['peer', 'link'],
+      },
+      {
+        name: 'tandem_interconnect_sessions_total',
+        type: 'counter',
+        help: 'Times that an interconnect came up.',
+        labels: ['peer', 'link'],
+      },
+      {
+        name: 'tandem_interconnect_failures_total',
+        type: 'counter',
+        help: 'Times that an interconnect was given up and its channels moved to another.',
+        labels: ['peer', 'link'],
+      },
+      ...traffic('interconnect', 'an interconnect', ['peer', 'link']),
+      {
+        name: 'tandem_channel_state',
+        type: 'gauge',
+        help: 'What a channel does: it waits for the other filer or an interconnect (Requested), is made (Opening, Open), carries data (Ready), is made anew (Recovering), ends (Closing), is gone (Closed).',
+        labels: ['peer', 'client', 'index', 'state'],
+        states: CHANNEL_STATES,
       },
       {
         name: 'tandem_channel_ready',
         type: 'gauge',
         help: '1 while a channel can be used.',
-        labels: ['client', 'index'],
+        labels: ['peer', 'client', 'index'],
       },
       {
         name: 'tandem_channel_generation',
         type: 'gauge',
         help: 'Generation of a channel.',
-        labels: ['client', 'index'],
+        labels: ['peer', 'client', 'index'],
       },
       {
         name: 'tandem_channel_failovers_total',
         type: 'counter',
         help: 'Times that a channel was made anew on another interconnect.',
-        labels: ['client', 'index'],
+        labels: ['peer', 'client', 'index'],
       },
+      ...traffic('channel', 'a channel', ['peer', 'client', 'index']),
     ],
   },
   {

@@ -154,7 +154,8 @@ export interface Client {
   version: number;
   ports: number;
   memoryBytes: number;
-  striped: boolean;
+  /** Its channels may run over all drivers; they do if both filers say so. */
+  mayStripe: boolean;
 }
 
 export interface Open {
@@ -1501,7 +1502,7 @@ export const Clients: MessageFns<Clients> = {
 };
 
 function createBaseClient(): Client {
-  return { id: "", version: 0, ports: 0, memoryBytes: 0, striped: false };
+  return { id: "", version: 0, ports: 0, memoryBytes: 0, mayStripe: false };
 }
 
 export const Client: MessageFns<Client> = {
@@ -1518,8 +1519,8 @@ export const Client: MessageFns<Client> = {
     if (message.memoryBytes !== 0) {
       writer.uint32(32).uint64(message.memoryBytes);
     }
-    if (message.striped !== false) {
-      writer.uint32(40).bool(message.striped);
+    if (message.mayStripe !== false) {
+      writer.uint32(48).bool(message.mayStripe);
     }
     return writer;
   },
@@ -1569,12 +1570,12 @@ export const Client: MessageFns<Client> = {
             message.memoryBytes = longToNumber(reader.uint64());
             continue;
           }
-          case 5: {
-            if (tag !== 40) {
+          case 6: {
+            if (tag !== 48) {
               break;
             }
 
-            message.striped = reader.bool();
+            message.mayStripe = reader.bool();
             continue;
           }
         }

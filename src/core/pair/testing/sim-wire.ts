@@ -47,6 +47,7 @@ export class SimWire {
       unregister: () => Promise.resolve(),
       peer: () => undefined,
       links: () => [],
+      channels: () => [],
       onPeer: () => undefined,
       stop: () => {
         this.#ends.delete(name)

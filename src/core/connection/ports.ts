@@ -1,0 +1,44 @@
+/**
+ * Where data frames go: a port is a number that this filer chose for one end, that is for one generation of one channel. What
+ * carries another generation than the port's, or a port that is gone, is late and finds nobody.
+ */
+import type { ChannelEnd } from './channel.ts'
+import type { Link } from './link.ts'
+
+export class Ports {
+  readonly #ends = new Map<number, ChannelEnd>()
+  #next = 1
+  /** Frames that found nobody. */
+  late = 0
+
+  get size(): number {
+    return this.#ends.size
+  }
+
+  /** A number that no end had before. */
+  choose(): number {
+    return this.#next++
+  }
+
+  add(end: ChannelEnd): void {
+    this.#ends.set(end.port, end)
+  }
+
+  remove(end: ChannelEnd): void {
+    this.#ends.delete(end.port)
+  }
+
+  find(port: number, generation: number): ChannelEnd | undefined {
+    const end = this.#ends.get(port)
+    if (end?.generation === generation) return end
+    this.late++
+    return undefined
+  }
+
+  /** Channels that run over `link`. */
+  load(link: Link): number {
+    let load = 0
+    for (const end of this.#ends.values()) if (end.links.includes(link)) load++
+    return load
+  }
+}
