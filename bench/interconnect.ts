@@ -10,6 +10,7 @@ import type { Channel, ChannelClient, Region } from '../src/core/connection/clie
 import { ConnectionManager } from '../src/core/connection/manager.ts'
 import type { Env } from '../src/core/env/env.ts'
 import { GrpcDriver } from '../src/edge/grpc/driver.ts'
+import { GrpcListener } from '../src/edge/grpc/listener.ts'
 import type { TlsMaterial } from '../src/edge/grpc/tls.ts'
 import { filerUri, issue, newAuthority } from '../src/edge/pki.ts'
 
@@ -86,10 +87,9 @@ function filer(
       (link, i) =>
         new GrpcDriver({
           name: link,
-          listen: `127.7.${i}.${host}:${PORT}`,
+          listener: new GrpcListener({ listen: `127.7.${i}.${host}:${PORT}`, log: env.log }),
           tls: { current: () => tls },
           partnerUri: filerUri('bench', 'pair', partner),
-          log: env.log,
         }),
     ),
     peerAddresses: Object.fromEntries(names.map((link, i) => [link, `127.7.${i}.${3 - host}:${PORT}`])),

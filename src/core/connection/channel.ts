@@ -19,6 +19,7 @@ import { Incoming, join, NOTHING, OPERATION_BYTES, windowBytes } from './incomin
 import type { LaneEnd, Operation } from './lane.ts'
 import { Lane } from './lane.ts'
 import type { Link } from './link.ts'
+import type { BrokenConnection } from './options.ts'
 import { noTraffic } from './traffic.ts'
 
 /** Operations that wait for room at the far end; a client that asks for more has not waited for any of them. */
@@ -27,6 +28,7 @@ export const WAITING_MAX = 4096
 /** What an end needs of its slot. */
 export interface EndOwner {
   readonly frameBytes: number
+  readonly broken: BrokenConnection
   /** Runs a callback of the client after the present input is processed. */
   defer(task: () => void): void
   begun(): void
@@ -159,7 +161,7 @@ export class ChannelEnd implements Channel, LaneEnd, IncomingEnd {
       for (const operation of lane.outstanding.values()) if (operation.kind === 'write') left.add(operation)
       for (const operation of lane.unsent()) if (operation.kind === 'write') left.add(operation)
     }
-    if (left.size === 0) return Promise.resolve()
+    if (left.size === 0 || this.#owner.broken.noBarrier === true) return Promise.resolve()
     if (this.#barriers.length >= WAITING_MAX) return Promise.reject(this.#tooMany())
     return new Promise((resolve, reject) => {
       this.#barriers.push({ left, failed: undefined, resolve, reject })

@@ -51,6 +51,8 @@ interface Side {
 
 /** Hello and client lists; both come once. */
 const EARLY_FRAMES = 16
+/** Answers that a partner has asked for and does not take; more than all channels' windows let it ask for. */
+const ANSWERS_MAX = 1 << 17
 
 export class Link {
   readonly name: string
@@ -188,6 +190,10 @@ export class Link {
       loopMs - this.#accepted.heardLoopMs > times.failAfterMs
     ) {
       this.fail(`no heartbeat from the partner for ${times.failAfterMs} ms`)
+      return
+    }
+    if (this.#accepted !== undefined && this.#accepted.outbox.waiting > ANSWERS_MAX) {
+      this.fail('partner takes no answers')
       return
     }
     if (this.state === 'READY' && loopMs - this.#readySinceLoopMs > 10 * times.retryMaxMs) this.#backoff = 0

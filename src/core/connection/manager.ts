@@ -16,7 +16,7 @@ import type { ControlFrame, DataFrame, PeerAddress, ReplyFrame } from './frames.
 import type { Identity } from './handshake.ts'
 import { Link } from './link.ts'
 import type { LinkOwner } from './link.ts'
-import type { ConnectionTimes, ManagerOptions } from './options.ts'
+import type { BrokenConnection, ConnectionTimes, ManagerOptions } from './options.ts'
 import { DEFAULT_TIMES, WIRE_VERSION } from './options.ts'
 import { Meters } from './meters.ts'
 import { grey } from './placement.ts'
@@ -38,6 +38,7 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
   readonly batchBytes: number
   readonly drivenLinks: readonly Link[]
   readonly leads: boolean
+  readonly broken: BrokenConnection
   loopMs = 0
   readonly #options: ManagerOptions
   readonly #slots: Slots
@@ -69,6 +70,7 @@ export class ConnectionManager implements Connection, LinkOwner, SlotsOwner {
     this.times = { ...DEFAULT_TIMES, ...options.times }
     this.frameBytes = options.frameBytes ?? FRAME_BYTES
     this.batchBytes = this.frameBytes
+    this.broken = options.broken ?? {}
     this.leads = options.systemId < options.partnerId
     this.#addresses = { ...options.peerAddresses }
     this.drivenLinks = drivers.map((driver) => new Link(this, driver))

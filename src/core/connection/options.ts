@@ -35,6 +35,16 @@ export const DEFAULT_TIMES: ConnectionTimes = {
   slowFloorMs: 5,
 }
 
+/** Builds that leave out one rule each: a checker that does not catch them proves nothing. */
+export interface BrokenConnection {
+  /** `barrier` waits for nothing. */
+  readonly noBarrier?: boolean
+  /** Port numbers are used again, and a frame's generation is not looked at. */
+  readonly noGenerationCheck?: boolean
+  /** `unregister` gives the memory back before what is under way is over. */
+  readonly memoryFirst?: boolean
+}
+
 export interface ManagerOptions {
   readonly env: Env
   /**
@@ -54,4 +64,5 @@ export interface ManagerOptions {
   readonly version?: number
   /** Bound of one frame's payload; a heartbeat waits for at most a few of them. */
   readonly frameBytes?: number
+  readonly broken?: BrokenConnection
 }

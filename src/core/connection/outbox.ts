@@ -33,6 +33,11 @@ export class Outbox {
     this.#batchBytes = batchBytes
   }
 
+  /** Control frames that the stream has not taken. */
+  get waiting(): number {
+    return this.#control.length
+  }
+
   control(frame: Frame): void {
     this.#control.push(frame)
     this.#schedule()
@@ -66,10 +71,11 @@ export class Outbox {
 
   #flush(): void {
     while (!this.#closed && !this.#full) {
-      const batch = this.#control
-      this.#control = []
       let bytes = 0
-      for (const frame of batch) bytes += frameBytes(frame)
+      let count = 0
+      while (count < this.#control.length && bytes < this.#batchBytes)
+        bytes += frameBytes(this.#control[count++]!)
+      const batch = this.#control.splice(0, count)
       while (bytes < this.#batchBytes) {
         const source = this.#sources.shift()
         if (source === undefined) break

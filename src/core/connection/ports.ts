@@ -4,12 +4,18 @@
  */
 import type { ChannelEnd } from './channel.ts'
 import type { Link } from './link.ts'
+import type { BrokenConnection } from './options.ts'
 
 export class Ports {
   readonly #ends = new Map<number, ChannelEnd>()
+  readonly #broken: BrokenConnection
   #next = 1
   /** Frames that found nobody. */
   late = 0
+
+  constructor(broken: BrokenConnection) {
+    this.#broken = broken
+  }
 
   get size(): number {
     return this.#ends.size
@@ -17,6 +23,11 @@ export class Ports {
 
   /** A number that no end had before. */
   choose(): number {
+    if (this.#broken.noGenerationCheck === true) {
+      let port = 1
+      while (this.#ends.has(port)) port++
+      return port
+    }
     return this.#next++
   }
 
@@ -30,7 +41,7 @@ export class Ports {
 
   find(port: number, generation: number): ChannelEnd | undefined {
     const end = this.#ends.get(port)
-    if (end?.generation === generation) return end
+    if (end?.generation === generation || this.#broken.noGenerationCheck === true) return end
     this.late++
     return undefined
   }

@@ -24,7 +24,7 @@ export class Slot {
   retryLoopMs = 0
   moveLoopMs = 0
   closing: { farDone: boolean; deadlineLoopMs: number; done: (() => void)[] } | undefined
-  /** Ends that were announced and are over. */
+  /** Generations that ended in `error`. */
   failovers = 0
   /** Of generations that are over. */
   readonly #past = noTraffic()

@@ -18,7 +18,7 @@ import type { EndOwner } from './channel.ts'
 import type { ChannelName, ClientEntry, ControlFrame, DataFrame, ReplyFrame } from './frames.ts'
 import type { Link } from './link.ts'
 import { misplaced, place } from './placement.ts'
-import type { ConnectionTimes } from './options.ts'
+import type { BrokenConnection, ConnectionTimes } from './options.ts'
 import { Ports } from './ports.ts'
 import { sameRegions, Slot, unwanted } from './slot.ts'
 import type { FrameOf } from './slot.ts'
@@ -30,6 +30,7 @@ export interface SlotsOwner {
   readonly frameBytes: number
   readonly leads: boolean
   readonly drivenLinks: readonly Link[]
+  readonly broken: BrokenConnection
   readonly loopMs: number
   run(task: () => void): void
   defer(task: () => void): void
@@ -37,12 +38,13 @@ export interface SlotsOwner {
 
 export class Slots {
   readonly #owner: SlotsOwner
-  readonly ports = new Ports()
+  readonly ports: Ports
   #slots = new Map<string, Slot[]>()
   #peerClients: readonly ClientEntry[] = []
 
   constructor(owner: SlotsOwner) {
     this.#owner = owner
+    this.ports = new Ports(owner.broken)
   }
 
   add(client: ChannelClient): void {
@@ -98,6 +100,7 @@ export class Slots {
           this.#closeStep(slot)
         }),
     )
+    if (this.#owner.broken.memoryFirst === true) return Promise.resolve()
     return Promise.all(all).then(() => undefined)
   }
 
@@ -372,7 +375,7 @@ export class Slots {
     if (tell) this.#tell({ kind: 'failed', ...slot.nameOf(end), cause }, undefined)
     const goesOn = way && slot.closing === undefined && this.#wanted(slot.client, slot.index) === undefined
     this.#end(slot, end, cause, goesOn ? 'error' : 'down')
-    if (end.announced) slot.failovers++
+    if (end.announced && goesOn) slot.failovers++
   }
 
   #end(slot: Slot, end: ChannelEnd, cause: string, verdict: 'error' | 'down'): void {
@@ -417,6 +420,7 @@ export class Slots {
   #ownerOf(slot: Slot): EndOwner {
     return {
       frameBytes: this.#owner.frameBytes,
+      broken: this.#owner.broken,
       defer: (task) => this.#owner.defer(task),
       begun: () => {
         slot.working++

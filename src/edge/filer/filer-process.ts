@@ -16,6 +16,7 @@ import type { PairTimes } from '../../core/pair/options.ts'
 import type { Vote } from '../../core/pair/vote.ts'
 import { NfsServer } from '../../nfs/server/server.ts'
 import { GrpcDriver } from '../grpc/driver.ts'
+import { GrpcListener } from '../grpc/listener.ts'
 import { TlsFiles } from '../grpc/tls.ts'
 import type { KubeApi } from '../kube/api.ts'
 import { openDevice } from '../node/device.ts'
@@ -246,11 +247,9 @@ async function openParts(options: FilerProcessOptions): Promise<Parts> {
       ({ name, listen, advertise }) =>
         new GrpcDriver({
           name,
-          listen,
-          advertise,
+          listener: new GrpcListener({ listen, advertise, log: env.log }),
           tls,
           partnerUri: `tandem://${config.namespace}/${config.pair}/${config.partner}`,
-          log: env.log,
         }),
     ),
     peerAddresses: readJson<AddressMap>(join(logFolder, 'partner-addresses.json')) ?? {},

@@ -14,3 +14,7 @@ export function splitAddress(address: string): { readonly host: string; readonly
 export function joinAddress(host: string, port: number): string {
   return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`
 }
+
+export function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
+}

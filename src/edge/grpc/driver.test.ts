@@ -1,246 +1,56 @@
-/** The manager over real gRPC with real certificates on loopback addresses; its protocol is tested in the simulator. */
+/** One driver over real gRPC with real certificates: bytes, framing, strangers. */
 import { connect } from 'node:net'
-import { crc32 } from 'node:zlib'
-import { afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { afterEach, describe, expect, test } from '@jest/globals'
 import { Metadata, Server, status } from '@grpc/grpc-js'
 import type { ServerDuplexStream, ServiceError } from '@grpc/grpc-js'
-import type { Channel, ChannelClient, Region } from '../../core/connection/client.ts'
-import { ConnectionManager } from '../../core/connection/manager.ts'
 import type { Frame } from '../../core/connection/frames.ts'
-import type { Env } from '../../core/env/env.ts'
 import { InterconnectClient, InterconnectService } from '../../proto/gen/interconnect.ts'
 import type { Batch } from '../../proto/gen/interconnect.ts'
-import { filerUri, issue, newAuthority } from '../pki.ts'
-import type { Authority } from '../pki.ts'
+import { filerUri, newAuthority } from '../pki.ts'
 import { GrpcDriver } from './driver.ts'
+import { GrpcListener } from './listener.ts'
+import { addressOf, FENCE, material, RealPair, until } from './testing/real-filers.ts'
 import { clientCredentials, RefreshedServerCredentials } from './tls.ts'
-import type { TlsMaterial } from './tls.ts'
 
-let authority: Authority
-let stranger: Authority
-const lines: { event: string; fields: unknown }[] = []
+let pair: RealPair | undefined
 
-const env: Env = {
-  clock: {
-    now: () => performance.now(),
-    wall: () => ({ seconds: 0, nanoseconds: 0 }),
-    after: (delayMs, task) => {
-      const timer = setTimeout(task, delayMs)
-      return { cancel: () => clearTimeout(timer) }
-    },
-  },
-  random: { u32: () => Math.floor(Math.random() * 0x100000000) },
-  crc32: (data, seed) => crc32(data, seed),
-  log: (_level, event, fields) => {
-    lines.push({ event, fields })
-  },
-  metrics: { add: () => undefined, set: () => undefined, observe: () => undefined },
+async function up(links: readonly string[]) {
+  pair = await RealPair.make(links)
+  const [a, b] = [pair.filer('a'), pair.filer('b')]
+  const twins = { a: pair.twin(a), b: pair.twin(b) }
+  a.manager.start()
+  b.manager.start()
+  await until(() => twins.a.whole && twins.b.whole, 15_000, 'channels')
+  return { a, b, twins }
 }
-
-async function material(from: Authority, uri: string): Promise<TlsMaterial> {
-  const { certificate, key } = await issue(from, uri, Date.now())
-  return { ca: authority.bundle, certificate, key }
-}
-
-class Memory implements Region {
-  readonly key = 1
-  readonly bytes = 1 << 22
-  readonly content = new Uint8Array(1 << 22)
-  place(offset: number, chunks: readonly Uint8Array[]): Promise<void> {
-    let at = offset
-    for (const chunk of chunks) {
-      this.content.set(chunk, at)
-      at += chunk.byteLength
-    }
-    return Promise.resolve()
-  }
-  read(offset: number, bytes: number): Promise<Uint8Array> {
-    return Promise.resolve(this.content.slice(offset, offset + bytes))
-  }
-  flush(): Promise<void> {
-    return Promise.resolve()
-  }
-}
-
-class Twin implements ChannelClient {
-  readonly id = 'log'
-  readonly version = 1
-  readonly ports = 1
-  readonly memoryBytes = 4 << 20
-  readonly policy = 'ordered'
-  readonly memory = new Memory()
-  readonly regions = [this.memory]
-  readonly messages: string[] = []
-  readonly events: string[] = []
-  channel: Channel | undefined
-  #waiting: (() => void)[] = []
-  up(channel: Channel): void {
-    this.channel = channel
-    this.#note(`up ${channel.generation}`)
-  }
-  error(channel: Channel): void {
-    this.channel = undefined
-    this.#note(`error ${channel.generation}`)
-  }
-  down(channel: Channel): void {
-    this.channel = undefined
-    this.#note(`down ${channel.generation}`)
-  }
-  message(_channel: Channel, message: Uint8Array): void {
-    this.messages.push(new TextDecoder().decode(message))
-  }
-  async until(condition: () => boolean): Promise<void> {
-    while (!condition()) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-  }
-  #note(event: string): void {
-    this.events.push(event)
-    for (const waiter of this.#waiting.splice(0)) waiter()
-  }
-}
-
-interface Filer {
-  readonly manager: ConnectionManager
-  readonly twin: Twin
-  readonly drivers: GrpcDriver[]
-}
-
-const running: ConnectionManager[] = []
-
-async function pair(
-  tlsA: { current(): TlsMaterial },
-  tlsB: { current(): TlsMaterial },
-  links: readonly string[],
-): Promise<[Filer, Filer]> {
-  const make = async (
-    name: string,
-    partner: string,
-    tls: { current(): TlsMaterial },
-    host: string,
-  ): Promise<Filer> => {
-    const twin = new Twin()
-    const drivers = links.map(
-      (link, i) =>
-        new GrpcDriver({
-          name: link,
-          listen: `127.0.${i + 1}.${host}:0`,
-          tls,
-          partnerUri: filerUri('ns', 'p', partner),
-          log: env.log,
-          certificateRefreshMs: 50,
-        }),
-    )
-    const manager = new ConnectionManager({
-      env,
-      systemId: name,
-      partnerId: partner,
-      incarnation: 1,
-      logBytes: 1,
-      drivers,
-    })
-    manager.register(twin)
-    manager.start()
-    running.push(manager)
-    return { manager, twin, drivers }
-  }
-  const a = await make('a', 'b', tlsA, '1')
-  const b = await make('b', 'a', tlsB, '2')
-  // Ports were chosen by the host: known once bound.
-  for (;;) {
-    if ([...a.drivers, ...b.drivers].every((driver) => !driver.address.endsWith(':0'))) break
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-  const addresses = (drivers: GrpcDriver[]) =>
-    Object.fromEntries(drivers.map((driver) => [driver.name, driver.address]))
-  a.manager.setPeerAddresses(addresses(b.drivers))
-  b.manager.setPeerAddresses(addresses(a.drivers))
-  return [a, b]
-}
-
-beforeAll(async () => {
-  authority = await newAuthority('pair p', Date.now())
-  stranger = await newAuthority('elsewhere', Date.now())
-})
 
 afterEach(async () => {
-  await Promise.all(running.splice(0).map((manager) => manager.stop()))
-  lines.length = 0
+  await pair?.stop()
+  expect(pair?.violations ?? []).toEqual([])
+  pair = undefined
 })
 
-const FENCE = { epoch: 1, incarnation: 1 }
-
-describe('interconnect over gRPC', () => {
+describe('a driver over gRPC', () => {
   test('A1, A5: channels come up over mutual TLS; regions, messages and large writes arrive whole', async () => {
-    const tlsA = await material(authority, filerUri('ns', 'p', 'a'))
-    const tlsB = await material(authority, filerUri('ns', 'p', 'b'))
-    const [a, b] = await pair({ current: () => tlsA }, { current: () => tlsB }, ['default'])
-    await Promise.all([
-      a.twin.until(() => a.twin.channel !== undefined),
-      b.twin.until(() => b.twin.channel !== undefined),
-    ])
-    const channel = a.twin.channel!
+    const { a, twins } = await up(['default'])
+    const channel = twins.a.channel!
     const data = Uint8Array.from({ length: 3_000_000 }, (_, i) => (i * 7) & 255)
     await channel.write(1, 5, [data.subarray(0, 1000), data.subarray(1000)], FENCE)
-    expect(Buffer.compare(b.twin.memory.content.subarray(5, 5 + data.length), data)).toBe(0)
+    expect(Buffer.compare(twins.b.memory.content.subarray(5, 5 + data.length), data)).toBe(0)
     const back = await channel.read(1, 5, data.length, FENCE)
     expect(Buffer.compare(back, data)).toBe(0)
     await Promise.all(
       Array.from({ length: 500 }, (_, i) => channel.send(new TextEncoder().encode(String(i)))),
     )
-    expect(b.twin.messages).toEqual(Array.from({ length: 500 }, (_, i) => String(i)))
+    expect(twins.b.messages).toEqual(Array.from({ length: 500 }, (_, i) => String(i)))
     await channel.flush(1, FENCE)
     expect(a.manager.peer()?.systemId).toBe('b')
   })
 
-  test('A7: one of two drivers stopped: the channel goes on over the other', async () => {
-    const tlsA = await material(authority, filerUri('ns', 'p', 'a'))
-    const tlsB = await material(authority, filerUri('ns', 'p', 'b'))
-    const [a, b] = await pair({ current: () => tlsA }, { current: () => tlsB }, ['one', 'two'])
-    await a.twin.until(() => a.twin.channel !== undefined)
-    const used = () => a.manager.drivenLinks.filter((link) => link.usable).length
-    for (;;) {
-      if (used() === 2) break
-      await new Promise((resolve) => setTimeout(resolve, 5))
-    }
-    await b.drivers[0]!.stop()
-    for (;;) {
-      await a.twin.until(() => a.twin.channel !== undefined)
-      // Whether it was on that driver is not known: then the first attempt fails.
-      const written = a.twin.channel!.write(1, 0, [new Uint8Array(100).fill(3)], FENCE)
-      if (
-        await written.then(
-          () => true,
-          () => false,
-        )
-      )
-        break
-    }
-    expect(b.twin.memory.content[99]).toBe(3)
-    expect(b.twin.events[0]).toBe('up 1')
-  })
-
-  test("a certificate of another filer, or of another CA, does not get in; the filer's line says why", async () => {
-    const tlsA = await material(authority, filerUri('ns', 'p', 'a'))
-    const tlsB = await material(authority, filerUri('ns', 'other', 'b'))
-    const [a, b] = await pair({ current: () => tlsA }, { current: () => tlsB }, ['default'])
-    const reason = () => a.manager.links()[0]!.reason
-    while (!reason().includes('not expected here')) await new Promise((resolve) => setTimeout(resolve, 5))
-    expect(a.twin.events).toEqual([])
-    expect(b.twin.events).toEqual([])
-    await Promise.all(running.splice(0).map((manager) => manager.stop()))
-    const foreign = await material(stranger, filerUri('ns', 'p', 'b'))
-    const [c] = await pair({ current: () => tlsA }, { current: () => foreign }, ['default'])
-    while (!/certificate|signature|issuer/.test(c.manager.links()[0]!.reason))
-      await new Promise((resolve) => setTimeout(resolve, 5))
-    expect(c.twin.events).toEqual([])
-  })
-
   test('R2: garbage on the port is cut off with one line, and the pair stays up', async () => {
-    const tlsA = await material(authority, filerUri('ns', 'p', 'a'))
-    const tlsB = await material(authority, filerUri('ns', 'p', 'b'))
-    const [a] = await pair({ current: () => tlsA }, { current: () => tlsB }, ['default'])
-    await a.twin.until(() => a.twin.channel !== undefined)
-    const [host, port] = a.drivers[0]!.address.split(':')
-    lines.length = 0
+    const { twins } = await up(['default'])
+    const [host, port] = addressOf(0, 1).split(':')
+    pair!.lines.length = 0
     for (const garbage of [
       'GET / HTTP/1.1\r\n\r\n',
       '\x16\x03\x01\xff\xff' + 'x'.repeat(2000),
@@ -254,21 +64,21 @@ describe('interconnect over gRPC', () => {
         socket.on('end', () => socket.end())
       })
     }
-    expect(lines.filter((line) => line.event === 'interconnect caller refused')).toHaveLength(1)
-    await a.twin.channel!.send(new Uint8Array(1))
-    expect(a.twin.events).toEqual(['up 1'])
+    expect(pair!.lines.filter((line) => line.event === 'interconnect caller refused')).toHaveLength(1)
+    await twins.a.channel!.send(new Uint8Array(1))
+    expect(twins.a.events).toEqual(['up 0 1'])
   })
 
   test('grpc-js understands both ends: it calls the listener, and is called', async () => {
+    const authority = await newAuthority('pair p', Date.now())
     const tlsA = await material(authority, filerUri('ns', 'p', 'a'))
     const tlsB = await material(authority, filerUri('ns', 'p', 'b'))
     const driver = (listen: string) =>
       new GrpcDriver({
         name: 'default',
-        listen,
+        listener: new GrpcListener({ listen, log: () => undefined }),
         tls: { current: () => tlsA },
         partnerUri: filerUri('ns', 'p', 'b'),
-        log: env.log,
       })
     const heartbeat = (seq: number): Batch => ({
       frames: [
@@ -311,7 +121,7 @@ describe('interconnect over gRPC', () => {
     expect(Buffer.compare(answer.frames[1]!.payload, payload[0]!)).toBe(0)
     call.on('error', () => undefined)
     call.cancel()
-    while (reasons.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    await until(() => reasons.length > 0)
     const refused = client.link(new Metadata())
     const error = await new Promise<ServiceError>((resolve) => refused.once('error', resolve))
     expect(error).toMatchObject({ code: status.PERMISSION_DENIED, details: 'call for driver undefined' })
@@ -349,23 +159,5 @@ describe('interconnect over gRPC', () => {
     expect(echoed.map((frame) => frame.kind)).toEqual(['message'])
     credentials.stop()
     server.forceShutdown()
-  })
-
-  test('certificates renew without dropping a channel, and new connections use the new one', async () => {
-    let tlsA = await material(authority, filerUri('ns', 'p', 'a'))
-    let tlsB = await material(authority, filerUri('ns', 'p', 'b'))
-    const [a, b] = await pair({ current: () => tlsA }, { current: () => tlsB }, ['default'])
-    await a.twin.until(() => a.twin.channel !== undefined)
-    // A new CA altogether: an old certificate would be refused now.
-    authority = await newAuthority('pair p', Date.now())
-    tlsA = await material(authority, filerUri('ns', 'p', 'a'))
-    tlsB = await material(authority, filerUri('ns', 'p', 'b'))
-    await new Promise((resolve) => setTimeout(resolve, 120))
-    await a.twin.channel!.send(new Uint8Array(1))
-    expect(a.twin.events).toEqual(['up 1'])
-    a.manager.drivenLinks[0]!.fail('test')
-    await a.twin.until(() => a.twin.events.length >= 3 && a.twin.channel !== undefined)
-    await b.twin.until(() => b.twin.channel !== undefined)
-    expect(a.twin.events.slice(0, 2)).toEqual(['up 1', 'down 1'])
   })
 })

@@ -4,6 +4,7 @@
  *
  * Not here: making certificates (edge/pki.ts).
  */
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createSecureContext } from 'node:tls'
@@ -57,6 +58,29 @@ export function uriNames(certificate: Pick<PeerCertificate, 'subjectaltname'>): 
     .split(', ')
     .filter((entry) => entry.startsWith('URI:tandem://'))
     .map((entry) => entry.slice('URI:'.length))
+}
+
+/** Does it come from one of the bundle's authorities, through no more than a few others? */
+export function issuedBy(certificate: X509Certificate, bundle: string): boolean {
+  let link = certificate
+  for (let depth = 0; depth < CHAIN_MAX; depth++) {
+    if (authorities(bundle).some((ca) => link.checkIssued(ca) && link.verify(ca.publicKey))) return true
+    const { issuerCertificate } = link
+    if (issuerCertificate === undefined || !link.verify(issuerCertificate.publicKey)) return false
+    link = issuerCertificate
+  }
+  return false
+}
+
+const CHAIN_MAX = 4
+let parsed: { readonly bundle: string; readonly list: readonly X509Certificate[] } | undefined
+
+function authorities(bundle: string): readonly X509Certificate[] {
+  if (parsed?.bundle !== bundle) {
+    const texts = bundle.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? []
+    parsed = { bundle, list: texts.map((text) => new X509Certificate(text)) }
+  }
+  return parsed.list
 }
 
 /** As node:tls takes it. */

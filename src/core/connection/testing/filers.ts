@@ -233,3 +233,40 @@ export function codeOf(error: unknown): ChannelErrorCode {
   if (error instanceof ChannelError) return error.code
   throw error
 }
+
+export function client(filer: SimFiler, shape: Shape = {}): CheckedClient {
+  const made = new CheckedClient(filer, shape)
+  filer.manager.register(made)
+  return made
+}
+
+/** Two filers with one client each, up. */
+export async function connected(
+  seed: number,
+  shape: Shape = {},
+  links?: readonly string[],
+  options: Partial<ManagerOptions> = {},
+) {
+  const bench = new Bench(seed, links)
+  const a = bench.filer('a', options)
+  const b = bench.filer('b', options)
+  const ca = client(a, shape)
+  const cb = client(b, shape)
+  a.manager.start()
+  b.manager.start()
+  const allUp = () => [a, b].every((filer) => filer.manager.links().every((link) => link.state === 'Up'))
+  const ports = shape.ports ?? 1
+  await bench.world.until(() => allUp() && ca.live.size === ports && cb.live.size === ports, 5000, 'all up')
+  return { bench, world: bench.world, a, b, ca, cb }
+}
+
+export const readyLinks = (filer: SimFiler): number =>
+  filer.manager.links().filter((link) => link.state !== 'Down').length
+
+/** Names of the drivers that a channel runs on. */
+export function linksOf(channel: Channel | undefined): readonly string[] {
+  if (channel === undefined) return []
+  return (channel as Channel & { readonly links: readonly { readonly name: string }[] }).links.map(
+    (link) => link.name,
+  )
+}
