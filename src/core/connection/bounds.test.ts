@@ -7,7 +7,7 @@ import { codeOf, connected, FENCE, readyLinks } from './testing/filers.ts'
 describe('bounds', () => {
   test('of what a client asks for and the partner has no room for, a fixed number waits; the rest was never sent', async () => {
     const { world, ca, cb } = await connected(1, { memoryBytes: 65536 })
-    cb.message = () => new Promise(() => undefined)
+    cb.message = (): void | Promise<void> => new Promise(() => undefined)
     const channel = ca.channel!
     const codes: string[] = []
     for (let i = 0; i < WAITING_MAX + 2000; i++)
@@ -21,7 +21,7 @@ describe('bounds', () => {
   test('operations without payload cost memory too: a partner that ignores that is cut off', async () => {
     const { bench, world, ca, cb } = await connected(2, { memoryBytes: 65536 })
     let taken = 0
-    cb.message = () => {
+    cb.message = (): void | Promise<void> => {
       taken++
       return new Promise(() => undefined)
     }

@@ -122,7 +122,7 @@ export class CheckedClient implements ChannelClient {
   down(channel: Channel): void {
     this.#over(channel, 'down')
   }
-  message(channel: Channel, message: Uint8Array): void {
+  message(channel: Channel, message: Uint8Array): void | Promise<void> {
     this.#check(
       this.live.get(channel.index) === channel,
       `A3: message of generation ${channel.generation} after its end`,
