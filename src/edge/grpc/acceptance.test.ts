@@ -186,7 +186,7 @@ describe('over gRPC', () => {
   test('9, A6: striped over interconnects of very different delay: what a barrier precedes is placed', async () => {
     await make()
     const { a, twins } = await up({ policy: 'striped' }, { times: { slowFactor: 10_000 } })
-    await until(() => linksOf(a).length === 2, 15_000, 'both interconnects')
+    await until(() => twins.a.whole && twins.b.whole && linksOf(a).length === 2, 15_000, 'both interconnects')
     pair.delay('two', 25)
     for (let round = 1; round <= 5; round++) {
       const channel: Channel = twins.a.channel!
