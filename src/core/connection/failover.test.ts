@@ -193,7 +193,7 @@ describe('failures', () => {
   })
 
   test('a link fifty times slower than its twin is Slow and carries nothing; it is trusted again later', async () => {
-    for (const delayMs of [12, 60]) {
+    for (const delayMs of [15, 60]) {
       const { bench, world, a, b, ca } = await connected(13, { ports: 2 })
       bench.network.delay('one', delayMs)
       await world.until(() => a.manager.links()[0]!.state === 'Slow', 5000, 'demotion')

@@ -32,7 +32,7 @@ export const DEFAULT_TIMES: ConnectionTimes = {
   closeMs: 1000,
   rebalanceMs: 1000,
   slowFactor: 50,
-  slowFloorMs: 5,
+  slowFloorMs: 20,
 }
 
 /** Builds that leave out one rule each: a checker that does not catch them proves nothing. */
