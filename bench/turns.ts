@@ -4,7 +4,7 @@
  *
  *   node bench/turns.ts [short|long]
  *
- * One owner in one process, without NFS and without a partner. Fails beyond LIMIT_MS.
+ * One owner in one process, without NFS and without a partner. Beyond GOAL_MS is reported, beyond LIMIT_MS a failure: the partner takes over after 400 ms.
  */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,7 +17,8 @@ import { caller, concurrently, LongestTurn, random, Rig } from './rig.ts'
 
 const MIB = 2 ** 20
 const GIB = 2 ** 30
-const LIMIT_MS = 50
+const GOAL_MS = 50
+const LIMIT_MS = 300
 
 interface Sizes {
   readonly fileMib: number
@@ -125,7 +126,7 @@ export async function turnsSection(long: boolean, say: Say): Promise<Section> {
       title: 'The longest turn',
       notes: [
         'What others wait at most while one owner is busy: the longest turn of the event loop, in CPU milliseconds, until all consistency points that follow are through',
-        `([\`bench/turns.ts\`](../bench/turns.ts)). More than ${LIMIT_MS} ms is a failure.`,
+        `([\`bench/turns.ts\`](../bench/turns.ts)). The goal is ${GOAL_MS} ms; more than ${LIMIT_MS} ms is a failure.`,
       ],
       heads: ['While', 'Longest turn, ms'],
       rows: subject.rows,
