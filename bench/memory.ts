@@ -12,6 +12,7 @@ import { attempt, until } from '../e2e/lib/process.ts'
 import type { Say, Section } from './report.ts'
 import { sectionText, whole } from './report.ts'
 import { residentBytes } from './rig.ts'
+import { onePair } from '../e2e/lib/one-pair.ts'
 
 const MIB = 2 ** 20
 const BEYOND_CACHE = 200 * MIB
@@ -26,26 +27,8 @@ interface Sizes {
 const SHORT: Sizes = { cache: 256, file: 1024, seconds: 3, names: 5000 }
 const LONG: Sizes = { cache: 256, file: 1024, seconds: 15, names: 50_000 }
 
-const manifests = ({ cache }: Sizes): string => `
-apiVersion: tandem.storage/v1alpha1
-kind: FilerPair
-metadata: { name: east }
-spec:
-  aggregates:
-    - { name: aggr1, filer: a, deviceSets: [{ name: d, count: 2, size: 3Gi }] }
-  log: { size: 512Mi }
-  cacheSize: ${cache}Mi
-  placement: { spread: Preferred }
----
-apiVersion: tandem.storage/v1alpha1
-kind: FilerVolume
-metadata: { name: home }
-spec:
-  pairName: east
-  aggregate: aggr1
-  size: 4Gi
-  export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
-`
+const manifests = ({ cache }: Sizes): string =>
+  onePair({ devices: { count: 2, size: '3Gi' }, log: '512Mi', cache: `${cache}Mi`, volume: '4Gi' })
 
 interface Load {
   readonly name: string

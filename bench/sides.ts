@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Embedded } from '../e2e/lib/embedded.ts'
 import { attempt, end, ended, keep, until } from '../e2e/lib/process.ts'
+import { onePair } from '../e2e/lib/one-pair.ts'
 
 export type SideName = 'tandem' | 'ganesha' | 'gluster'
 
@@ -107,26 +108,7 @@ export async function startGluster(folder: string): Promise<Side> {
   }
 }
 
-const manifests = `
-apiVersion: tandem.storage/v1alpha1
-kind: FilerPair
-metadata: { name: east }
-spec:
-  aggregates:
-    - { name: aggr1, filer: a, deviceSets: [{ name: d, count: 2, size: 4Gi }] }
-  log: { size: 1Gi }
-  cacheSize: 1Gi
-  placement: { spread: Preferred }
----
-apiVersion: tandem.storage/v1alpha1
-kind: FilerVolume
-metadata: { name: home }
-spec:
-  pairName: east
-  aggregate: aggr1
-  size: 4Gi
-  export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
-`
+const manifests = onePair({ devices: { count: 2, size: '4Gi' }, log: '1Gi', cache: '1Gi', volume: '4Gi' })
 
 /** Both filers of the pair run here; interconnects are direct. Redundant before the first measurement: both logs take part. */
 export async function startTandem(): Promise<Side> {

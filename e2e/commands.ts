@@ -12,27 +12,14 @@ import { Load } from '../src/nfs/load/load.ts'
 import { join } from 'node:path'
 import { Embedded } from './lib/embedded.ts'
 import { until } from './lib/process.ts'
+import { onePair } from './lib/one-pair.ts'
 
-const manifests = `
-apiVersion: tandem.storage/v1alpha1
-kind: FilerPair
-metadata: { name: east }
-spec:
-  aggregates:
-    - { name: aggr1, filer: a, deviceSets: [{ name: d, count: 1, size: 256Mi }] }
-  log: { size: 32Mi }
-  cacheSize: 64Mi
-  placement: { spread: Preferred }
----
-apiVersion: tandem.storage/v1alpha1
-kind: FilerVolume
-metadata: { name: home }
-spec:
-  pairName: east
-  aggregate: aggr1
-  size: 128Mi
-  export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
-`
+const manifests = onePair({
+  devices: { count: 1, size: '256Mi' },
+  log: '32Mi',
+  cache: '64Mi',
+  volume: '128Mi',
+})
 const WORKERS = 4
 const WAIT_MS = 120_000
 

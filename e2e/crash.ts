@@ -15,28 +15,15 @@ import { Load } from '../src/nfs/load/load.ts'
 import { Random } from '../src/nfs/load/random.ts'
 import { attempt, run, sleep, until } from './lib/process.ts'
 import { join } from 'node:path'
+import { onePair } from './lib/one-pair.ts'
 
-const manifests = `
-apiVersion: tandem.storage/v1alpha1
-kind: FilerPair
-metadata: { name: east }
-spec:
-  aggregates:
-    - { name: aggr1, filer: a, deviceSets: [{ name: d, count: 2, size: 256Mi }] }
-  log: { size: 32Mi }
-  cacheSize: 64Mi
-  placement: { spread: Preferred }
-  takeover: { giveback: Manual }
----
-apiVersion: tandem.storage/v1alpha1
-kind: FilerVolume
-metadata: { name: home }
-spec:
-  pairName: east
-  aggregate: aggr1
-  size: 256Mi
-  export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
-`
+const manifests = onePair({
+  devices: { count: 2, size: '256Mi' },
+  log: '32Mi',
+  cache: '64Mi',
+  volume: '256Mi',
+  spec: ['takeover: { giveback: Manual }'],
+})
 const filers = ['a', 'b']
 const workers = 8
 

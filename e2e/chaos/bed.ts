@@ -15,6 +15,7 @@ import { attempt, until } from '../lib/process.ts'
 import { Disk } from './disk.ts'
 import { movesNeeded } from './owners.ts'
 import type { Answer } from './owners.ts'
+import { onePair } from '../lib/one-pair.ts'
 
 export const links = ['default', 'ic1']
 export const filers = ['a', 'b']
@@ -24,28 +25,13 @@ const SERVED_WITHIN_MS = 60_000
 /** A resync that fails is tried again after a pause that doubles; on a busy machine several fail. */
 const WHOLE_WITHIN_MS = 400_000
 
-const manifests = `
-apiVersion: tandem.storage/v1alpha1
-kind: FilerPair
-metadata: { name: east }
-spec:
-  interconnects: [{ name: default }, { name: ic1 }]
-  aggregates:
-    - { name: aggr1, filer: a, deviceSets: [{ name: d, count: 2, size: 1Gi }] }
-  log: { size: 32Mi }
-  cacheSize: 64Mi
-  placement: { spread: Preferred }
-  takeover: { giveback: Manual }
----
-apiVersion: tandem.storage/v1alpha1
-kind: FilerVolume
-metadata: { name: home }
-spec:
-  pairName: east
-  aggregate: aggr1
-  size: 256Mi
-  export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
-`
+const manifests = onePair({
+  devices: { count: 2, size: '1Gi' },
+  log: '32Mi',
+  cache: '64Mi',
+  volume: '256Mi',
+  spec: ['interconnects: [{ name: default }, { name: ic1 }]', 'takeover: { giveback: Manual }'],
+})
 
 /** What the vote says of filer a's side, and whether both copies of both sides are complete. */
 interface Ownership {
