@@ -21,6 +21,7 @@ import {
   GRANULES,
   granulesOf,
   hashName,
+  isEarlyMapBlock,
   isMapBlock,
   longestFree,
   mapBlockOf,
@@ -205,7 +206,10 @@ class Checker {
     let astray = -1
     yield* this.walk(inode.tree(this.store), ino, what, (fbn) => {
       last = fbn
-      if (type === 'DIR' && Math.floor(fbn / 2) >= (fbn % 2 === 0 ? entryBlocks : buckets)) astray = fbn
+      if (type !== 'DIR') return
+      const at = Math.floor(fbn / 2)
+      if (fbn % 2 === 1 ? at >= buckets : at >= entryBlocks && !(at === entryBlocks && isEarlyMapBlock(at)))
+        astray = fbn
     })
     if (type === 'REG') {
       if (size > FILE_BYTES_MAX) yield `${what} is longer than a file can be`

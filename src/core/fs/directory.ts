@@ -2,7 +2,8 @@
  * A directory: names with the inode numbers of what they name, in one sparse file of three kinds of blocks.
  *
  * - *Entry block* e (fbn 2e): records that never move, so the position of an entry (e, granule) is its cookie for ever.
- * - *Map block* (the entry blocks with e mod 4096 = 1): one byte for each of 4096 entry blocks, the longest free record in it.
+ * - *Map block* (the entry blocks with e mod 4096 = 1): one byte for each of 4096 entry blocks, the longest free record in it. It is there as soon as
+ *   the first of them is, one before its own turn.
  * - *Bucket* b (fbn 2b+1): linear hashing from a name's hash to positions; a bucket splits as names are added, one per insertion at most,
  *   so no operation ever rebuilds the index.
  *
@@ -67,6 +68,10 @@ export function granulesOf(nameBytes: number): number {
 
 export function isMapBlock(e: number): boolean {
   return e % MAP_SPAN === MAP_AT
+}
+/** Made with the entry block in front of it, and not counted in `entryBlocks` before its turn. */
+export function isEarlyMapBlock(e: number): boolean {
+  return isMapBlock(e) && e > MAP_SPAN
 }
 export function mapBlockOf(e: number): number {
   return e - (e % MAP_SPAN) + MAP_AT
@@ -188,8 +193,9 @@ export class Directory {
     const e = floor(position / GRANULES)
     const { buckets, entries } = this.inode
     assert(e <= this.inode.entryBlocks + 1, 'a name far behind the end of its directory')
-    // What is to be added must not be there yet.
-    for (let added = this.inode.entryBlocks; added <= e; added++) this.requireHole(entryFbn(added))
+    // What is to be added must not be there yet, but for a map block.
+    for (let added = this.inode.entryBlocks; added <= e; added++)
+      if (!isEarlyMapBlock(added)) this.requireHole(entryFbn(added))
     let room = this.tree.prepare(entryFbn(e))
     if (e === 0 && buckets === 0) return room
     room += this.tree.prepare(entryFbn(mapBlockOf(e)))

@@ -20,9 +20,13 @@ export class Stack {
   point: Promise<void> | undefined
   /** With the other plex, from the next `open` on. */
   mirrored = false
+  /** From the next `open` on. */
+  cacheBlocks = 200
+  private readonly blocks: number
 
-  constructor(seed: number, type: AggregateType = 'Flexible') {
-    this.bed = new Bed(seed, [3000, 2100], 2, type)
+  constructor(seed: number, type: AggregateType = 'Flexible', devices: readonly number[] = [3000, 2100]) {
+    this.bed = new Bed(seed, devices, 2, type)
+    this.blocks = devices.reduce((sum, blocks) => sum + blocks, -1100)
   }
 
   get fs(): FileSystem {
@@ -34,7 +38,7 @@ export class Stack {
       ? this.bed.media[0]!.map((medium) => new SimDevice(medium))
       : this.bed.devices[0]!
     return Aggregate.open<FileSystem>(this.bed.env, devices, {
-      cache: new BufferCache(200 * BLOCK_BYTES),
+      cache: new BufferCache(this.cacheBlocks * BLOCK_BYTES),
       content: (volume, root) => this.content(volume, root),
       readOnly,
       ...(this.mirrored && !readOnly ? { mirror: this.bed.devices[1]! } : {}),
@@ -58,7 +62,7 @@ export class Stack {
     await this.bed.format()
     this.bed.attach()
     this.aggregate = await this.open()
-    this.aggregate.createVolume({ id: 'v', name: 'v', sizeBytes: 4000 * BLOCK_BYTES, fsid: 5 })
+    this.aggregate.createVolume({ id: 'v', name: 'v', sizeBytes: this.blocks * BLOCK_BYTES, fsid: 5 })
     await this.consistencyPoint()
   }
 
