@@ -5,7 +5,8 @@
  * Beside it stands a counter that only grows, written by this client and read by all others at any filer: what one reader was shown,
  * no later reader may miss (H6).
  *
- * Without space (`NOSPC`) an operation must have had no effect at all; nothing else may fail that the model lets succeed.
+ * Without space (`NOSPC`) an operation must have had no effect at all; nothing else may fail that the model lets succeed. Where an earlier attempt
+ * got no answer, it may have been executed before there was no space for the second: WRITE and SETATTR then had their whole effect or none.
  */
 import { BLOCK_BYTES } from '../core/env/device.ts'
 import type { Node } from '../core/fs/testing/model.ts'
@@ -287,17 +288,35 @@ export class Client {
     const offset = this.#random.pick(OFFSETS) + this.#random.below(3)
     const data = new Uint8Array(this.#random.pick(SIZES)).fill(1 + this.#random.below(255))
     const stable = this.#random.chance(0.5) ? 'UNSTABLE' : 'FILE_SYNC'
+    const { repeated } = this.caller
     const result = await this.caller.call((vfs) => vfs.write(ROOT, node.handle, offset, data, stable))
-    if (!this.#expect(`write ${data.length} at ${offset}`, statusOf(result), 'OK')) return
-    if (result.ok) this.#model.write(node, offset, data.subarray(0, result.count))
+    const what = `write ${data.length} at ${offset}`
+    const done = result.ok ? data.subarray(0, result.count) : data
+    const change = (file: Node): void => this.#model.write(file, offset, done)
+    if (this.#expect(what, statusOf(result), 'OK')) change(node)
+    else await this.#unlessDone(node, this.caller.repeated > repeated, change)
   }
 
   async #resize(): Promise<void> {
     const node = this.#file()
     if (!node) return
     const size = this.#random.pick(OFFSETS) + this.#random.below(3)
+    const { repeated } = this.caller
     const result = await this.caller.call((vfs) => vfs.setattr(ROOT, node.handle, { size }))
-    if (this.#expect(`resize to ${size}`, statusOf(result), 'OK')) this.#model.resize(node, size)
+    const change = (file: Node): void => this.#model.resize(file, size)
+    if (this.#expect(`resize to ${size}`, statusOf(result), 'OK')) change(node)
+    else await this.#unlessDone(node, this.caller.repeated > repeated, change)
+  }
+
+  /** A change was refused; if an earlier attempt got no answer, the file may show it all the same, but then all of it. */
+  async #unlessDone(node: Node, repeated: boolean, change: (file: Node) => void): Promise<void> {
+    if (!repeated) return
+    const done = { ...node, blocks: new Map([...node.blocks].map(([fbn, block]) => [fbn, block.slice()])) }
+    change(done)
+    for (const fbn of blocksOf(done)) {
+      if ((await this.#differs(done, fbn)) !== undefined) return this.#verify(node)
+    }
+    change(node)
   }
 
   async #count(): Promise<void> {
@@ -340,18 +359,22 @@ export class Client {
   }
 
   async #readBlock(node: Node, fbn: number): Promise<void> {
+    const differs = await this.#differs(node, fbn)
+    if (differs !== undefined) this.caller.violated(`${differs} (H2)`)
+  }
+
+  /** Reads a block of the file: how it is not what `file` has there; undefined: it is. */
+  async #differs(file: Node, fbn: number): Promise<string | undefined> {
     const offset = fbn * BLOCK_BYTES
     const result = await this.caller.call((vfs) =>
-      vfs.read(ROOT, node.handle, offset, BLOCK_BYTES, (bytes) => new Uint8Array(bytes).fill(7)),
+      vfs.read(ROOT, file.handle, offset, BLOCK_BYTES, (bytes) => new Uint8Array(bytes).fill(7)),
     )
-    if (!this.#expect('read', statusOf(result), 'OK') || !result.ok) return
-    const bytes = Math.min(BLOCK_BYTES, Math.max(0, node.size - offset))
-    const expected = (node.blocks.get(fbn) ?? new Uint8Array(BLOCK_BYTES)).subarray(0, bytes)
-    if (Buffer.compare(result.data, expected) !== 0 || result.attributes.size !== node.size) {
-      this.caller.violated(
-        `read at ${offset}: ${describe(result.data)}, size ${result.attributes.size}; expected ${describe(expected)}, size ${node.size} (H2)`,
-      )
-    }
+    if (!this.#expect('read', statusOf(result), 'OK') || !result.ok) return undefined
+    const bytes = Math.min(BLOCK_BYTES, Math.max(0, file.size - offset))
+    const expected = (file.blocks.get(fbn) ?? new Uint8Array(BLOCK_BYTES)).subarray(0, bytes)
+    const { size } = result.attributes
+    if (Buffer.compare(result.data, expected) === 0 && size === file.size) return undefined
+    return `read at ${offset}: ${describe(result.data)}, size ${size}; expected ${describe(expected)}, size ${file.size}`
   }
 
   async #lookup(): Promise<void> {
@@ -398,15 +421,17 @@ export class Client {
 
   async #verify(node: Node): Promise<void> {
     if (node.type === 'REG') {
-      for (const fbn of new Set([0, Math.floor(node.size / BLOCK_BYTES), ...node.blocks.keys()])) {
-        await this.#readBlock(node, fbn)
-      }
+      for (const fbn of blocksOf(node)) await this.#readBlock(node, fbn)
     }
     if (node.type !== 'DIR') return
     await this.#list(node)
     for (const child of node.entries.values()) await this.#verify(child)
   }
 }
+
+/** Those that have content, and the ends. */
+const blocksOf = (file: Node): Set<number> =>
+  new Set([0, Math.floor(file.size / BLOCK_BYTES), ...file.blocks.keys()])
 
 function describe(data: Uint8Array): string {
   const first = data[0]

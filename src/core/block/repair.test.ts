@@ -347,6 +347,28 @@ describe.each(TYPES)('the other plex, %s', (type) => {
     expect(await bed.check(1)).toEqual([])
   })
 
+  test('keeps what it has whole where the own plex rotted, and what changed since is not taken for it', async () => {
+    const { bed, places } = await written(26, type)
+    const { aggregate, volume } = await reopened(bed)
+    aggregate.detachPlex()
+    await volume.content.put(5, 6)
+    await consistencyPoint(aggregate)
+    const rot = (fbn: number): void => {
+      const { device, block } = aggregate.layout.locate(places[fbn]!)
+      bed.media[0]![device]!.rot(block, fbn * 101)
+    }
+    rot(3)
+    const group = Math.floor(places[200]! / GROUP_BLOCKS)
+    const { device, block } = aggregate.layout.locateChecksums(group)
+    for (let bit = 0; bit < 32768; bit += 64) bed.media[0]![device]!.rot(block, bit)
+    await aggregate.attachPlex(bed.devices[1]!, 'stale')
+    await aggregate.resync()
+    await consistencyPoint(aggregate)
+    expect(await bed.check(1)).toEqual([])
+    const there = (await bed.open(1)).volume('v1')!
+    for (let fbn = 0; fbn < BLOCKS; fbn++) expect(await there.content.get(fbn)).toBe(fbn === 5 ? 6 : fbn + 1)
+  })
+
   test('is not used before its resync ended, and says so', async () => {
     const { bed } = await written(22, type)
     const { aggregate } = await reopened(bed, false)

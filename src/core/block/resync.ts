@@ -14,6 +14,7 @@
 import type { Env } from '../env/env.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
 import { CONTEXT_BYTES, getContext } from './context.ts'
+import type { Context } from './context.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import type { Layout } from './layout.ts'
 import type { Plex } from './plex.ts'
@@ -113,7 +114,8 @@ export class Resync {
   private async copy(group: number): Promise<void> {
     if (this.commonCp > 0 && (await this.isEqual(group))) return
     const bytes = await this.source.readGroup(group)
-    this.verify(group, bytes)
+    const damaged = this.damagedIn(group, bytes)
+    if (damaged.length > 0 && this.commonCp > 0) this.keep(damaged, bytes, await this.target.readGroup(group))
     const { device, block } = this.layout.locateChecksums(group)
     const used = bytes.subarray(0, (1 + this.lastUsed(group) + 1) * BLOCK_BYTES)
     await this.target.write(device, block, [used])
@@ -129,9 +131,7 @@ export class Resync {
       if (!this.space.isBusy(group * GROUP_BLOCKS + slot)) continue
       const context = getContext(this.env.crc32, ours, slot)
       if (context === undefined || context.generation > this.commonCp) return false
-      for (let at = slot * CONTEXT_BYTES; at < (slot + 1) * CONTEXT_BYTES; at++) {
-        if (ours[at] !== theirs[at]) return false
-      }
+      if (!isSame(ours, theirs, entryOf(slot))) return false
     }
     return true
   }
@@ -142,16 +142,54 @@ export class Resync {
     return slot
   }
 
-  /** Damage is copied as it is, and stays visible as damage; but it must not pass unnoticed. */
-  private verify(group: number, bytes: Uint8Array): void {
-    const sums = bytes.subarray(0, BLOCK_BYTES)
+  /**
+   * Slots of blocks in use that are not whole. Those that the target does not have either are copied as they are, and stay visible as damage. A block that a
+   * consistency point is writing just now looks the same; it is copied again.
+   */
+  private damagedIn(group: number, bytes: Uint8Array): number[] {
+    const damaged: number[] = []
     for (let slot = 0; slot < this.layout.groupSize(group); slot++) {
       if (!this.space.isBusy(group * GROUP_BLOCKS + slot)) continue
-      const context = getContext(this.env.crc32, sums, slot)
-      const at = (1 + slot) * BLOCK_BYTES
-      if (context?.crc === this.env.crc32(bytes.subarray(at, at + BLOCK_BYTES))) continue
-      // A block that a consistency point is writing just now looks the same; it is copied again.
+      if (this.contextIn(bytes, slot) !== undefined) continue
+      damaged.push(slot)
       this.env.log('debug', 'block not whole while it was copied', { pvbn: group * GROUP_BLOCKS + slot })
     }
+    return damaged
   }
+
+  /**
+   * Puts whole blocks of the target in the place of damaged ones: of the common image or older, and proven to be the same block, by an equal context (the content
+   * rotted) or by equal content (the context did). An older block in the same place would pass neither.
+   */
+  private keep(damaged: readonly number[], bytes: Uint8Array, theirs: Uint8Array): void {
+    const { crc32 } = this.env
+    for (const slot of damaged) {
+      const context = this.contextIn(theirs, slot)
+      if (context === undefined || context.generation > this.commonCp) continue
+      const [entry, content] = [entryOf(slot), contentOf(slot)]
+      const sameContext = isSame(bytes, theirs, entry)
+      if (!sameContext && (getContext(crc32, bytes, slot) !== undefined || !isSame(bytes, theirs, content)))
+        continue
+      bytes.set(theirs.subarray(...entry), entry[0])
+      bytes.set(theirs.subarray(...content), content[0])
+    }
+  }
+
+  /** Context of a block of a whole group; undefined if the block is damaged. */
+  private contextIn(bytes: Uint8Array, slot: number): Context | undefined {
+    const { crc32 } = this.env
+    const context = getContext(crc32, bytes, slot)
+    return context?.crc === crc32(bytes.subarray(...contentOf(slot))) ? context : undefined
+  }
+}
+
+type Range = [from: number, to: number]
+
+/** Where a group has a block's context, and its content. */
+const entryOf = (slot: number): Range => [slot * CONTEXT_BYTES, (slot + 1) * CONTEXT_BYTES]
+const contentOf = (slot: number): Range => [(1 + slot) * BLOCK_BYTES, (2 + slot) * BLOCK_BYTES]
+
+function isSame(a: Uint8Array, b: Uint8Array, [from, to]: Range): boolean {
+  for (let at = from; at < to; at++) if (a[at] !== b[at]) return false
+  return true
 }
