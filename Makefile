@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 NODE  := bin/node24
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
-PARTS  ?= check api crash chaos commands grow demo kernel e2e bench
+PARTS  ?= check deep api crash chaos commands grow demo kernel e2e bench
 OPS    ?= 100000
 SEED   ?= 1
 INPUTS ?= 100000
+JEST   := NODE_OPTIONS="--experimental-vm-modules --disable-warning=ExperimentalWarning" $(NODE) node_modules/jest/bin/jest.js --silent=false
 
-.PHONY: help deps gen check drift format types lint imports simulated unit test sim fuzz api crash chaos commands grow demo kernel e2e bench
+.PHONY: help deps gen check drift format types lint imports simulated unit deep test sim fuzz api crash chaos commands grow demo kernel e2e bench
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -36,11 +37,14 @@ lint: deps
 imports: deps
 	@$(NODE) node_modules/dependency-cruiser/bin/dependency-cruise.mjs src
 unit: deps
-	@NODE_OPTIONS="--experimental-vm-modules --disable-warning=ExperimentalWarning" $(NODE) node_modules/jest/bin/jest.js --silent=false
+	@$(JEST)
+# The kept seeds are more than 100,000 operations.
 simulated: deps
-	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --ops 100000 --seed 1 && $(NODE) src/main.ts sim --every 50 --seed 1
+	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --ops 20000 --seed 1 && $(NODE) src/main.ts sim --every 150 --seed 1
+deep: deps ## the tests that take longer: known-bad builds, every fault at every step, mirrors of whole pairs, more seeds
+	@DEEP=1 $(JEST) && $(NODE) src/main.ts sim --ops 100000 --seed $(SEED) && $(NODE) src/main.ts sim --every 50 --seed $(SEED)
 
-test: deps ## everything: PARTS="check api crash chaos commands grow demo kernel e2e bench"; installs with apt what it needs (root)
+test: deps ## everything: PARTS="check deep api crash chaos commands grow demo kernel e2e bench"; installs with apt what it needs (root)
 	@$(NODE) scripts/test.ts $(PARTS)
 
 api: deps ## the operator against a real kube-apiserver

@@ -4,20 +4,11 @@ import { DEFAULT_PAIR_TIMES, checkTimes } from './options.ts'
 import type { Side } from './side.ts'
 import { takeoverProblem } from './side-facts.ts'
 import { Takeovers } from './takeovers.ts'
-import type { FilerName, HarnessOptions } from './testing/harness.ts'
-import { FILERS, Harness } from './testing/harness.ts'
+import type { FilerName, Harness } from './testing/harness.ts'
+import { FILERS, settled } from './testing/harness.ts'
 
 jest.setTimeout(600_000)
 
-async function settled(options: HarnessOptions, clients = 2): Promise<Harness> {
-  const h = new Harness(options)
-  h.start('a')
-  h.start('b')
-  await h.untilGood()
-  for (let n = 0; n < clients; n++) h.client(`r${n}`).run()
-  await h.world.run(50)
-  return h
-}
 const sideOf = (h: Harness, name: FilerName): Side => h.filers[name]!.pair!.sides.get('a')!
 
 async function ended(h: Harness): Promise<void> {

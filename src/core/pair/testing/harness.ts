@@ -397,6 +397,17 @@ export class Register {
   }
 }
 
+/** A pair in its best state, and clients at work. */
+export async function settled(options: HarnessOptions, clients = 3): Promise<Harness> {
+  const h = new Harness(options)
+  h.start('a')
+  h.start('b')
+  await h.untilGood()
+  for (let n = 0; n < clients; n++) h.client(`r${n}`).run()
+  await h.world.run(50)
+  return h
+}
+
 interface ToyStoreLike {
   write(key: string, value: number): Promise<void>
   read(key: string): Promise<number>

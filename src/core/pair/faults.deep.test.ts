@@ -3,18 +3,13 @@ import { describe, expect, jest, test } from '@jest/globals'
 import type { Change } from './rules.ts'
 import type { Side } from './side.ts'
 import type { FilerName, HarnessOptions } from './testing/harness.ts'
-import { FILERS, Harness, other } from './testing/harness.ts'
+import { FILERS, Harness, other, settled } from './testing/harness.ts'
 
 jest.setTimeout(900_000)
 
-async function settled(options: HarnessOptions, clients = 2): Promise<Harness> {
-  const h = new Harness(options)
-  h.start('a')
-  h.start('b')
-  await h.untilGood()
-  for (let n = 0; n < clients; n++) h.client(`r${n}`).run()
+async function watched(options: HarnessOptions, clients = 2): Promise<Harness> {
+  const h = await settled(options, clients)
   for (const client of h.history) client.watch()
-  await h.world.run(50)
   return h
 }
 const sideOf = (h: Harness, name: FilerName): Side => h.filers[name]!.pair!.sides.get('a')!
@@ -39,7 +34,7 @@ describe('test 1: TAKE at every message of a consistency point', () => {
   const MOMENTS = Array.from({ length: 24 }, (_, n) => n * 0.25)
   test('H2 H3 H4 H8 whichever root and batches the standby has, it serves everything acknowledged', async () => {
     for (const [n, at] of MOMENTS.entries()) {
-      const h = await settled({ seed: 100 + n })
+      const h = await watched({ seed: 100 + n })
       sideOf(h, 'a').owner!.wantCp()
       await h.world.run(at)
       h.crash('a')
@@ -67,7 +62,7 @@ describe("test 2: each change's answer is lost, or it is applied up to 10 s late
   ]
   test.each(stories)('H1 H2 H10 %s', async (_change, story) => {
     for (const [n, how] of (['lost', 'late', 'lost, and the filer dies'] as const).entries()) {
-      const h = await settled({ seed: 130 + n })
+      const h = await watched({ seed: 130 + n })
       if (how === 'late') Object.assign(h.vote, { late: 1, lateMs: 10_000 })
       else h.vote.loseAnswer = 1
       await story(h)
@@ -99,7 +94,7 @@ describe('test 3: links and API cut, in either order, one-way', () => {
   ]
   test.each(cuts)('H1 H2 H6 H10 %s', async (_name, first, second) => {
     for (const [n, between] of [0, 150, 350, 450, 1200].entries()) {
-      const h = await settled({ seed: 150 + n })
+      const h = await watched({ seed: 150 + n })
       first(h)
       await h.world.run(between)
       second(h)
@@ -138,7 +133,7 @@ test('test 4: H1 H6 the owner is stopped for 10 s, clocks 10 % apart', async () 
 describe('test 5: a crash at each step of resync and hand-over', () => {
   test.each(FILERS)('H7 H10 of %s, while the partner is filled', async (victim) => {
     for (let n = 0; n < 10; n++) {
-      const h = await settled({ seed: 180 + n }, 1)
+      const h = await watched({ seed: 180 + n }, 1)
       h.crash('b')
       await h.world.until(() => h.record()?.mirrored === false, 3000, 'ALONE')
       h.start('b')
@@ -154,7 +149,7 @@ describe('test 5: a crash at each step of resync and hand-over', () => {
     'H2 H10 of %s, while the side is handed over',
     async (...victims) => {
       for (let n = 0; n < 10; n++) {
-        const h = await settled({ seed: 200 + n }, 1)
+        const h = await watched({ seed: 200 + n }, 1)
         void sideOf(h, 'a').handOver()
         await h.world.run(n * 2)
         for (const name of victims) if (name) h.crash(name)
@@ -173,7 +168,7 @@ describe('test 6: both crash, and start in any order, with and without the vote'
     ),
   )
   test.each(orders)('H1 H2 H9 H10 %s first, the other %d ms later, vote %s', async (first, gap, vote) => {
-    const h = await settled({ seed: 220 })
+    const h = await watched({ seed: 220 })
     h.vote.silent = !vote
     for (const name of FILERS) h.crash(name)
     await h.checkCopies()
@@ -190,7 +185,7 @@ describe('test 6: both crash, and start in any order, with and without the vote'
 
 test('test 7: H5 frames of the old owner that are released after a takeover take no effect', async () => {
   for (let n = 0; n < 6; n++) {
-    const h = await settled({ seed: 240 + n, logBlocks: 1 + 2 * 1024 })
+    const h = await watched({ seed: 240 + n, logBlocks: 1 + 2 * 1024 })
     h.wire.hold('a', n % 2 === 0 ? 'nvlog' : 'plex')
     sideOf(h, 'a').owner!.wantCp()
     await h.world.run(20)
@@ -217,7 +212,7 @@ describe('test 8: devices lost, or restored from yesterday', () => {
   test.each(losses.flatMap((loss) => FILERS.map((name) => [name, ...loss] as const)))(
     'H2 H7 H9 of %s: %s',
     async (victim, _what, parts, how) => {
-      const h = await settled({ seed: 260 }, 1)
+      const h = await watched({ seed: 260 }, 1)
       const media = (part: (typeof parts)[number]) =>
         part === 'mailbox' ? h.media[victim].mailbox : h.media[victim][part]['a']!
       const yesterday = parts.map((part) => media(part).copy())
