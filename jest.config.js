@@ -19,5 +19,5 @@ export default {
     ],
   },
   maxWorkers: 2,
-  testTimeout: 30000,
+  testTimeout: 120000,
 }

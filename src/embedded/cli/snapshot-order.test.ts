@@ -82,7 +82,7 @@ describe('an order', () => {
 
   test('that is not finished in time stays, and no second one takes its place', async () => {
     operator = () => undefined
-    expect(await order(200)).toMatchObject({
+    expect(await order(1)).toMatchObject({
       state: 'Late',
       message: 'the operator has not taken it up; does it run?',
     })

@@ -43,6 +43,7 @@ export async function orderSnapshot(
 ): Promise<OrderEnd> {
   const id = randomUUID()
   const deadline = performance.now() + timeoutMs
+  let given: KubeObject
   for (;;) {
     const volume = await api.get(FILER_VOLUMES, namespace, volumeName)
     const other = underWay(volume)
@@ -54,7 +55,7 @@ export async function orderSnapshot(
     const annotations = { [ANNOTATION_SNAPSHOT_REQUEST]: JSON.stringify({ id, op, snapshot }) }
     const { resourceVersion } = volume.metadata
     try {
-      await api.mergePatch(FILER_VOLUMES, namespace, volumeName, {
+      given = await api.mergePatch(FILER_VOLUMES, namespace, volumeName, {
         metadata: { resourceVersion, annotations },
       })
       break
@@ -63,7 +64,7 @@ export async function orderSnapshot(
       if (!(error instanceof KubeError && error.code === 409) || performance.now() > deadline) throw error
     }
   }
-  const { object } = await waitFor(
+  const { met, object } = await waitFor(
     api,
     FILER_VOLUMES,
     namespace,
@@ -71,9 +72,10 @@ export async function orderSnapshot(
     (now) => now === undefined || endOf(now, id) !== undefined,
     Math.max(1, deadline - performance.now()),
   )
-  if (object === undefined)
+  if (met && object === undefined)
     return { state: 'Failed', reason: 'NoSuchVolume', message: `FilerVolume ${volumeName} is gone` }
-  return endOf(object, id) ?? { state: 'Late', message: lateBecause(object, id) }
+  const last = object ?? given
+  return endOf(last, id) ?? { state: 'Late', message: lateBecause(last, id) }
 }
 
 function endOf(volume: KubeObject, id: string): OrderEnd | undefined {
