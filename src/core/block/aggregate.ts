@@ -27,8 +27,10 @@ import { readLabel } from './label.ts'
 import type { AggregateType, Label } from './label.ts'
 import { DEVICE_BLOCKS_MIN, DEVICES_MAX, Layout } from './layout.ts'
 import { MetaStore } from './meta-store.ts'
+import { joinAs, joinedLabel, OldBlocks } from './old-blocks.ts'
+import type { OldBlocksRecord, OldReader } from './old-blocks.ts'
 import { formatPlex, newLabels, Plex } from './plex.ts'
-import type { LabelSpec } from './plex.ts'
+import type { LabelSpec, PreparedDevice } from './plex.ts'
 import { readPlex } from './plex-info.ts'
 import type { PlexInfo, WaitingDevice } from './plex-info.ts'
 import type { Pool } from './pool.ts'
@@ -107,6 +109,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   readonly volumeTable: Tree
   readonly removed: RemovedVolume[] = []
   properties: Json
+  old: OldBlocks | undefined
   usedBlocks: number
   /** Of the live image. */
   root: RootInfo
@@ -116,6 +119,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   waiting: readonly WaitingDevice[]
   /** Prepared; the next freeze takes it, if the other plex still takes part. */
   private growth: Growth | undefined
+  /** Devices that joined and whose labels are still those of before. */
+  private unlabelled: Growth | undefined
   private rootBytes: Uint8Array | undefined
   private readonly options: OpenOptions<C>
   private readonly byIndex = new Map<number, Volume<C>>()
@@ -129,7 +134,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   /** The image of this number is on the stale plex, and in our history; 0 if there is none. */
   private commonCp = 0
   private dirtyBlocks = 0
-  private readonly budget: SpaceBudget
+  private budget: SpaceBudget
   /** Whose snapshots have something for a consistency point to do. */
   private readonly busySnapshots = new Set<number>()
   /** Metafile blocks of the volumes, as last reckoned, and their sum: a consistency point looks at those that it changed. */
@@ -150,8 +155,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.cache = options.cache
     this.io = new BlockIo(env, options.cache, this.layout, this.own, options.broken)
     this.io.repairs = options.readOnly !== true
-    this.space = new SpaceMap(this.layout)
-    this.budget = new SpaceBudget(this.layout, this.space, this.type)
+    this.old = OldBlocks.in(root.properties)
+    this.io.old = this.old
+    this.space = new SpaceMap(this.layout, this.old?.end)
+    this.budget = new SpaceBudget(this.layout, this.space, this.type, this.old?.total)
     this.meta = new MetaStore(this.io, options.cache, this.space)
     this.activeRoot = root.active
     this.ownerRoot = root.owners
@@ -215,6 +222,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       throw new AggregateError('LABELS', 'the root lists devices of other sizes than their labels')
     }
     const aggregate = new Aggregate(env, info, newest.root, newest.slot, options)
+    if (info.unlabelled && options.readOnly !== true) await aggregate.own.relabel({})
     if (options.mirror !== undefined) await aggregate.attachPlex(options.mirror, 'mirrored')
     aggregate.meta.judge = aggregate.ownerMap
     try {
@@ -245,7 +253,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
    * A new, empty volume, in memory at once. The caller has asked `fits`, and logs it with the index chosen. Throws AggregateError, with nothing
    * changed, if the volume is not of the aggregate's type, or if the properties are too large; `changeVolume` for the latter, too.
    */
-  createVolume(spec: VolumeSpec): Volume<C> {
+  createVolume(spec: VolumeSpec, content?: (volume: Volume<C>) => Uint8Array): Volume<C> {
     assertProperties(spec.properties)
     this.assertType(spec)
     assert(!this.byId.has(spec.id), 'a volume with this id exists')
@@ -275,9 +283,61 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     )
     assert(!this.byIndex.has(volume.index), 'a volume with this index exists')
     this.enter(volume)
-    volume.content = this.options.content(volume, undefined)
+    volume.content = this.options.content(volume, content?.(volume))
     volume.touch()
     return volume
+  }
+
+  /**
+   * A volume made from a traditional one, in place: `record` says where the blocks of that are, and `spec.content` gives the file layer's root as it follows from the old one.
+   * The caller logs it; `attachOld` says how the old blocks are read.
+   */
+  adoptVolume(
+    spec: VolumeSpec,
+    record: OldBlocksRecord,
+    content: (volume: Volume<C>) => Uint8Array,
+  ): Volume<C> {
+    assert(this.old === undefined || this.byIndex.size === 0, 'an aggregate takes in one volume')
+    this.old = new OldBlocks(record)
+    this.io.old = this.old
+    assert(this.layout.behind([1])[0]!.first === record.first, 'the place for the old blocks is taken')
+    this.space.extend(this.old.end)
+    this.budget = new SpaceBudget(this.layout, this.space, this.type, this.old.total)
+    const volume = this.createVolume(spec, content)
+    this.reckon([volume])
+    return volume
+  }
+
+  /** How old blocks are read that lie on devices of another aggregate; undefined: not at all. */
+  attachOld(io: OldReader | undefined): void {
+    assert(this.old !== undefined, 'no volume of this aggregate was converted')
+    this.old.io = io
+  }
+
+  /** The old devices become this aggregate's: the next consistency point, if it goes to both plexes, has them in its root. False if it is not possible now. */
+  prepareJoin(source: Aggregate<C>): boolean {
+    const { partner, old } = this
+    const theirs = source.partner
+    assert(old?.state === 'built', 'devices join when nothing is absent any more')
+    const current = this.mirrorState === 'mirrored' && source.mirrorState === 'mirrored'
+    if (!current || partner === undefined || theirs === undefined || this.growing) return false
+    if (partner.failure !== undefined || theirs.failure !== undefined) return false
+    const places = this.layout.behind(old.record.sizes)
+    assert(places[0]!.first === old.record.first, 'the place for the old blocks is taken')
+    const offset = this.layout.devices.length
+    const prepare = (from: Plex, to: Plex): PreparedDevice[] =>
+      from.devices.map((device, i) => ({
+        device,
+        label: joinAs(from.labelOf(i), to.label, offset, old.record.first),
+      }))
+    this.growth = {
+      places,
+      own: prepare(source.own, this.own),
+      partner,
+      theirs: prepare(theirs, partner),
+      joins: true,
+    }
+    return true
   }
 
   changeVolume(id: string, change: VolumeChange): void {
@@ -374,6 +434,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     const reaches = mirrored && this.partner?.failure === undefined
     const growth = reaches && this.mirrorState === 'mirrored' ? this.growth : undefined
     this.growth = undefined
+    if (this.old !== undefined)
+      this.properties = { ...this.properties, converted: this.old.toJson(growth?.joins) }
     const cp = new ConsistencyPoint(this, spec, parts, reaches, growth)
     this.dirtyBlocks -= cp.unplaced
     this.running = cp
@@ -396,13 +458,13 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     assertSizes(this.layout, devices)
     const { label } = this.own
     const { id, name, side, type } = this
-    const spec = { id, name, side, type, pairUid: label.pairUid }
-    let info = await readOther(this.env, devices, this.own)
+    const spec = { id, name, side, type, pairUid: label.pairUid, version: label.version }
+    let info = await readOther(this.env, devices, this.own, this.old)
     if (info === undefined) {
       if (state === 'mirrored') throw new AggregateError('BLANK', 'the other plex has no labels')
       const labels = newLabels(spec, 1 - label.plex, 'resyncing', this.layout)
       await formatPlex(this.env, devices, this.layout, labels)
-      info = (await readOther(this.env, devices, this.own))!
+      info = (await readOther(this.env, devices, this.own, this.old))!
     }
     const theirs = info.labels[0]!
     if (state === 'mirrored' && theirs.state !== 'complete') {
@@ -413,6 +475,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       throw new DeviceError('EDETACHED', `the other plex of ${this.id} was detached meanwhile`)
     }
     const partner = new Plex(this.env, info.devices, this.layout, [...info.labels], info.roots[0]?.slot)
+    if (info.unlabelled) await partner.relabel({})
+    if (attachment !== this.attachments) {
+      throw new DeviceError('EDETACHED', `the other plex of ${this.id} was detached meanwhile`)
+    }
     this.partner = partner
     this.mirrorState = state
     const newest = info.roots[0]?.root
@@ -539,6 +605,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   }
 
   isUsable(pvbn: number): boolean {
+    if (this.old !== undefined && this.old.state !== 'joined' && this.old.has(pvbn))
+      return this.old.exists(pvbn)
     return pvbn !== 0 && this.layout.exists(pvbn) && this.space.isBusy(pvbn)
   }
 
@@ -584,13 +652,43 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   completed(mirrored: boolean, changed: readonly { readonly index: number }[]): void {
     const growth = this.running?.growth
     this.running = undefined
-    if (growth !== undefined) this.grow(growth)
+    if (growth?.joins === true) this.join(growth)
+    else if (growth !== undefined) this.grow(growth)
     if (mirrored && this.mirrorState === 'joining' && this.partner?.failure === undefined) {
       this.mirrorState = 'mirrored'
       this.resyncing = undefined
       this.io.mirror = this.partner
     }
     this.reckon(changed.flatMap(({ index }) => this.byIndex.get(index) ?? []))
+  }
+
+  /** The live root has the old devices. Their space is there when they have their labels, so that no block of theirs is written under another name. */
+  private join(growth: Growth): void {
+    const { old } = this
+    this.layout.append(growth.places.map(({ blocks }) => blocks))
+    this.own.extend(growth.own)
+    if (this.partner === growth.partner) this.partner.extend(growth.theirs)
+    old!.state = 'joined'
+    old!.io = undefined
+    this.unlabelled = growth
+  }
+
+  /** Labels devices that joined, on both plexes; then their free space is the aggregate's. Repeated until it resolves. */
+  async finishJoin(): Promise<void> {
+    const growth = this.unlabelled
+    if (growth === undefined) return
+    await this.own.relabel({ devices: this.layout.devices.length })
+    if (this.partner === growth.partner && this.partner.failure === undefined) {
+      try {
+        await this.partner.relabel({ devices: this.layout.devices.length })
+      } catch (error) {
+        this.mirrorFailed(error)
+      }
+    }
+    this.unlabelled = undefined
+    this.space.grow()
+    this.budget.grow()
+    this.env.log('info', 'devices of a converted volume joined', { aggregate: this.name })
   }
 
   /** The live root lists the prepared devices: their space is there. */
@@ -728,12 +826,21 @@ async function eachLeaf(tree: Tree, visit: (index: number, leaf: Uint8Array) => 
  * What stands on the devices of the other plex, which come in the order of the image; undefined if it is nothing that could be used: blank or partly so, or not in
  * this order. Throws AggregateError LABELS if a device is another's, or belongs to the own plex.
  */
-async function readOther(env: Env, devices: readonly Device[], own: Plex): Promise<PlexInfo | undefined> {
+async function readOther(
+  env: Env,
+  devices: readonly Device[],
+  own: Plex,
+  old: OldBlocks | undefined,
+): Promise<PlexInfo | undefined> {
   const labels: Label[] = []
+  let unlabelled = false
   for (const [position, device] of devices.entries()) {
-    const label = await readLabel(env, device)
-    if (label === 'version') throw new AggregateError('VERSION', `${device.name} has a later format`)
-    if (label === undefined) continue
+    const written = await readLabel(env, device)
+    if (written === 'version') throw new AggregateError('VERSION', `${device.name} has a later format`)
+    if (written === undefined) continue
+    const joined = joinedLabel(written, { ...own.label, plex: 1 - own.label.plex }, old, own.layout)
+    const label = joined ?? written
+    unlabelled ||= joined !== undefined
     const { aggregateId, pairUid, plex, type } = own.label
     const ours = label.aggregateId === aggregateId && label.pairUid === pairUid && label.type === type
     if (!ours || label.plex === plex) {
@@ -744,7 +851,7 @@ async function readOther(env: Env, devices: readonly Device[], own: Plex): Promi
     if (fits && label.firstPvbn === place.first) labels.push(label)
   }
   if (labels.length < devices.length) return undefined
-  return { devices, labels, roots: await readRoots(env, devices[0]!), waiting: [] }
+  return { devices, labels, roots: await readRoots(env, devices[0]!), waiting: [], unlabelled }
 }
 
 function assertSizes(layout: Layout, devices: readonly Device[]): void {

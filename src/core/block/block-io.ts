@@ -11,9 +11,10 @@ import { RUNS_AT_ONCE } from './block-memory.ts'
 import type { BufferCache } from './buffer-cache.ts'
 import type { BrokenStorage } from './broken-storage.ts'
 import { CONTEXT_BYTES, getContext, isGood, isOwned } from './context.ts'
-import type { Identity, OwnerEntry } from './context.ts'
+import type { Context, Identity, OwnerEntry } from './context.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import type { Layout } from './layout.ts'
+import type { OldBlocks, OldReader } from './old-blocks.ts'
 import type { Plex } from './plex.ts'
 import { Repairs } from './repairs.ts'
 
@@ -25,6 +26,8 @@ export class BlockIo {
   readonly own: Plex
   /** The other plex while its content equals ours; undefined while there is none, or while it is being filled. */
   mirror: Plex | undefined
+  /** Blocks that have the contexts of another aggregate's, and may lie on its devices. */
+  old: OldBlocks | undefined
   /** False for a checker: damage is reported, nothing is written. */
   repairs = true
   /** Runs being read, and those that wait for their turn. */
@@ -56,6 +59,8 @@ export class BlockIo {
 
   /** The block at `pvbn` if it, or its copy on the other plex, is what `identity` asks for; undefined if neither is. */
   async read(identity: Identity, pvbn: number): Promise<Uint8Array | undefined> {
+    const away = this.away(pvbn)
+    if (away !== undefined) return await away.io.read(identity, pvbn - away.first)
     const content = new Uint8Array(BLOCK_BYTES)
     const slot = pvbn % GROUP_BLOCKS
     let reason = 'not the block asked for'
@@ -115,6 +120,11 @@ export class BlockIo {
     blocks: number,
     asked: readonly { readonly pvbn: number; readonly identity: Identity }[],
   ): Promise<(Uint8Array | undefined)[]> {
+    const away = this.away(first)
+    if (away !== undefined) {
+      const there = asked.map(({ pvbn, identity }) => ({ pvbn: pvbn - away.first, identity }))
+      return await away.io.readMany(first - away.first, blocks, there)
+    }
     // More would only stand in the host's queue, with their memory, and then all come in one turn of the event loop.
     if (this.reading >= RUNS_AT_ONCE) await new Promise<void>((resolve) => this.readers.push(resolve))
     else this.reading += 1
@@ -169,6 +179,18 @@ export class BlockIo {
     return contents
   }
 
+  /** Where a block is that lies on devices of another aggregate. */
+  private away(pvbn: number): { readonly io: OldReader; readonly first: number } | undefined {
+    const { old } = this
+    return old?.io !== undefined && old.has(pvbn) ? { io: old.io, first: old.record.first } : undefined
+  }
+
+  /** The context of the block at `pvbn`, in the form of this aggregate. */
+  contextOf(sums: Uint8Array, pvbn: number): Context | undefined {
+    const context = getContext(this.env.crc32, sums, pvbn % GROUP_BLOCKS)
+    return context === undefined || this.old === undefined ? context : this.old.translate(context, pvbn)
+  }
+
   /** The checksum block of a group, from memory or from the own plex. */
   async checksums(group: number): Promise<BlockBuffer> {
     const known = this.checksumBlocks.get(group)
@@ -217,18 +239,17 @@ export class BlockIo {
   ): Promise<void> {
     const { mirror } = this
     if (mirror === undefined || this.healed.has(buffer) || this.broken.entryNotHealed === true) return
-    const { crc32 } = this.env
     let other: Uint8Array | undefined
     for (let slot = 0; slot < this.layout.groupSize(group); slot++) {
       const pvbn = group * GROUP_BLOCKS + slot
       const owner = ownerOf(pvbn)
-      if (owner === undefined || isOwned(getContext(crc32, buffer.content, slot), owner, pvbn)) continue
+      if (owner === undefined || isOwned(this.contextOf(buffer.content, pvbn), owner, pvbn)) continue
       try {
         other ??= await mirror.readChecksums(group)
       } catch {
         return
       }
-      if (!isOwned(getContext(crc32, other, slot), owner, pvbn)) continue
+      if (!isOwned(this.contextOf(other, pvbn), owner, pvbn)) continue
       const at = slot * CONTEXT_BYTES
       buffer.content.set(other.subarray(at, at + CONTEXT_BYTES), at)
     }

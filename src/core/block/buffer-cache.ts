@@ -36,6 +36,8 @@ export class BlockBuffer {
   epoch = 0
   /** The place on disk; 0 until one is assigned. */
   pvbn: number
+  /** Of what was built from an old block: see absent.ts. */
+  gain = 0
   /** Used since it came to the back of the queue. */
   used = true
   previous: BlockBuffer | undefined = undefined

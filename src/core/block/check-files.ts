@@ -15,11 +15,14 @@ export async function checkVolumeFiles<C extends VolumeContent>(
   const problems: string[] = []
   const leaks: Leak[] = []
   const seen = new SparseSet()
+  let unmarked = 0
   const found = checkFileSystem(
     volume,
     image.root,
     ({ bn, ino }) => {
-      if (!image.numbers.has(bn)) problems.push(`file ${ino}: block ${bn} is not in use by the active map`)
+      if (volume.mayBeUnmarked(bn)) unmarked += 1
+      else if (!image.numbers.has(bn))
+        problems.push(`file ${ino}: block ${bn} is not in use by the active map`)
       if (seen.add(bn)) return true
       problems.push(`file ${ino}: block ${bn} belongs to another file too`)
       return false
@@ -30,7 +33,7 @@ export async function checkVolumeFiles<C extends VolumeContent>(
     problems.push(problem)
     if (problems.length > PROBLEMS_MAX) return { problems, leaks }
   }
-  if (seen.size !== image.used) lost(volume.index, image, seen, problems, leaks)
+  if (seen.size - unmarked !== image.used) lost(volume.index, image, seen, problems, leaks)
   return { problems, leaks }
 }
 

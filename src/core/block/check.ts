@@ -21,7 +21,7 @@ import { loaded } from '../fs/tree.ts'
 import type { Tree } from '../fs/tree.ts'
 import type { Aggregate } from './aggregate.ts'
 import { BitSet } from './bit-set.ts'
-import { getContext, isOwned } from './context.ts'
+import { isOwned } from './context.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import { OWNER_FANOUT, ownerIn } from './leaf-editor.ts'
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './numbering.ts'
@@ -67,7 +67,7 @@ export interface CheckResult {
 export interface CheckOptions<C extends VolumeContent> {
   /** What is wrong with the files of one image of a volume. */
   readonly checkFiles?: (volume: Volume<C>, image: CheckedImage) => Promise<FilesResult | readonly string[]>
-  /** Bits for the PVBNs (`BitSet.bytesFor(layout.end)` bytes, all 0), when threads share them. */
+  /** Bits for the PVBNs (`BitSet.bytesFor(space.end)` bytes, all 0), when threads share them. */
   readonly seen?: Uint8Array
 }
 
@@ -89,6 +89,8 @@ export type CheckJob =
   | { readonly kind: 'numbers'; readonly volume: number; readonly from: number; readonly to: number }
   /** Blocks of groups `from` … `to`-1. */
   | { readonly kind: 'groups'; readonly from: number; readonly to: number }
+  /** Blocks that lie on devices of another aggregate, which has its own check: what the maps say of them. */
+  | { readonly kind: 'away' }
   /** `snapshot`: 0 for the files as they are. */
   | { readonly kind: 'files'; readonly volume: number; readonly snapshot: number }
 
@@ -130,7 +132,7 @@ export class AggregateCheck<C extends VolumeContent> {
   constructor(aggregate: Aggregate<C>, options: CheckOptions<C> = {}) {
     this.aggregate = aggregate
     this.options = options
-    this.seen = new BitSet(options.seen ?? new Uint8Array(BitSet.bytesFor(aggregate.layout.end)))
+    this.seen = new BitSet(options.seen ?? new Uint8Array(BitSet.bytesFor(aggregate.space.end)))
   }
 
   /** All jobs of `first` are done before one of `then` begins. */
@@ -164,6 +166,7 @@ export class AggregateCheck<C extends VolumeContent> {
     for (let from = 0; from < groups; from += JOB_GROUPS) {
       then.push({ kind: 'groups', from, to: Math.min(groups, from + JOB_GROUPS) })
     }
+    if (this.isAway(this.aggregate.space.end - 1)) then.push({ kind: 'away' })
     this.problems = []
     return { first, then }
   }
@@ -184,6 +187,9 @@ export class AggregateCheck<C extends VolumeContent> {
       case 'groups':
         inUse = await this.groups(job.from, job.to)
         break
+      case 'away':
+        inUse = this.away()
+        break
       case 'files':
         await this.files(job.volume, job.snapshot)
     }
@@ -201,7 +207,7 @@ export class AggregateCheck<C extends VolumeContent> {
     let seen = 0
     for (const { job, inUse, seen: blocks } of results) {
       seen += blocks
-      if (job.kind === 'groups') active += inUse
+      if (job.kind === 'groups' || job.kind === 'away') active += inUse
       if (job.kind === 'numbers') used.set(job.volume, (used.get(job.volume) ?? 0) + inUse)
     }
     for (const volume of aggregate.volumes()) {
@@ -242,7 +248,8 @@ export class AggregateCheck<C extends VolumeContent> {
   }
 
   private see(pvbn: number, what: () => string): boolean {
-    if (!this.aggregate.layout.exists(pvbn)) this.problem(`${what()}: no block ${pvbn}`)
+    const { layout, old } = this.aggregate
+    if (!layout.exists(pvbn) && old?.exists(pvbn) !== true) this.problem(`${what()}: no block ${pvbn}`)
     else if (!this.seen.add(pvbn)) this.problem(`${what()}: block ${pvbn} is in use twice`)
     else {
       this.seenBlocks += 1
@@ -359,7 +366,7 @@ export class AggregateCheck<C extends VolumeContent> {
 
   /** Group by group: the active map against what was seen, contexts and contents against the owner map. */
   private async groups(from: number, to: number): Promise<number> {
-    const { layout, space, own, root } = this.aggregate
+    const { layout, own, root } = this.aggregate
     let active = 0
     let ahead: Promise<Uint8Array | undefined> | undefined
     const isAsked = (group: number): boolean => {
@@ -375,21 +382,39 @@ export class AggregateCheck<C extends VolumeContent> {
       const bytes = await ahead
       ahead = read(group + 1)
       for (let pvbn = Math.max(1, first); pvbn < first + layout.groupSize(group); pvbn++) {
-        const seen = this.seen.has(pvbn)
-        const busy = space.isBusy(pvbn)
+        const { seen, busy } = this.usage(pvbn)
         if (busy) active += 1
-        if (seen && !busy) this.problem(`block ${pvbn} is in use but the active map says free`)
-        if (busy && !seen) {
-          this.problem(`block ${pvbn} is lost: the active map says in use, nothing refers to it`, {
-            kind: 'block',
-            pvbn,
-          })
-        }
         if (!seen || bytes === undefined) continue
         const leaf = this.owners(pvbn)
         this.block(pvbn, first, bytes, root.cp, leaf instanceof Promise ? await leaf : leaf)
       }
     }
+    return active
+  }
+
+  /** What refers to a block against the active map. */
+  private usage(pvbn: number): { readonly seen: boolean; readonly busy: boolean } {
+    const seen = this.seen.has(pvbn)
+    const busy = this.aggregate.space.isBusy(pvbn)
+    if (seen && !busy) this.problem(`block ${pvbn} is in use but the active map says free`)
+    if (busy && !seen) {
+      this.problem(`block ${pvbn} is lost: the active map says in use, nothing refers to it`, {
+        kind: 'block',
+        pvbn,
+      })
+    }
+    return { seen, busy }
+  }
+
+  private isAway(pvbn: number): boolean {
+    const { old } = this.aggregate
+    return old !== undefined && old.state !== 'joined' && old.has(pvbn)
+  }
+
+  private away(): number {
+    let active = 0
+    const { first } = this.aggregate.old!.record
+    for (let pvbn = first; pvbn < this.aggregate.old!.end; pvbn++) if (this.usage(pvbn).busy) active += 1
     return active
   }
 
@@ -403,7 +428,7 @@ export class AggregateCheck<C extends VolumeContent> {
     const { env } = this.aggregate
     const slot = pvbn - first
     this.bytes += BLOCK_BYTES
-    const context = getContext(env.crc32, bytes.subarray(0, BLOCK_BYTES), slot)
+    const context = this.aggregate.io.contextOf(bytes.subarray(0, BLOCK_BYTES), pvbn)
     if (context === undefined) return this.problem(`block ${pvbn}: its context is damaged`)
     const content = bytes.subarray((1 + slot) * BLOCK_BYTES, (2 + slot) * BLOCK_BYTES)
     if (context.pvbn !== pvbn) this.problem(`block ${pvbn}: its context is that of block ${context.pvbn}`)

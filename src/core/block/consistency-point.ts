@@ -312,6 +312,7 @@ export class ConsistencyPoint {
       if (marked !== undefined) await marked
       if (i % 64 === 63) await this.breathe()
     }
+    for (const number of frozen.marked) await this.mark(volume, number, container!, active)
     const released: number[] = []
     this.numbers.push({ volume, released })
     for (let i = 0; i < frozen.freed.length; i += 2) {
@@ -336,6 +337,28 @@ export class ConsistencyPoint {
     const roots = { active: volume.activeRoot, container: numbers.container?.root }
     encodeEntry({ ...frozen.entry, ...roots, snapshots: snapshots.tableRoot }, leaf)
     return left
+  }
+
+  /** An old block of a converted volume is where it was: only the maps learn of it. */
+  private async mark(
+    volume: Volume,
+    number: number,
+    container: LeafEditor,
+    active: LeafEditor,
+  ): Promise<void> {
+    const { core } = this
+    const pvbn = volume.lookup(number)
+    const fbn = Math.floor(number / CONTAINER_FANOUT)
+    const leaf = container.ready(fbn) ?? (await container.edit(fbn))
+    putU48(leaf, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES, pvbn)
+    const owned = this.own(pvbn, volume.index, number)
+    if (owned !== undefined) await owned
+    const set = setBit(active, number, true)
+    if (set !== undefined) await set
+    core.space.mark(pvbn)
+    core.meta.changes.push(pvbn)
+    const turn = this.breathe()
+    if (turn !== undefined) await turn
   }
 
   /** In a broken build, a place that is known counts as free at once. */

@@ -41,6 +41,10 @@ export interface Identity {
   readonly kind: BlockKind
   /** The consistency point that wrote it, where that is known. */
   readonly generation?: number
+  /** The place that its context names, where that is not where it lies now: a block of a volume that was converted. */
+  readonly place?: number
+  /** The last consistency point that can have written it, where that is known. */
+  readonly latest?: number
 }
 
 export interface Context extends Identity {
@@ -105,7 +109,8 @@ export function isGood(
     context.number === identity.number &&
     context.kind === identity.kind &&
     (identity.generation === undefined || context.generation === identity.generation) &&
-    context.pvbn === pvbn &&
+    (identity.latest === undefined || context.generation <= identity.latest) &&
+    context.pvbn === (identity.place ?? pvbn) &&
     context.crc === crc32(content)
   )
 }

@@ -23,6 +23,8 @@ export interface Growth {
   /** The plex whose devices were prepared beside the own ones, and they. */
   readonly partner: Plex
   readonly theirs: readonly PreparedDevice[]
+  /** Devices of a volume that was converted: they get their labels behind the root. */
+  readonly joins?: boolean
 }
 
 /**

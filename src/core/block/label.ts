@@ -11,6 +11,8 @@ import { FORMAT_VERSION, LABEL_BLOCK } from './layout.ts'
 const MAGIC = 'TANDEMDV'
 /** Of the labels of an aggregate that is a traditional volume's: a program of before these must not touch it. */
 const TRADITIONAL_VERSION = 2
+/** Of those that have to do with a conversion: roots and pointers may say what a program of before these does not know. */
+export const CONVERSION_VERSION = 3
 const AT_TYPE = 512
 
 /** Flexible: of flexible volumes, as many as one likes. Traditional: of one traditional volume. */
@@ -34,11 +36,13 @@ export interface Label {
   readonly aggregateName: string
   readonly side: string
   readonly type: AggregateType
+  /** Only programs that know this version of the format may touch the device; if not said, as the type asks. */
+  readonly version?: number
 }
 
 export function encodeLabel(crc32: Crc32, label: Label): Uint8Array {
   const bytes = new Uint8Array(BLOCK_BYTES)
-  putU16(bytes, 12, label.type === 'Flexible' ? FORMAT_VERSION : TRADITIONAL_VERSION)
+  putU16(bytes, 12, label.version ?? versionOf(label.type))
   bytes[14] = label.plex
   bytes[15] = label.state === 'complete' ? 0 : 1
   putU64(bytes, 16, label.generation)
@@ -57,11 +61,15 @@ export function encodeLabel(crc32: Crc32, label: Label): Uint8Array {
   return bytes
 }
 
+const versionOf = (type: AggregateType): number =>
+  type === 'Flexible' ? FORMAT_VERSION : TRADITIONAL_VERSION
+
 /** 'version': a label of a later format, which this program must not touch. */
 export function decodeLabel(crc32: Crc32, bytes: Uint8Array): Label | 'version' | undefined {
   if (!isSealed(crc32, bytes, MAGIC)) return undefined
   const version = getU16(bytes, 12)
-  if (version < FORMAT_VERSION || version > TRADITIONAL_VERSION || bytes[AT_TYPE]! > 1) return 'version'
+  if (version < FORMAT_VERSION || version > CONVERSION_VERSION || bytes[AT_TYPE]! > 1) return 'version'
+  const type = bytes[AT_TYPE] === 0 ? 'Flexible' : 'Traditional'
   return {
     plex: bytes[14]!,
     state: bytes[15] === 0 ? 'complete' : 'resyncing',
@@ -76,7 +84,8 @@ export function decodeLabel(crc32: Crc32, bytes: Uint8Array): Label | 'version' 
     aggregateId: getString(bytes, 128, 64),
     aggregateName: getString(bytes, 192, 256),
     side: getString(bytes, 448, 64),
-    type: bytes[AT_TYPE] === 0 ? 'Flexible' : 'Traditional',
+    type,
+    ...(version === versionOf(type) ? {} : { version }),
   }
 }
 

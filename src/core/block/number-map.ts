@@ -23,17 +23,20 @@ interface Chunk {
 export class NumberMap {
   private readonly chunks = new Map<number, Chunk>()
   private limit: number
+  /** No lower one is ever handed out. */
+  private readonly floor: number
   /** The next number to try. */
   cursor: number
 
-  constructor(quotaBlocks: number, cursor: number) {
+  constructor(quotaBlocks: number, cursor: number, floor = 1) {
     this.limit = 0
-    this.cursor = Math.max(1, cursor)
+    this.floor = floor
+    this.cursor = Math.max(floor, cursor)
     this.resize(quotaBlocks)
   }
 
   resize(quotaBlocks: number): void {
-    const limit = Math.max(SPACE_MIN, SPACE_FACTOR * quotaBlocks)
+    const limit = this.floor - 1 + Math.max(SPACE_MIN, SPACE_FACTOR * quotaBlocks)
     this.limit = Math.max(this.limit, Math.ceil(limit / MAP_LEAF_BITS) * MAP_LEAF_BITS)
   }
 
@@ -122,6 +125,6 @@ export class NumberMap {
   }
 
   private advance(to: number): void {
-    this.cursor = to >= this.limit ? 1 : to
+    this.cursor = to >= this.limit ? this.floor : to
   }
 }

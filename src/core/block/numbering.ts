@@ -67,6 +67,7 @@ export class FlexibleNumbering implements Numbering {
   readonly format = DUAL
   readonly container: { readonly root: Uint8Array; readonly tree: Tree }
   quotaBlocks: number
+  private readonly pool: Pool
   private readonly index: number
   private readonly numbers: NumberMap
 
@@ -75,7 +76,9 @@ export class FlexibleNumbering implements Numbering {
     this.quotaBlocks = entry.quotaBlocks
     const root = entry.container ?? newTreeRoot(SINGLE)
     this.container = { root, tree: new Tree(pool.meta, root, 'meta') }
-    this.numbers = new NumberMap(entry.quotaBlocks, entry.nextNumber)
+    this.pool = pool
+    const converted = pool.old?.record.volume === entry.index
+    this.numbers = new NumberMap(entry.quotaBlocks, entry.nextNumber, converted ? pool.old.total : 1)
   }
 
   get cursor(): number {
@@ -120,11 +123,15 @@ export class FlexibleNumbering implements Numbering {
   }
 
   lookup(bn: number): number {
+    const { old } = this.pool
+    if (old?.isOld(this.index, bn) === true) return old.record.first + bn
     const leaf = this.container.tree.get(Math.floor(bn / CONTAINER_FANOUT))
     return leaf === undefined ? 0 : getU48(leaf, (bn % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
   }
 
   locate(bn: number, hint: number, kind: BlockKind): Place {
+    const { old } = this.pool
+    if (old?.isOld(this.index, bn) === true) return old.place(bn, kind)
     return { pvbn: hint || this.lookup(bn), identity: { volume: this.index, number: bn, kind } }
   }
 

@@ -9,6 +9,8 @@ import type { Env } from '../env/env.ts'
 import { AggregateError } from './errors.ts'
 import { readLabel } from './label.ts'
 import type { Label } from './label.ts'
+import { Layout } from './layout.ts'
+import { joinedLabel, OldBlocks } from './old-blocks.ts'
 import { readRoots } from './root.ts'
 import type { SlotRoot } from './root.ts'
 
@@ -27,6 +29,8 @@ export interface PlexInfo {
   readonly roots: readonly SlotRoot[]
   /** In the order given. */
   readonly waiting: readonly WaitingDevice[]
+  /** Some of the labels are those of the aggregate that the devices joined from: to be written again. */
+  readonly unlabelled: boolean
 }
 
 /**
@@ -41,7 +45,10 @@ export async function readPlex(env: Env, devices: readonly Device[]): Promise<Pl
     all.push({ device, label })
   }
   if (all.every(({ label }) => label === undefined)) return undefined
-  const heads = all.filter(({ label }) => label?.position === 0)
+  const heads = await withoutJoined(
+    env,
+    all.filter(({ label }) => label?.position === 0),
+  )
   const head = heads[0]
   if (head?.label === undefined)
     throw new AggregateError('LABELS', 'the first device of the aggregate is missing or blank')
@@ -51,12 +58,18 @@ export async function readPlex(env: Env, devices: readonly Device[]): Promise<Pl
   const { aggregateId, plex } = head.label
   const roots = await readRoots(env, head.device)
   // While a resync fills the plex there is no root; then the labels say how many there are.
-  const count =
-    roots.find(({ root }) => root.aggregateId === aggregateId)?.root.sizes.length ?? head.label.devices
+  const newest = roots.find(({ root }) => root.aggregateId === aggregateId)?.root
+  const count = newest?.sizes.length ?? head.label.devices
+  const old = newest && OldBlocks.in(newest.properties)
+  const layout = new Layout(newest?.sizes ?? [head.label.blocks])
+  let unlabelled = false
   if (count === 0) throw new AggregateError('LABELS', `the label of ${head.device.name} makes no sense`)
   const found: { device: Device; label: Label }[] = []
   const waiting: WaitingDevice[] = []
-  for (const { device, label } of all) {
+  for (const { device, label: written } of all) {
+    const joined = written && joinedLabel(written, head.label, old, layout)
+    const label = joined ?? written
+    if (joined !== undefined) unlabelled = true
     const member = label?.aggregateId === aggregateId && label.plex === plex
     if (!member || label.position >= count) {
       waiting.push({ device, label })
@@ -84,5 +97,18 @@ export async function readPlex(env: Env, devices: readonly Device[]): Promise<Pl
     labels: found.map(({ label }) => label),
     roots,
     waiting,
+    unlabelled,
   }
+}
+
+/** First devices, without those that joined another one's aggregate and may still have the label of before. */
+async function withoutJoined(env: Env, heads: readonly WaitingDevice[]): Promise<readonly WaitingDevice[]> {
+  if (heads.length < 2) return heads
+  const joined = new Set<string>()
+  for (const { device, label } of heads) {
+    const newest = (await readRoots(env, device)).find(({ root }) => root.aggregateId === label?.aggregateId)
+    const old = newest && OldBlocks.in(newest.root.properties)
+    if (old?.state === 'joined') joined.add(old.record.aggregateId)
+  }
+  return heads.filter(({ label }) => label === undefined || !joined.has(label.aggregateId))
 }

@@ -61,6 +61,10 @@ export class Plex {
     return this.labels[0]!
   }
 
+  labelOf(device: number): Label {
+    return this.labels[device]!
+  }
+
   /** Data blocks from `pvbn` on, all in one group. */
   async readData(pvbn: number, into: Uint8Array): Promise<void> {
     const { device, block } = this.layout.locate(pvbn)
@@ -107,7 +111,9 @@ export class Plex {
   }
 
   /** Changes the labels of all devices, one after the other. */
-  async relabel(change: Partial<Pick<Label, 'state' | 'incarnation' | 'plex' | 'devices'>>): Promise<void> {
+  async relabel(
+    change: Partial<Pick<Label, 'state' | 'incarnation' | 'plex' | 'devices' | 'version'>>,
+  ): Promise<void> {
     for (const [i, device] of this.devices.entries()) {
       const label = { ...this.labels[i]!, ...change, generation: this.labels[i]!.generation + 1 }
       await writeLabel(this.env, device, label)
@@ -130,6 +136,7 @@ export interface LabelSpec {
   readonly pairUid: string
   /** Flexible if not said. */
   readonly type?: AggregateType
+  readonly version?: number | undefined
 }
 
 export function newLabels(spec: LabelSpec, plex: number, state: PlexState, layout: Layout): Label[] {
@@ -148,6 +155,7 @@ export function newLabels(spec: LabelSpec, plex: number, state: PlexState, layou
     aggregateName: spec.name,
     side: spec.side,
     type: spec.type ?? 'Flexible',
+    ...(spec.version === undefined ? {} : { version: spec.version }),
   }))
 }
 

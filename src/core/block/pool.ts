@@ -5,6 +5,7 @@ import type { Tree } from '../fs/tree.ts'
 import type { BlockIo } from './block-io.ts'
 import type { BufferCache } from './buffer-cache.ts'
 import type { MetaStore } from './meta-store.ts'
+import type { OldBlocks } from './old-blocks.ts'
 import type { SpaceMap } from './space-map.ts'
 
 export interface Pool {
@@ -13,6 +14,8 @@ export interface Pool {
   readonly meta: MetaStore
   readonly space: SpaceMap
   readonly ownerMap: Tree
+  /** What one of its volumes was converted from; undefined if none was. */
+  readonly old: OldBlocks | undefined
   /** Blocks that files can have in all, in an aggregate that is one traditional volume's alone. */
   readonly capacityBlocks: number
   /** Blocks that files can still get. */

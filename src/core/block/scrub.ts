@@ -18,7 +18,7 @@ import { DamagedBlock } from '../fs/block-store.ts'
 import { loaded } from '../fs/tree.ts'
 import type { Tree } from '../fs/tree.ts'
 import type { BlockIo } from './block-io.ts'
-import { CONTEXT_BYTES, getContext, isOwned } from './context.ts'
+import { CONTEXT_BYTES, isOwned } from './context.ts'
 import type { Context, OwnerEntry } from './context.ts'
 import type { AggregateType } from './label.ts'
 import { GROUP_BLOCKS } from './layout.ts'
@@ -235,7 +235,7 @@ export class Scrub {
   private found(group: GroupBytes, pvbn: number): Found | undefined {
     const { env, newestCp } = this.aggregate
     const slot = pvbn % GROUP_BLOCKS
-    const context = getContext(env.crc32, group.sums, slot)
+    const context = this.aggregate.io.contextOf(group.sums, pvbn)
     const content = group.content(slot)
     if (context === undefined || content === undefined || context.crc !== env.crc32(content)) return undefined
     if (context.pvbn !== pvbn || context.generation > newestCp) return undefined

@@ -37,12 +37,15 @@ export class SpaceBudget {
   private readonly layout: Layout
   private readonly space: SpaceMap
   private readonly activeMaps: number
+  /** Blocks of a volume that is converted: any of its maps' leaves for these may come up at any time. */
+  private readonly converted: number
   private maps = 0
   private metafiles = 0
   /** Blocks kept for operations that give space back. */
   releasing = 0
 
-  constructor(layout: Layout, space: SpaceMap, type: AggregateType) {
+  constructor(layout: Layout, space: SpaceMap, type: AggregateType, converted = 0) {
+    this.converted = converted
     this.layout = layout
     this.space = space
     this.activeMaps = type === 'Traditional' ? 2 : 1
@@ -51,9 +54,14 @@ export class SpaceBudget {
 
   /** What follows from the size of the aggregate. */
   grow(): void {
-    const { end, data } = this.layout
+    const { data } = this.layout
+    const { end } = this.space
     const full = (leaves: number): number => leaves + Math.ceil(leaves / SINGLE.fanout) + 2
     this.maps = full(Math.ceil(end / OWNER_FANOUT)) + this.activeMaps * full(Math.ceil(end / MAP_LEAF_BITS))
+    if (this.converted > 0) {
+      this.maps +=
+        full(Math.ceil(this.converted / SINGLE.fanout)) + full(Math.ceil(this.converted / MAP_LEAF_BITS))
+    }
     const share = Math.floor(data / RELEASING_SHARE)
     this.releasing = Math.min(RELEASING_MAX, Math.max(RELEASING_MIN, share))
   }

@@ -33,6 +33,8 @@ export class SpaceMap {
   private freeInGroup = new Uint8Array(0)
   /** Those that may be allocated from: the layout may be ahead of them until `grow`. */
   private groups = 0
+  /** One more than the last PVBN that may be in use: more than the layout has while devices of a converted volume have not joined. */
+  private reach = 0
   private group = 0
   private at = 0
   private threshold = ROOMY
@@ -41,16 +43,37 @@ export class SpaceMap {
   /** Blocks that can be allocated now. */
   free = 0
 
-  constructor(layout: Layout) {
+  constructor(layout: Layout, reach = 0) {
     this.layout = layout
+    this.reach = reach
     this.grow()
   }
 
+  /** One more than the last PVBN that may ever be in use, as things are. */
+  get end(): number {
+    return Math.max(this.layout.end, this.reach)
+  }
+
+  /** PVBNs below `end` may be marked as in use; none behind the layout is handed out before `grow`. */
+  extend(end: number): void {
+    this.reach = end
+    this.grow(this.groups)
+  }
+
+  /** A block that was never handed out is in use from now on. */
+  mark(pvbn: number): void {
+    assert(
+      pvbn >= this.groups * GROUP_BLOCKS && pvbn < this.end && !this.isBusy(pvbn),
+      'a mark on a block of its own',
+    )
+    this.setBit(pvbn)
+  }
+
   /** The layout has more devices: all their blocks are free from now on. */
-  grow(): void {
+  grow(groups = this.layout.groups): void {
     const { words } = this
-    const leaves = Math.ceil(this.layout.end / MAP_LEAF_BITS)
-    this.groups = this.layout.groups
+    const leaves = Math.ceil(this.end / MAP_LEAF_BITS)
+    this.groups = groups
     this.words = new Uint32Array((leaves * MAP_LEAF_BITS) / 32)
     this.words.set(words)
     this.bytes = new Uint8Array(this.words.buffer)
@@ -82,7 +105,7 @@ export class SpaceMap {
   }
 
   isBusy(pvbn: number): boolean {
-    return pvbn < this.layout.end && (this.words[Math.floor(pvbn / 32)]! & (1 << (pvbn % 32))) !== 0
+    return pvbn < this.end && (this.words[Math.floor(pvbn / 32)]! & (1 << (pvbn % 32))) !== 0
   }
 
   /** Busy blocks of a group, numbers that belong to no block apart. */
@@ -116,7 +139,7 @@ export class SpaceMap {
   release(pvbn: number): void {
     assert(this.isBusy(pvbn), 'released a block that is free')
     this.words[Math.floor(pvbn / 32)]! &= ~(1 << (pvbn % 32))
-    this.count(Math.floor(pvbn / GROUP_BLOCKS), 1)
+    if (pvbn < this.groups * GROUP_BLOCKS) this.count(Math.floor(pvbn / GROUP_BLOCKS), 1)
   }
 
   /** Before a consistency point of about `blocks` blocks: which groups it begins with. */

@@ -9,9 +9,10 @@
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import { DamagedBlock, Miss, SINGLE } from '../fs/block-store.ts'
-import type { BlockKind, BlockStore, PointerFormat } from '../fs/block-store.ts'
+import type { BlockKind, BlockStore, PointerFormat, Resolved } from '../fs/block-store.ts'
 import { newTreeRoot, Tree } from '../fs/tree.ts'
 import { assert } from '../std/assert.ts'
+import { AbsentLoader, keyOfAbsent } from './absent-loader.ts'
 import { BlockBuffer, CLEAN, DIRTY, GONE, NEVER } from './buffer-cache.ts'
 import type { Json } from './codec.ts'
 import { DamageNotes } from './damage-notes.ts'
@@ -41,6 +42,8 @@ export interface FrozenVolume {
   readonly count: number
   /** Number and PVBN (0 if not known) by turns. */
   readonly freed: number[]
+  /** Old blocks of a converted volume that came into its maps. */
+  readonly marked: readonly number[]
   /** How many of these a snapshot holds, as far as is known: they do not come back. May be too high, never too low. */
   readonly kept: number
   readonly snapshots: FrozenSnapshots
@@ -65,10 +68,12 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   private readonly pool: Pool
   private readonly buffers = new Map<number, BlockBuffer>()
   private readonly loader: VolumeLoader
+  private readonly absentLoader: AbsentLoader
   private readonly damaged: DamageNotes
   private fresh: BlockBuffer[] = []
   private epoch = 1
   private freed: number[] = []
+  private marked: number[] = []
   private lastRoot: Uint8Array
   /** VVBNs in use in the last image. */
   private lastUsed: number
@@ -98,6 +103,7 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
     this.type = this.numbers.type
     this.format = this.numbers.format
     this.loader = new VolumeLoader(pool, this)
+    this.absentLoader = new AbsentLoader(pool, this)
     this.damaged = new DamageNotes(pool.io.env.clock)
   }
 
@@ -119,6 +125,51 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
     }
     if (this.damaged.take(bn)) throw new DamagedBlock(bn)
     throw new Miss(() => this.loader.load(bn, hint, kind))
+  }
+
+  absent(code: number, kind: BlockKind): Resolved {
+    const key = keyOfAbsent(code)
+    const buffer = this.buffers.get(key)
+    if (buffer !== undefined) {
+      buffer.used = true
+      return buffer
+    }
+    if (this.damaged.take(key)) throw new DamagedBlock(key)
+    throw new Miss(() => this.absentLoader.load(code, kind))
+  }
+
+  resolved(code: number, kind: BlockKind, { content, gain }: Resolved): void {
+    const key = keyOfAbsent(code)
+    if (this.buffers.has(key)) return
+    const buffer = new BlockBuffer(this.buffers, this.index, key, kind, content, CLEAN, 0)
+    buffer.gain = gain
+    this.buffers.set(key, buffer)
+    this.pool.cache.keep(buffer)
+  }
+
+  /** An old block that a file still has is in the volume's maps from the next consistency point on; nothing happens if it is already. */
+  mark(bn: number): void {
+    const { old } = this.pool
+    if (old?.isOld(this.index, bn) !== true || !this.numbers.claim(bn)) return
+    this.marked.push(bn)
+    this.used += 1
+    old.pending = Math.max(0, old.pending - 1)
+    this.pool.dirtied(this, 0)
+  }
+
+  /** Old blocks that may still come into its maps. */
+  private get pending(): number {
+    const { old } = this.pool
+    return old?.record.volume === this.index ? old.pending : 0
+  }
+
+  /** For a checker: a block that a file has, and that the maps need not have yet. */
+  mayBeUnmarked(bn: number): boolean {
+    return this.pool.old?.state === 'absent' && this.isUnmarked(bn)
+  }
+
+  private isUnmarked(bn: number): boolean {
+    return this.pool.old?.isOld(this.index, bn) === true && this.numbers.isFree(bn)
   }
 
   isFresh(bn: number): boolean {
@@ -168,8 +219,15 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   free(bn: number): void {
     this.loader.cancel(bn)
     this.damaged.forget(bn)
-    this.used -= 1
     const buffer = this.buffers.get(bn)
+    if (this.isUnmarked(bn)) {
+      // It was never this volume's to give back: the join makes free what is not marked.
+      const { old } = this.pool
+      old!.pending = Math.max(0, old!.pending - 1)
+      if (buffer !== undefined) this.discard(buffer)
+      return
+    }
+    this.used -= 1
     if (buffer?.state === DIRTY && buffer.epoch === this.epoch) {
       buffer.state = GONE
       buffer.epoch = NEVER
@@ -188,14 +246,18 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
 
   canAllocate(blocks: number, releasing = false): boolean {
     if (this.removed) return false
-    if (!releasing && this.used + this.snapshots.heldBlocks + blocks > this.numbers.quotaBlocks) return false
+    if (
+      !releasing &&
+      this.used + this.pending + this.snapshots.heldBlocks + blocks > this.numbers.quotaBlocks
+    )
+      return false
     return this.pool.fits(blocks, releasing)
   }
 
   /** For FSSTAT: what the quota allows, and what of it is free, given the aggregate's free space. */
   space(): { readonly totalBlocks: number; readonly freeBlocks: number } {
     const totalBlocks = this.numbers.quotaBlocks
-    const free = Math.max(0, totalBlocks - this.used - this.snapshots.heldBlocks)
+    const free = Math.max(0, totalBlocks - this.used - this.pending - this.snapshots.heldBlocks)
     return { totalBlocks, freeBlocks: Math.min(free, this.pool.freeBlocks) }
   }
 
@@ -240,23 +302,30 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   }
 
   get isDirty(): boolean {
-    return this.freshBlocks > 0 || this.freed.length > 0 || this.touched || !this.persistent
+    return (
+      this.freshBlocks > 0 ||
+      this.freed.length > 0 ||
+      this.marked.length > 0 ||
+      this.touched ||
+      !this.persistent
+    )
   }
 
   /** The image as of now; operations go on with nothing fresh. Synchronous, and it looks at no block. */
   freeze(cp: number): FrozenVolume {
     this.lastRoot = this.content.freeze()
-    const { fresh: blocks, freed, freshBlocks: count } = this
+    const { fresh: blocks, freed, marked, freshBlocks: count } = this
     const kept = freed.length / 2 - this.freedBlocks
     const snapshots = this.snapshots.freeze(cp, this.used, this.lastRoot, this.lastUsed)
     this.lastUsed = this.used
     this.epoch += 1
     this.fresh = []
     this.freed = []
+    this.marked = []
     this.freshBlocks = 0
     this.touched = false
     this.persistent = true
-    return { blocks, count, freed, kept, snapshots, entry: this.describe() }
+    return { blocks, count, freed, marked, kept, snapshots, entry: this.describe() }
   }
 
   /** What the volume table says of it, tree roots apart. */

@@ -61,10 +61,19 @@ export function sound(condition: unknown, bn = 0): asserts condition {
   if (!condition) throw new DamagedBlock(bn)
 }
 
+/** A block behind an ABSENT pointer, as it will be once it is built. */
+export interface Resolved {
+  readonly content: Uint8Array
+  /** By how much the count of blocks in its tree's root grows then (absent.ts). */
+  readonly gain: number
+}
+
 export interface BlockStore {
   readonly format: PointerFormat
   /** Content of block `bn` (4096 bytes, not to be changed unless fresh). `hint`: the PVBN in the parent, 0 if unknown. Throws Miss, DamagedBlock. */
   get(bn: number, hint: number, kind: BlockKind): Uint8Array
+  /** The block behind an ABSENT pointer, which holds `code` in place of a hint (absent.ts). Throws Miss, DamagedBlock. Only in a volume under conversion. */
+  absent?(code: number, kind: BlockKind): Resolved
   /** True if `bn` was allocated in this epoch: its content may be changed in place. */
   isFresh(bn: number): boolean
   /**

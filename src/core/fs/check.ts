@@ -8,7 +8,7 @@
  */
 import { BLOCK_BYTES } from '../env/device.ts'
 import { FILE_BYTES_MAX, LINK_BYTES_MAX } from '../vfs/vfs.ts'
-import { DamagedBlock } from './block-store.ts'
+import { ABSENT, DamagedBlock } from './block-store.ts'
 import type { BlockKind, BlockStore } from './block-store.ts'
 import { Facts, FREE, ON_LIST, ON_PATH, OUTSIDE, Positions, REACHED } from './check-tables.ts'
 import {
@@ -135,8 +135,10 @@ class Checker {
     let blocks = 0
     try {
       await tree.walk((entry: TreeEntry) => {
-        blocks += 1
+        blocks += 1 - (entry.bn === ABSENT ? entry.gain : 0)
         if (entry.level === 0) leaf(entry.fbn)
+        // What is still to be built is no block of the volume; what is below it may be.
+        if (entry.bn === ABSENT) return true
         return this.visitBlock({ ...entry, ino })
       })
     } catch (error) {

@@ -45,7 +45,7 @@ const AT_GENERATION_MAX = 64
 const AT_GENERATION_FLOOR = 68
 const AT_RING_FLOOR = 72
 const AT_CTIME_FLOOR = 80
-const AT_INODE_TREE = 128
+export const AT_INODE_TREE = 128
 export const AT_RING_TREE = 256
 
 export interface NewVolume {

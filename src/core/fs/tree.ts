@@ -18,7 +18,7 @@
 import { BLOCK_BYTES } from '../env/device.ts'
 import { assert } from '../std/assert.ts'
 import { ABSENT, HOLE, Miss, sound } from './block-store.ts'
-import type { BlockKind, BlockStore, PointerFormat } from './block-store.ts'
+import type { BlockKind, BlockStore, PointerFormat, Resolved } from './block-store.ts'
 import { getU48, putU48 } from './bytes.ts'
 
 const { floor, min, max } = Math
@@ -96,6 +96,8 @@ export interface TreeEntry {
   readonly bn: number
   readonly hint: number
   readonly kind: BlockKind
+  /** Of one that is absent: by how much the count in the root grows when it is built. 0 of any other. */
+  readonly gain: number
 }
 
 /** Runs `read` until it no longer misses. */
@@ -267,7 +269,7 @@ export class Tree {
   punch(fbn: number): boolean {
     if (this.lookup(fbn) === undefined) return false
     this.punchBelow(this.bytes, this.pointers + this.rootSlot(fbn) * this.pointerBytes, this.level, fbn)
-    if (this.blocks === 0) this.bytes[this.at + AT_LEVEL] = 0
+    if (this.blocks === 0) this.clear()
     return true
   }
 
@@ -288,7 +290,8 @@ export class Tree {
     assert(limit >= TRUNCATE_LIMIT_MIN, 'truncate in slices too thin to get on')
     const slice = { left: limit, copies: 0, apply: true }
     const done = this.truncateRoot(blocks, slice)
-    if (done && this.blocks === 0) this.bytes[this.at + AT_LEVEL] = 0
+    // Of what was dropped unbuilt nobody knows how many blocks it had.
+    if (done && (blocks === 0 || this.blocks === 0)) this.clear()
     return done
   }
 
@@ -306,6 +309,70 @@ export class Tree {
     return this.nextIn(this.bytes, this.pointers, this.inInode, this.level, 0, fbn)
   }
 
+  /**
+   * The first block at or behind leaf `fbn` that is absent: undefined if there is none. Leaves before it are told to `leaf`, at most `limit` of them; where that
+   * ends the search, `level` is undefined and `fbn` the next leaf. Throws Miss, DamagedBlock.
+   */
+  nextAbsent(
+    fbn: number,
+    limit: number,
+    leaf: (bn: number) => void,
+  ): { readonly fbn: number; readonly level: number | undefined } | undefined {
+    if (fbn >= this.inInode * this.spans[this.level]!) return undefined
+    const search = { from: fbn, left: limit, leaf }
+    return this.nextAbsentIn(this.bytes, this.pointers, this.inInode, this.level, 0, search)
+  }
+
+  /** Builds the absent block of `level` that has leaf `fbn`. Its path was loaded (`nextAbsent`), and there is room for `level` of the root + 1 blocks. */
+  build(fbn: number, level: number): void {
+    if (level === 0) this.put(fbn)
+    else {
+      const p = this.pointers + this.rootSlot(fbn) * this.pointerBytes
+      this.buildBelow(this.bytes, p, this.level, level, fbn)
+      if (this.blocks === 0) this.clear()
+    }
+  }
+
+  private nextAbsentIn(
+    table: Uint8Array,
+    at: number,
+    slots: number,
+    level: number,
+    first: number,
+    search: { readonly from: number; left: number; readonly leaf: (bn: number) => void },
+  ): { readonly fbn: number; readonly level: number | undefined } | undefined {
+    const span = this.spans[level]!
+    for (let slot = max(0, floor((search.from - first) / span)); slot < slots; slot++) {
+      const p = at + slot * this.pointerBytes
+      const bn = getU48(table, p)
+      const fbn = first + slot * span
+      if (bn === HOLE) continue
+      if (bn === ABSENT) {
+        this.absent(this.hintAt(table, p), level === 0 ? this.leafKind : 'indirect')
+        return { fbn, level }
+      }
+      if (level > 0) {
+        const child = this.fetch(bn, this.hintAt(table, p), 'indirect')
+        const found = this.nextAbsentIn(child, 0, this.fanout, level - 1, fbn, search)
+        if (found !== undefined) return found
+        continue
+      }
+      if (search.left === 0) return { fbn, level: undefined }
+      search.left -= 1
+      search.leaf(bn)
+    }
+    return undefined
+  }
+
+  private buildBelow(table: Uint8Array, p: number, level: number, target: number, fbn: number): void {
+    const child = this.freshIndirect(table, p)
+    if (level > target) {
+      const slot = floor(fbn / this.spans[level - 1]!) % this.fanout
+      this.buildBelow(child, slot * this.pointerBytes, level - 1, target, fbn)
+    }
+    if (isEmpty(child, 0, BLOCK_BYTES)) this.release(table, p)
+  }
+
   private rootSlot(fbn: number): number {
     return floor(fbn / this.spans[this.level]!)
   }
@@ -315,9 +382,20 @@ export class Tree {
   }
 
   private fetch(bn: number, hint: number, kind: BlockKind): Uint8Array {
-    // Of a volume under conversion, and this is none.
-    sound(bn !== ABSENT, bn)
-    return this.store.get(bn, hint, kind)
+    return bn === ABSENT ? this.absent(hint, kind).content : this.store.get(bn, hint, kind)
+  }
+
+  /** A block that is still to be built, as it will be. */
+  private absent(code: number, kind: BlockKind): Resolved {
+    const resolved = this.store.absent?.(code, kind)
+    // Only in a volume under conversion, and this is none.
+    sound(resolved !== undefined)
+    return resolved
+  }
+
+  /** What is absent is no block of the volume, and costs nothing to let go. */
+  private freeBlock(bn: number): void {
+    if (bn !== ABSENT) this.store.free(bn)
   }
 
   private setPointer(table: Uint8Array, p: number, bn: number): void {
@@ -364,7 +442,7 @@ export class Tree {
     const old = keep ? this.fetch(bn, this.hintAt(table, p), this.leafKind) : undefined
     const block = this.allocate(table, p, this.leafKind, content, unfilled || keep)
     if (old !== undefined) block.set(old)
-    this.store.free(bn)
+    this.freeBlock(bn)
     return block
   }
 
@@ -376,13 +454,10 @@ export class Tree {
       return this.allocate(table, p, 'indirect')
     }
     if (this.store.isFresh(bn)) return this.fetch(bn, 0, 'indirect')
-    const block = this.allocate(
-      table,
-      p,
-      'indirect',
-      this.fetch(bn, this.hintAt(table, p), 'indirect').slice(),
-    )
-    this.store.free(bn)
+    const hint = this.hintAt(table, p)
+    if (bn === ABSENT) this.count(this.absent(hint, 'indirect').gain)
+    const block = this.allocate(table, p, 'indirect', this.fetch(bn, hint, 'indirect').slice())
+    this.freeBlock(bn)
     return block
   }
 
@@ -411,9 +486,14 @@ export class Tree {
   }
 
   private release(table: Uint8Array, p: number): void {
-    this.store.free(getU48(table, p))
+    this.freeBlock(getU48(table, p))
     this.setPointer(table, p, HOLE)
     this.count(-1)
+  }
+
+  /** Nothing is in it any more, but for pointers to parts of old blocks in which nothing is. */
+  private clear(): void {
+    initTreeRoot(this.store.format, this.bytes, this.at)
   }
 
   private truncateRoot(blocks: number, slice: Slice): boolean {
@@ -458,6 +538,11 @@ export class Tree {
     slice: Slice,
   ): boolean {
     const bn = getU48(table, p)
+    if (bn === ABSENT && blocks === 0) {
+      // Nothing below it was ever this volume's to free.
+      if (slice.apply) this.setPointer(table, p, HOLE)
+      return true
+    }
     const before = slice.left
     let child = this.fetch(bn, this.hintAt(table, p), 'indirect')
     // The block itself goes when nothing is left in it; it is counted, so that a slice is bounded by what it frees.
@@ -515,7 +600,9 @@ export class Tree {
       if (bn === HOLE) continue
       const hint = this.hintAt(table, p)
       const fbn = first + slot * this.spans[level]!
-      const pending = visit({ level, fbn, bn, hint, kind: level === 0 ? this.leafKind : 'indirect' })
+      const kind = level === 0 ? this.leafKind : 'indirect'
+      const gain = bn === ABSENT ? (await loaded(() => this.absent(hint, kind))).gain : 0
+      const pending = visit({ level, fbn, bn, hint, kind, gain })
       const wanted = typeof pending === 'object' ? await pending : pending
       if (level === 0 || wanted === false) continue
       const child = await loaded(() => this.fetch(bn, hint, 'indirect'))

@@ -39,6 +39,8 @@ import type {
 import { DamagedBlock, Miss } from './block-store.ts'
 import type { BlockStore } from './block-store.ts'
 import type { BrokenFiles } from './broken-files.ts'
+import { buildStep } from './build.ts'
+import type { BuildCursor, BuildStep } from './build.ts'
 import { Core } from './core.ts'
 import type { CoreEnv } from './core.ts'
 import { ringKey, ringKeyText } from './duplicates.ts'
@@ -201,6 +203,16 @@ export class FileSystem {
       if (!(await this.reclaimStep(this.core.inodes.shrinkHead))) break
     }
     return this.core.inodes.shrinkHead === 0
+  }
+
+  /** Of a volume that was converted: a step of making lasting what is absent (build.ts). Rejects with DamagedBlock. */
+  build(cursor: BuildCursor, limit: number, mark: (bn: number) => void): MaybePromise<BuildStep> {
+    return this.attempt(() => buildStep(this.core.inodes, cursor, limit, mark))
+  }
+
+  /** Number behind the highest inode ever used. */
+  get inoEnd(): number {
+    return this.core.inodes.inoEnd
   }
 
   duplicate(_handle: Uint8Array, key: DuplicateKey): MaybePromise<Uint8Array | undefined> {

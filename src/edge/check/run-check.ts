@@ -68,7 +68,7 @@ export async function runCheck(
   paths: readonly string[],
   options: RunOptions,
 ): Promise<CheckResult> {
-  const seen = new SharedArrayBuffer(BitSet.bytesFor(aggregate.layout.end))
+  const seen = new SharedArrayBuffer(BitSet.bytesFor(aggregate.space.end))
   const check = new AggregateCheck(aggregate, { checkFiles: checkVolumeFiles, seen: new Uint8Array(seen) })
   const { first, then } = await check.jobs()
   const jobs = first.length + then.length

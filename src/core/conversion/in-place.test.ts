@@ -1,0 +1,134 @@
+/** A traditional volume becomes a flexible one over simulated media: content, structure, space, and what is written to the old devices. */
+import { describe, expect, test } from '@jest/globals'
+import { DeviceError } from '../env/device.ts'
+import { ConversionBed } from './testing/bed.ts'
+
+/** Blocks of files at whose borders fan-outs change, old and new: 20, 10, 682, 341, and products. */
+const BORDERS = [0, 1, 10, 11, 20, 21, 341, 342, 682, 683, 3410, 3411, 13640, 13641, 10 * 341 ** 2 + 1]
+
+async function filled(bed: ConversionBed): Promise<void> {
+  await bed.format()
+  for (const blocks of BORDERS) {
+    const name = `f${blocks}`
+    if (blocks > 0 && blocks <= 21) for (let fbn = 0; fbn < blocks; fbn++) await bed.write(name, fbn, 1)
+    else for (const fbn of BORDERS.filter((border) => border < blocks)) await bed.write(name, fbn, 1)
+    if (blocks > 0) await bed.write(name, blocks - 1, 1)
+  }
+}
+
+const writesOf = (bed: ConversionBed): number =>
+  bed.oldMedia.flat().reduce((sum, medium) => sum + medium.blocksWritten, 0)
+
+describe('conversion in place', () => {
+  test('2, 6, 9: files of all border sizes have their content before, while and after; the old devices are not written until the join (C1, C2, C7, C8, C9)', async () => {
+    const bed = new ConversionBed(1, [1500, 900], [2000])
+    await filled(bed)
+    expect(await bed.differences()).toEqual([])
+    await bed.cutOver()
+    const before = writesOf(bed)
+    expect(await bed.differences()).toEqual([])
+    await bed.consistencyPoint()
+    expect(await bed.problems()).toEqual([])
+    await bed.scan()
+    expect(await bed.differences()).toEqual([])
+    for (const plex of [0, 1]) expect(await bed.problems(plex)).toEqual([])
+    expect(writesOf(bed)).toBe(before)
+    await bed.join()
+    // Two copies of the label of each device, on both plexes.
+    expect(writesOf(bed)).toBe(before + 8)
+    expect(bed.target.old!.state).toBe('joined')
+    for (const plex of [0, 1]) expect(await bed.problems(plex)).toEqual([])
+    bed.attach()
+    await bed.open(1)
+    expect(await bed.differences()).toEqual([])
+    // What it had as metadata is free: there is room for more than the new devices have.
+    for (let fbn = 0; fbn < 2100; fbn++) {
+      expect(await bed.write('big', fbn, 2)).toBe('OK')
+      if (fbn % 200 === 199) await bed.consistencyPoint()
+    }
+    await bed.consistencyPoint()
+    expect(writesOf(bed)).toBeGreaterThan(before + 500)
+    expect(await bed.differences()).toEqual([])
+    for (const plex of [0, 1]) expect(await bed.problems(plex)).toEqual([])
+  })
+
+  test('3: reads and writes at random beside the scan keep every file as its model has it', async () => {
+    for (const seed of [1, 2, 3]) {
+      const bed = new ConversionBed(seed, [1500, 900], [2400])
+      await filled(bed)
+      await bed.cutOver()
+      await changes(bed, 120, async () => void (await bed.step(1 + (bed.random.u32() % 20))))
+      expect(await bed.differences()).toEqual([])
+      await bed.consistencyPoint()
+      expect(await bed.problems()).toEqual([])
+      await bed.scan()
+      await bed.join()
+      await changes(bed, 40, () => Promise.resolve())
+      await bed.consistencyPoint()
+      expect(await bed.differences()).toEqual([])
+      for (const plex of [0, 1]) expect(await bed.problems(plex)).toEqual([])
+    }
+  })
+
+  test('4, 10: power cuts after any write of the scan, the join and the labels: nothing is lost, and it goes on', async () => {
+    let cuts = 0
+    for (let at = 1; ; at += 1 + (at >> 3)) {
+      const bed = new ConversionBed(at, [800, 700], [1800])
+      await filled(bed)
+      await bed.cutOver()
+      await changes(bed, 10, () => Promise.resolve())
+      let writes = 0
+      const cut = {
+        onWrite: () => {
+          writes += 1
+          if (writes === at) throw new PowerCut()
+        },
+      }
+      bed.attach(cut, cut)
+      await bed.open()
+      let done = false
+      try {
+        await changes(bed, 5, async () => void (await bed.step(30)))
+        await bed.scan(40)
+        await bed.join()
+        done = true
+      } catch (error) {
+        if (!isCut(error)) throw error
+        cuts += 1
+      }
+      if (done) break
+      bed.crash()
+      bed.attach()
+      await bed.open(at % 2)
+      expect(await bed.differences()).toEqual([])
+      if (bed.target.old!.state === 'absent') await bed.scan()
+      await bed.join()
+      expect(await bed.differences()).toEqual([])
+      for (const plex of [0, 1]) expect(await bed.problems(plex)).toEqual([])
+    }
+    expect(cuts).toBeGreaterThan(8)
+  })
+})
+
+class PowerCut extends DeviceError {
+  constructor() {
+    super('EIO', 'power cut')
+  }
+}
+const isCut = (error: unknown): boolean => error instanceof DeviceError
+
+/** Writes, cuts, removals at random; `between` comes between two of them. */
+async function changes(bed: ConversionBed, count: number, between: () => Promise<void>): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    const names = [...bed.model.keys()]
+    const name = names[bed.random.u32() % names.length]!
+    const fbn = BORDERS[bed.random.u32() % BORDERS.length]! + (bed.random.u32() % 3)
+    const what = bed.random.u32() % 10
+    if (what < 6) await bed.write(name, fbn, 10 + i)
+    else if (what < 8) await bed.truncate(name, fbn)
+    else if (what === 8 && names.length > 5) await bed.remove(name)
+    else await bed.write(`new${i}`, fbn, 10 + i)
+    await between()
+    if (bed.random.u32() % 25 === 0) await bed.consistencyPoint()
+  }
+}
