@@ -96,6 +96,19 @@ export interface SnapshotStatus {
   usedBytes: number
 }
 
+/** Another pair with which this one has mirrors. Either refuses the other until both list each other. */
+export interface PeerDesired {
+  /** Names the pair here; unlike others in the list. */
+  name: string
+  /** As in the certificates of its filers, tandem://<namespace>/<pair>/<filer>. */
+  namespace: string
+  pair: string
+  /** PEM of the authorities from which these certificates come; may be renewed. */
+  ca: string
+  /** Both, with `host:port` by interconnect. Interconnects that both pairs have by the same name are used. */
+  filers: { name: string; addresses: Record<string, string> }[]
+}
+
 export interface DesiredState {
   /** Grows with every change, per pair object; a filer ignores an older one. */
   generation: number
@@ -108,6 +121,7 @@ export interface DesiredState {
   /** The filer named takes each side whose record has exactly the epoch given, however old its copy is. */
   acceptLoss?: { filer: string; sides: Record<string, number>; otherCopy: 'Kept' | 'Discarded' }
   volumes: VolumeDesired[]
+  peers?: PeerDesired[]
   takeover: {
     mode: 'Automatic' | 'Manual'
     giveback: 'Automatic' | 'Manual'
@@ -117,6 +131,19 @@ export interface DesiredState {
 }
 
 export type PlexState = 'Current' | 'Resyncing' | 'OutOfDate' | 'Missing' | 'Damaged'
+
+export interface PeerStatus {
+  /** `<PeerDesired.name>/<filer>` */
+  name: string
+  /** Messages of mirrors can be sent and received. */
+  state: 'Up' | 'Down'
+  /**
+   * One word when it is Down. NotListed: that pair refuses this one. NotTrusted: what answers there is not that filer, or not of its authority. NoCommonInterconnect, InvalidPeer:
+   * what was handed over cannot be used. Unreachable: all else.
+   */
+  reason: '' | 'NotListed' | 'NotTrusted' | 'NoCommonInterconnect' | 'InvalidPeer' | 'Unreachable'
+  message: string
+}
 
 /** Answer of the administration service's Status and Watch (field `status_json`). */
 export interface FilerStatus {
@@ -176,6 +203,8 @@ export interface FilerStatus {
     reason: string
     message: string
   }[]
+  /** Filers of other pairs, as `peers` of the desired state lists them. */
+  peers?: PeerStatus[]
   lastTakeover: {
     side: string
     filer: string

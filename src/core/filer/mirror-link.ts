@@ -23,11 +23,22 @@ export class MirrorLink {
 
   constructor(peers: Readonly<Record<string, Connection>>, handlers: MirrorLinkHandlers) {
     this.#handlers = handlers
-    for (const [peer, connection] of Object.entries(peers)) {
-      this.#channels.set(peer, new Map())
-      connection.register(this.#client(peer, OPERATIONS))
-      connection.register(this.#client(peer, IMAGES))
-    }
+    for (const [peer, connection] of Object.entries(peers)) this.connect(peer, connection)
+  }
+
+  /** From now on the peer of that name is reached by this connection; one that it had before is no longer listened to. */
+  connect(peer: string, connection: Connection): void {
+    this.disconnect(peer)
+    const channels = new Map<string, Channel>()
+    this.#channels.set(peer, channels)
+    connection.register(this.#client(peer, OPERATIONS, channels))
+    connection.register(this.#client(peer, IMAGES, channels))
+  }
+
+  disconnect(peer: string): void {
+    const wasUp = this.isUp(peer)
+    this.#channels.delete(peer)
+    if (wasUp) this.#handlers.down(peer)
   }
 
   isUp(peer: string): boolean {
@@ -45,13 +56,13 @@ export class MirrorLink {
       .catch(() => undefined)
   }
 
-  #client(peer: string, id: string): ChannelClient {
-    const channels = this.#channels.get(peer)!
+  #client(peer: string, id: string, channels: Map<string, Channel>): ChannelClient {
+    const current = (): boolean => this.#channels.get(peer) === channels
     const gone = (channel: Channel): void => {
       if (channels.get(id)?.generation !== channel.generation) return
       const wasUp = this.isUp(peer)
       channels.delete(id)
-      if (wasUp) this.#handlers.down(peer)
+      if (wasUp && current()) this.#handlers.down(peer)
     }
     return {
       id,
@@ -62,13 +73,13 @@ export class MirrorLink {
       regions: [],
       up: (channel) => {
         channels.set(id, channel)
-        if (this.isUp(peer)) this.#handlers.up(peer)
+        if (this.isUp(peer) && current()) this.#handlers.up(peer)
       },
       error: gone,
       down: gone,
       message: (_channel, bytes) => {
         const message = decodeMessage(bytes)
-        if (message !== undefined) this.#handlers.message(peer, message)
+        if (message !== undefined && current()) this.#handlers.message(peer, message)
       },
     }
   }

@@ -163,13 +163,13 @@ export class AdminServer {
 }
 
 /** A status without figures: what a change of which is worth telling at once. */
+const FIGURES: ReadonlySet<string> = new Set([
+  'usedBytes',
+  'snapshotUsedBytes',
+  'roundTripMicroseconds',
+  'resyncPercent',
+])
+
 function statesOf(current: FilerStatus): string {
-  return JSON.stringify(current, (key, value: unknown) =>
-    key === 'usedBytes' ||
-    key === 'snapshotUsedBytes' ||
-    key === 'roundTripMicroseconds' ||
-    key === 'resyncPercent'
-      ? undefined
-      : value,
-  )
+  return JSON.stringify(current, (key, value: unknown) => (FIGURES.has(key) ? undefined : value))
 }

@@ -21,6 +21,7 @@ import { TlsFiles } from '../grpc/tls.ts'
 import type { KubeApi } from '../kube/api.ts'
 import { openDevice } from '../node/device.ts'
 import { TcpServer } from '../node/tcp-server.ts'
+import { filerUri, operatorUri } from '../pki.ts'
 import { WatchServer } from '../telemetry/http-server.ts'
 import type { Telemetry } from '../telemetry/telemetry.ts'
 import type { AddressMap, OwnAddress } from './addresses.ts'
@@ -28,6 +29,7 @@ import { ownAddresses, publishAddresses, readAddresses } from './addresses.ts'
 import { AdminServer } from './admin-server.ts'
 import type { LogFile } from './log-files.ts'
 import { logBlocks, openLogFile } from './log-files.ts'
+import { PeerConnections } from './peers.ts'
 import { moveService } from './service-mover.ts'
 import { statusOf } from './status.ts'
 import { VolumeLock } from './volume-lock.ts'
@@ -63,6 +65,7 @@ export class FilerProcess {
   readonly #tcp: TcpServer
   readonly #admin: AdminServer
   readonly #watch: WatchServer
+  readonly #peers: PeerConnections
   #stopping = false
 
   private constructor(options: FilerProcessOptions, parts: Parts) {
@@ -90,21 +93,31 @@ export class FilerProcess {
       },
       ...(options.times === undefined ? {} : { times: options.times }),
     })
+    this.#peers = new PeerConnections({
+      env,
+      config,
+      incarnation: parts.mailbox.incarnation,
+      listeners: parts.listeners,
+      tls: parts.tls,
+      user: this.filer.mirrors.link,
+      stored: {
+        read: () => readJson(this.#peerAddressPath),
+        write: (addresses) => writeJson(this.#peerAddressPath, addresses),
+      },
+    })
     this.#nfs = new NfsServer(env, this.filer.vfs)
     this.#tcp = new TcpServer(this.#nfs, env.log)
-    const names = [config.filer, config.partner].map(
-      (name) => `tandem://${config.namespace}/${config.pair}/${name}`,
-    )
+    const names = [config.filer, config.partner].map((name) => filerUri(config.namespace, config.pair, name))
     this.#admin = new AdminServer(
       {
         apply: (desired) => this.#apply(desired),
-        status: () => statusOf(config, this.filer, parts.connection),
+        status: () => statusOf(config, this.filer, parts.connection, this.#peers),
         takeover: (side, epoch) => this.filer.move(side, epoch),
         giveback: (side, epoch) => this.filer.giveback(side, epoch),
         snapshot: (order) => this.filer.snapshot(order),
       },
       parts.tls,
-      [`tandem://${config.namespace}/operator`, ...names],
+      [operatorUri(config.namespace), ...names],
       env.log,
     )
     this.#watch = new WatchServer({
@@ -128,6 +141,7 @@ export class FilerProcess {
     const stored = readJson<DesiredState>(this.#desiredPath)
     // A filer that is started is to run, whatever it was told before it ended.
     if (stored) await this.filer.apply({ ...stored, state: 'Running' })
+    this.#peers.set(stored?.peers ?? [])
     connection.onPeerAddresses((addresses) => writeJson(this.#addressPath, addresses))
     connection.start()
     await this.#admin.listen(ADMIN_PORT, host)
@@ -156,7 +170,7 @@ export class FilerProcess {
     this.#tcp.close()
     this.#admin.close()
     this.#watch.close()
-    await this.#parts.connection.stop()
+    await Promise.all([this.#peers.stop(), this.#parts.connection.stop()])
     for (const file of this.#parts.files) await file.close()
     this.#parts.lock.release()
   }
@@ -167,10 +181,16 @@ export class FilerProcess {
   get #addressPath(): string {
     return join(this.#parts.logFolder, 'partner-addresses.json')
   }
+  get #peerAddressPath(): string {
+    return join(this.#parts.logFolder, 'peer-addresses.json')
+  }
 
   async #apply(desired: DesiredState): Promise<number> {
     const known = this.filer.desired
-    if (!known || desired.generation >= known.generation) writeJson(this.#desiredPath, desired)
+    if (!known || desired.generation >= known.generation) {
+      writeJson(this.#desiredPath, desired)
+      this.#peers.set(desired.peers ?? [])
+    }
     return this.filer.apply(desired)
   }
 
@@ -207,6 +227,7 @@ interface Parts {
   readonly mailbox: Mailbox
   readonly tls: TlsFiles
   readonly own: readonly OwnAddress[]
+  readonly listeners: ReadonlyMap<string, GrpcListener>
   readonly connection: ConnectionManager
   readonly sides: Record<string, FilerSideOptions>
   readonly files: { close(): Promise<void> }[]
@@ -237,24 +258,27 @@ async function openParts(options: FilerProcessOptions): Promise<Parts> {
     config.interconnects.map(({ name }) => name),
     options.environment,
   )
+  const listeners = new Map(
+    own.map(({ name, listen, advertise }) => [name, new GrpcListener({ listen, advertise, log: env.log })]),
+  )
   const connection = new ConnectionManager({
     env,
     systemId: config.filer,
     partnerId: config.partner,
     incarnation: mailbox.incarnation,
     logBytes: config.log.sizeBytes,
-    drivers: own.map(
-      ({ name, listen, advertise }) =>
+    drivers: [...listeners].map(
+      ([name, listener]) =>
         new GrpcDriver({
           name,
-          listener: new GrpcListener({ listen, advertise, log: env.log }),
+          listener,
           tls,
-          partnerUri: `tandem://${config.namespace}/${config.pair}/${config.partner}`,
+          partnerUri: filerUri(config.namespace, config.pair, config.partner),
         }),
     ),
     peerAddresses: readJson<AddressMap>(join(logFolder, 'partner-addresses.json')) ?? {},
   })
-  return { lock, logFolder, mailbox, tls, own, connection, sides, files }
+  return { lock, logFolder, mailbox, tls, own, listeners, connection, sides, files }
 }
 
 function openAggregate(

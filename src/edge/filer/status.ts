@@ -1,11 +1,17 @@
 /** What a filer says of itself to the operator (FilerStatus), gathered from its parts. */
-import type { FilerPodConfig, FilerStatus, PlexState } from '../../api/v1alpha1/filer-config.ts'
+import type { FilerPodConfig, FilerStatus, PeerStatus, PlexState } from '../../api/v1alpha1/filer-config.ts'
 import type { Connection } from '../../core/connection/client.ts'
 import type { Filer } from '../../core/filer/filer.ts'
+import { propertiesOf } from '../../core/filer/served-volumes.ts'
 import { takeoverProblem } from '../../core/pair/side-facts.ts'
 import type { Side } from '../../core/pair/side.ts'
 
-export function statusOf(config: FilerPodConfig, filer: Filer, connection: Connection): FilerStatus {
+export function statusOf(
+  config: FilerPodConfig,
+  filer: Filer,
+  connection: Connection,
+  peers: { status(): PeerStatus[] },
+): FilerStatus {
   const { pair } = filer
   return {
     filer: config.filer,
@@ -19,6 +25,7 @@ export function statusOf(config: FilerPodConfig, filer: Filer, connection: Conne
     })),
     aggregates: aggregates(config, filer),
     volumes: volumes(filer),
+    peers: peers.status(),
     lastTakeover: filer.lastTakeover
       ? {
           side: filer.lastTakeover.side,
@@ -117,6 +124,7 @@ function volumes(filer: Filer): FilerStatus['volumes'] {
     const serving = filer.pair.sides.get(side)?.serving === true
     for (const [aggregate, opened] of store.aggregates) {
       for (const volume of opened.volumes()) {
+        if (propertiesOf(volume).hidden === true) continue
         seen.add(volume.id)
         const failure = filer.volumes.failures.get(volume.id)
         list.push({

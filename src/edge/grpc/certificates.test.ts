@@ -150,7 +150,9 @@ describe('certificates', () => {
         closed: resolve,
       })
     })
-    expect(await refused).toBe('certificate names tandem://ns/east/b')
+    expect(await refused).toBe(
+      'not trusted there: certificate names tandem://ns/east/b, who is not expected here',
+    )
     // The peer goes, the partner stays.
     await managers[2]!.stop()
     await partner.channel!.send(new Uint8Array(1))

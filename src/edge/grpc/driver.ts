@@ -12,7 +12,7 @@ import { InterconnectService } from '../../proto/gen/interconnect.ts'
 import { splitAddress } from './address.ts'
 import type { Callee, GrpcListener } from './listener.ts'
 import { KEEPALIVE_MS, SETTINGS, WINDOW_BYTES } from './listener.ts'
-import { outcomeOf, REQUEST_HEADERS } from './message-stream.ts'
+import { outcomeOf, PERMISSION_DENIED, REQUEST_HEADERS } from './message-stream.ts'
 import type { TlsSource } from './tls.ts'
 import { contextOptions, expecting } from './tls.ts'
 import { describe, WireStream } from './wire-stream.ts'
@@ -28,6 +28,9 @@ export interface GrpcDriverOptions {
 }
 
 const { path: PATH } = InterconnectService.link
+/** How reasons begin that are about certificates: what answers is not who it should be, or takes us for a stranger. */
+export const REFUSED_HERE = 'not trusted here: '
+export const REFUSED_THERE = 'not trusted there: '
 
 export class GrpcDriver implements Driver {
   readonly name: string
@@ -88,11 +91,11 @@ export class GrpcDriver implements Driver {
     session.on('connect', () => {
       if (!session.destroyed) session.setLocalWindowSize(WINDOW_BYTES)
     })
-    socket.on('error', (error: Error) => stream.ended(error.message))
-    session.on('error', (error: Error) => stream.ended(error.message))
+    socket.on('error', (error: Error) => stream.ended(reasonOf(error, socket)))
+    session.on('error', (error: Error) => stream.ended(reasonOf(error, socket)))
     let opened = false
     call.on('response', (headers: IncomingHttpHeaders & { ':status'?: number }) => {
-      const end = outcomeOf(headers)
+      const end = endOf(headers)
       if (end !== undefined || headers[':status'] !== 200) {
         stream.ended(end ?? `HTTP status ${headers[':status']}`)
       } else if (!opened) {
@@ -101,7 +104,7 @@ export class GrpcDriver implements Driver {
       }
     })
     call.on('trailers', (trailers: IncomingHttpHeaders) =>
-      stream.ended(outcomeOf(trailers) ?? 'closed by the partner'),
+      stream.ended(endOf(trailers) ?? 'closed by the partner'),
     )
     stream.attach(handler)
     return stream
@@ -112,4 +115,16 @@ export class GrpcDriver implements Driver {
     if (this.#callee !== undefined) await this.#options.listener.leave(this.#callee)
     this.#callee = undefined
   }
+}
+
+function endOf(headers: IncomingHttpHeaders): string | undefined {
+  const refused = headers['grpc-status'] === String(PERMISSION_DENIED)
+  const reason = outcomeOf(headers)
+  return refused && reason !== undefined ? REFUSED_THERE + reason : reason
+}
+
+function reasonOf(error: Error, { authorizationError }: TLSSocket): string {
+  // Null while nothing was found wrong, whatever its type says.
+  const unverified = authorizationError as unknown
+  return unverified === null || unverified === undefined ? error.message : REFUSED_HERE + error.message
 }

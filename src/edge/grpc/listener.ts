@@ -128,7 +128,8 @@ export class GrpcListener {
     const server = createSecureServer({
       ...this.#newContext(),
       requestCert: true,
-      rejectUnauthorized: true,
+      // Whoever comes from no authority is refused like others, at his call: so he is told why.
+      rejectUnauthorized: false,
       settings: SETTINGS,
     })
     server.on('session', (session: ServerHttp2Session) => {
@@ -229,6 +230,7 @@ export class GrpcListener {
       this.#refused(peer, callee)
       call.on('error', () => undefined)
       call.respond({ ...RESPONSE_HEADERS, ...outcome(PERMISSION_DENIED, callee) }, { endStream: true })
+      setTimeout(() => caller?.socket.destroy(), FAREWELL_MS).unref()
       return
     }
     let last = outcome(OK, '')
@@ -248,12 +250,15 @@ export class GrpcListener {
   /** Why nobody, if nobody. */
   #calleeOf(socket: TLSSocket | undefined, headers: IncomingHttpHeaders): Callee | string {
     const names = uriNames(socket?.getPeerCertificate() ?? { subjectaltname: '' })
+    if (socket?.authorized !== true)
+      return `certificate for ${names.join(', ') || 'nobody'} from no authority that is trusted here (${String(socket?.authorizationError)})`
     const raw = socket?.getPeerX509Certificate()
     const known = [...this.#callees].filter(
       ({ partnerUri, tls }) =>
         names.includes(partnerUri) && raw !== undefined && issuedBy(raw, tls.current().ca),
     )
-    if (known.length === 0) return `certificate names ${names.join(', ') || 'nobody'}`
+    if (known.length === 0)
+      return `certificate names ${names.join(', ') || 'nobody'}, who is not expected here`
     if (headers[':path'] !== PATH) return `call of ${String(headers[':path'])}`
     const link = headers['tandem-link']
     return known.find(({ name }) => name === link) ?? `call for driver ${String(link)}`
