@@ -42,7 +42,7 @@ setup_commands() { :; }
 
 # A real API server: etcd and kube-apiserver on this machine's loopback.
 setup_api() {
-  need etcd-server openssl curl
+  need etcd-server openssl curl prometheus # of which only promtool is run
   if ! "$here/kubernetes/build.sh" --built; then
     need golang-1.19-go golang-github-modern-go-reflect2-dev curl
     say "building Kubernetes 1.20.2 (once, about 11 minutes on 2 cores, 3.5 GB)"

@@ -18,6 +18,7 @@ import { Telemetry } from '../edge/telemetry/telemetry.ts'
 import { connectAdmin } from '../operator/admin-grpc.ts'
 import { PORTS } from '../operator/names.ts'
 import { Operator } from '../operator/operator.ts'
+import { tellConditions } from '../operator/runtime/condition-metrics.ts'
 import { MANAGER } from '../operator/runtime/executor.ts'
 
 function log(level: 'info' | 'error', message: string): void {
@@ -77,6 +78,7 @@ export async function run(args: readonly string[]): Promise<number> {
         telemetry.add('tandem_operator_writes_total', writes)
         if (error !== undefined) telemetry.add('tandem_operator_failed_passes_total')
       },
+      onOwn: (now, before) => tellConditions(telemetry, now, before),
     })
     const stopped = new Promise<'stopped'>((resolve) => {
       if (stop.signal.aborted) resolve('stopped')

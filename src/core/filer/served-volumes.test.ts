@@ -15,13 +15,17 @@ function storeOf(fsids: readonly number[], ready: Promise<void>): AggregateStore
       name: `v${fsid}`,
       type: 'Flexible',
       sizeBytes: 4096,
+      used: 3,
+      snapshots: { list: () => ['one', 'two'], heldBlocks: 1 },
       content: { rootHandle: () => ready.then(() => new Uint8Array(32)) },
       properties,
     }
   })
   const volume = (id: string): (typeof volumes)[number] | undefined => volumes.find((one) => one.id === id)
   return {
-    aggregates: new Map([['aggr1', { volumes: () => volumes, volume }]]),
+    aggregates: new Map([
+      ['aggr1', { volumes: () => volumes, volume, sizes: () => ({ totalBytes: 40960, usedBytes: 8192 }) }],
+    ]),
     answerOf: () => ({ answer: () => undefined }),
     change(_aggregate: string, decide: () => VolumeOperation | undefined) {
       const operation = decide()
@@ -104,4 +108,32 @@ test('a volume that nobody asks for any more keeps its data but is not served; a
   restarted.desire(desiredOf([1, 2]))
   await restarted.reconcile('a')
   expect(restarted.byFsid(2)).toHaveProperty('export.path', '/v2')
+})
+
+test('metrics tell the space of what is served here, and 0 once it is served elsewhere', async () => {
+  const figures: Record<string, number> = {}
+  const env = nodeEnv({
+    metrics: {
+      add: () => undefined,
+      observe: () => undefined,
+      set: (name, value, labels) => void (figures[`${name} ${Object.values(labels ?? {}).join()}`] = value),
+    },
+  })
+  const stores = new Map([['a', storeOf([1], Promise.resolve())]])
+  const volumes = new ServedVolumes(env, ['a'], stores)
+  await volumes.opened('a')
+  volumes.measure()
+  const served = {
+    'tandem_volume_size_bytes v1': 4096,
+    'tandem_volume_used_bytes v1': 3 * 4096,
+    'tandem_snapshots v1': 2,
+    'tandem_snapshot_held_bytes v1': 4096,
+    'tandem_aggregate_size_bytes aggr1': 40960,
+    'tandem_aggregate_used_bytes aggr1': 8192,
+  }
+  expect(figures).toEqual(served)
+  stores.delete('a')
+  volumes.changed()
+  volumes.measure()
+  expect(figures).toEqual(Object.fromEntries(Object.keys(served).map((name) => [name, 0])))
 })

@@ -85,8 +85,11 @@ export class ServedVolumes implements VolumeTable {
   /** Stores whose volumes are all in `#byFsid`: a side is opened in several steps, and until the last an unknown id may be its. */
   readonly #complete = new Map<string, AggregateStore>()
   #desired: Desired | undefined
-  /** Volumes with metrics, by name. */
-  readonly #measured = new Set<string>()
+  /** What has metrics. */
+  #measured = new Map<
+    string,
+    { readonly labels: Readonly<Record<string, string>>; readonly metrics: readonly string[] }
+  >()
   readonly #schedules: SnapshotSchedules
   readonly #running = new Map<string, Promise<void>>()
   /** Why a volume is not as desired, by id. */
@@ -184,22 +187,41 @@ export class ServedVolumes implements VolumeTable {
     )
   }
 
-  /** Tells the metrics of snapshots. */
+  /** Tells the metrics of space and snapshots; what is not served here any more has 0 of everything. */
   measure(): void {
-    const { metrics } = this.#env
-    const before = new Set(this.#measured)
-    this.#measured.clear()
-    for (const { volume } of this.#byFsid.values()) {
-      const labels = { volume: volume.name }
-      metrics.set('tandem_snapshots', volume.snapshots.list().length, labels)
-      metrics.set('tandem_snapshot_held_bytes', volume.snapshots.heldBlocks * BLOCK_BYTES, labels)
-      this.#measured.add(volume.name)
-      before.delete(volume.name)
+    const before = this.#measured
+    this.#measured = new Map()
+    const tell = (kind: string, name: string, ...figures: [metric: string, value: number][]): void => {
+      this.#measured.set(`${kind} ${name}`, {
+        labels: { [kind]: name },
+        metrics: figures.map(([metric]) => metric),
+      })
+      before.delete(`${kind} ${name}`)
+      for (const [metric, value] of figures) this.#env.metrics.set(metric, value, { [kind]: name })
     }
-    for (const volume of before) {
-      metrics.set('tandem_snapshots', 0, { volume })
-      metrics.set('tandem_snapshot_held_bytes', 0, { volume })
+    for (const { volume } of this.#byFsid.values())
+      tell(
+        'volume',
+        volume.name,
+        ['tandem_volume_size_bytes', volume.sizeBytes],
+        ['tandem_volume_used_bytes', volume.used * BLOCK_BYTES],
+        ['tandem_snapshots', volume.snapshots.list().length],
+        ['tandem_snapshot_held_bytes', volume.snapshots.heldBlocks * BLOCK_BYTES],
+      )
+    for (const [side, store] of this.#complete) {
+      if (this.#stores.get(side) !== store) continue
+      for (const [name, aggregate] of store.aggregates) {
+        const { totalBytes, usedBytes } = aggregate.sizes()
+        tell(
+          'aggregate',
+          name,
+          ['tandem_aggregate_size_bytes', totalBytes],
+          ['tandem_aggregate_used_bytes', usedBytes],
+        )
+      }
     }
+    for (const { labels, metrics } of before.values())
+      for (const metric of metrics) this.#env.metrics.set(metric, 0, labels)
   }
 
   /** Carries out an order about a snapshot. What comes from outside is looked at as it is. */

@@ -128,6 +128,35 @@ export const CATALOGUE: readonly MetricGroup[] = [
     ],
   },
   {
+    title: 'Space',
+    metrics: [
+      {
+        name: 'tandem_aggregate_size_bytes',
+        type: 'gauge',
+        help: 'Bytes that an aggregate which is served here can hold; 0 when it is not.',
+        labels: ['aggregate'],
+      },
+      {
+        name: 'tandem_aggregate_used_bytes',
+        type: 'gauge',
+        help: 'Bytes of an aggregate in use, by files, snapshots and metadata; 0 when it is not served here.',
+        labels: ['aggregate'],
+      },
+      {
+        name: 'tandem_volume_size_bytes',
+        type: 'gauge',
+        help: 'Size of a volume that is served here; 0 when it is not.',
+        labels: ['volume'],
+      },
+      {
+        name: 'tandem_volume_used_bytes',
+        type: 'gauge',
+        help: 'Bytes of the files of a volume, without what only snapshots hold; 0 when it is not served here.',
+        labels: ['volume'],
+      },
+    ],
+  },
+  {
     title: 'Snapshots',
     metrics: [
       {
@@ -324,6 +353,12 @@ export const CATALOGUE: readonly MetricGroup[] = [
         name: 'tandem_operator_writes_total',
         type: 'counter',
         help: 'Writes to the Kubernetes API, Events aside; none while nothing changes.',
+      },
+      {
+        name: 'tandem_operator_condition',
+        type: 'gauge',
+        help: '1 while a condition of an object is True, else 0; with the reason that it has now.',
+        labels: ['kind', 'object_namespace', 'object', 'condition', 'reason'],
       },
     ],
   },

@@ -60,7 +60,7 @@ class Metric {
     )
     const { state } = labels
     assert(!this.#states || this.#states.includes(state!), `${this.name} has no state ${String(state)}`)
-    const key = JSON.stringify(this.#labels.map((label) => labels[label]))
+    const key = this.#key(labels)
     let series = this.#series.get(key)
     if (!series) {
       const buckets = this.type === 'histogram' ? new Array<number>(this.bounds.length + 1).fill(0) : []
@@ -69,6 +69,15 @@ class Metric {
     }
     this.#byLabels.set(labels, series)
     return series
+  }
+
+  remove(labels: Labels): void {
+    this.#series.delete(this.#key(labels))
+    this.#byLabels.delete(labels)
+  }
+
+  #key(labels: Labels): string {
+    return JSON.stringify(this.#labels.map((label) => labels[label]))
   }
 
   get(): Promise<{ name: string; help: string; type: string; aggregator: string; values: Sample[] }> {
@@ -122,6 +131,11 @@ export class Telemetry implements Metrics {
 
   set(name: string, value: number, labels: Labels = NO_LABELS): void {
     this.#metric(name, 'gauge').series(labels).value = value
+  }
+
+  /** Of something that is no more. Whoever sets it again uses another label object. */
+  remove(name: string, labels: Labels): void {
+    this.#metric(name, 'gauge').remove(labels)
   }
 
   observe(name: string, value: number, labels: Labels = NO_LABELS, times = 1): void {

@@ -5,6 +5,7 @@
 import { stringify } from 'yaml'
 import { customResourceDefinition } from '../../api/crd.ts'
 import { kinds } from '../../api/v1alpha1/kinds.ts'
+import { RUNBOOKS, ruleGroups } from './alerts.ts'
 import { dashboard } from './dashboard.ts'
 import {
   NAME,
@@ -14,6 +15,8 @@ import {
   metricsService,
   namespaceObject,
   ownRules,
+  podMonitor,
+  prometheusRule,
   role,
   serviceAccount,
   serviceMonitor,
@@ -22,6 +25,7 @@ import {
 import type { Settings } from './objects.ts'
 import { APP_VERSION, SETTINGS, valuesSchema } from './values.ts'
 
+const RULES = 'rules/tandem.yaml'
 const HEADER = 'Written by `make gen` from src/operator/install; change it there.'
 
 export function yaml(value: unknown): string {
@@ -148,8 +152,16 @@ function monitoringTemplate(): string {
     },
     data: { 'tandem.json': expression('toJson (.Files.Get "dashboards/tandem.json")') },
   }
+  // The rules have braces of their own, which must not be taken for a template's.
+  const rules = expression(
+    `toJson (fromYaml (replace "${RUNBOOKS}" .Values.prometheusRule.runbooks (.Files.Get "${RULES}")))`,
+  )
   return template(
-    when('.Values.serviceMonitor.enabled', inserted(yaml(serviceMonitor(TEMPLATED)))) +
+    when(
+      '.Values.serviceMonitor.enabled',
+      inserted(documents([serviceMonitor(TEMPLATED), podMonitor(TEMPLATED)])),
+    ) +
+      when('.Values.prometheusRule.enabled', `---\n${inserted(yaml(prometheusRule(TEMPLATED, rules)))}`) +
       when('.Values.dashboard.enabled', `---\n${inserted(yaml(configMap))}`),
   )
 }
@@ -191,6 +203,10 @@ export function installFiles(): Map<string, string> {
     [`${chart}/values.yaml`, valuesYaml()],
     [`${chart}/values.schema.json`, json(valuesSchema())],
     [`${chart}/dashboards/tandem.json`, json(dashboard())],
+    [
+      `${chart}/${RULES}`,
+      `# ${HEADER}\n# For a Prometheus without its operator: rule_files. The labels pair and filer come from relabeling, see docs/runbooks.md.\n${yaml(ruleGroups())}`,
+    ],
     [`${chart}/templates/crds.yaml`, crdTemplate()],
     [`${chart}/templates/rbac.yaml`, rbacTemplate()],
     [

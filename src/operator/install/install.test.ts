@@ -1,9 +1,14 @@
 /** The chart, rendered, is the same as install.yaml; and what is installed meets our own promises. */
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { parse, parseAllDocuments } from 'yaml'
 import { METRICS } from '../../edge/telemetry/catalogue.ts'
+import { Telemetry } from '../../edge/telemetry/telemetry.ts'
+import { LABEL_FILER } from '../names.ts'
 import { renderTemplate } from '../testing/chart.ts'
 import { restrictedViolations } from '../testing/restricted.ts'
+import { ALERTS, RUNBOOKS } from './alerts.ts'
 import { installFiles } from './files.ts'
 import { SETTINGS } from './values.ts'
 
@@ -92,10 +97,72 @@ describe('chart', () => {
     expect(restrictedViolations(spec.template.spec)).toEqual([])
   })
 
-  test('every metric of the dashboard is one that exists', () => {
-    const used = files.get(`${chart}/dashboards/tandem.json`)!.match(/tandem_[a-z_]+/g)!
+  test('brings the alerts when asked, as the file of rules has them, with runbooks where they are', () => {
+    const wanted = { enabled: true, runbooks: 'https://wiki.example/tandem' }
+    const rule = rendered({ prometheusRule: wanted }).find((t) => t.kind === 'PrometheusRule')!
+    const text = files.get(`${chart}/rules/tandem.yaml`)!
+    expect(rule.spec).toEqual(parse(text.replaceAll(RUNBOOKS, wanted.runbooks)))
+    expect(JSON.stringify(rule.spec)).toContain('https://wiki.example/tandem#tandemlinkdown')
+    expect(JSON.stringify(rule.spec)).toContain('{{ $labels.pair }}')
+    expect(rendered().some((t) => t.kind === 'PrometheusRule')).toBe(false)
+  })
+
+  test('monitors find the operator and the filers, and give filers the names that rules go by', () => {
+    const all = rendered({ serviceMonitor: { enabled: true } })
+    const service = all.find((t) => t.kind === 'Service')!
+    const monitor = all.find((t) => t.kind === 'ServiceMonitor')!
+    const { matchLabels } = (monitor.spec as { selector: { matchLabels: object } }).selector
+    expect(service.metadata).toMatchObject({ labels: matchLabels })
+    const filers = JSON.stringify(all.find((t) => t.kind === 'PodMonitor')!.spec)
+    expect(filers).toContain(`"key":"${LABEL_FILER}"`)
+    expect(filers).toContain('"__meta_kubernetes_pod_label_tandem_storage_pair"],"targetLabel":"pair"')
+  })
+})
+
+describe('what watches over an installation', () => {
+  const read = (path: string): string => readFileSync(join(import.meta.dirname, '../../..', path), 'utf8')
+
+  test('every metric that dashboards, alerts and documents name exists', () => {
+    const documents = readdirSync(join(import.meta.dirname, '../../../docs'))
+      .filter((name) => name.endsWith('.md') && name !== 'metrics.md')
+      .map((name) => `docs/${name}`)
+    const texts = [
+      ...[...files].filter(([path]) => /dashboards|rules/.test(path)),
+      ...['README.md', ...documents].map((path) => [path, read(path)] as const),
+    ]
+    // Node's own, which prom-client names; `…_` in a document is a family.
     const known = (name: string): boolean =>
-      METRICS.has(name) || METRICS.has(name.replace(/_(bucket|count|sum)$/, ''))
-    expect([...new Set(used)].filter((name) => !known(name))).toEqual([])
+      METRICS.has(name) ||
+      METRICS.has(name.replace(/_(bucket|count|sum)$/, '')) ||
+      /^tandem_(process|nodejs)_/.test(name) ||
+      (name.endsWith('_') && [...METRICS.keys()].some((metric) => metric.startsWith(name)))
+    const unknown = texts.flatMap(([path, text]) =>
+      [...text.matchAll(/\btandem_[a-z0-9_]+/g)]
+        .filter(([name]) => !known(name))
+        .map(([name]) => `${path}: ${name}`),
+    )
+    expect(unknown).toEqual([])
+  })
+
+  test("Node's own metrics that alerts and documents name are among those that a filer serves", async () => {
+    const served = await new Telemetry().text()
+    const named = [files.get(`${chart}/rules/tandem.yaml`)!, read(RUNBOOKS)].flatMap((text) =>
+      [...text.matchAll(/tandem_(?:process|nodejs)_[a-z0-9_]+/g)].map(([name]) => name),
+    )
+    expect(named.length).toBeGreaterThan(0)
+    for (const name of named) expect(served).toContain(`# TYPE ${name} `)
+  })
+
+  test('every alert has a runbook with meaning, look and remedy, and every runbook an alert', () => {
+    const sections = new Map(
+      read(RUNBOOKS)
+        .split(/^## /m)
+        .slice(1)
+        .map((text) => [text.split('\n', 1)[0]!, text]),
+    )
+    expect([...sections.keys()]).toEqual(ALERTS.map(({ name }) => name))
+    for (const [name, text] of sections)
+      for (const part of ['**Means**:', '**Look**:', '**Do**:'])
+        expect([name, text]).toEqual([name, expect.stringContaining(part)])
   })
 })

@@ -2,7 +2,7 @@
  * What an installation consists of besides the definitions of the kinds, once for manifests/install.yaml and once for the chart: there
  * every setting is a template expression in place of its value.
  */
-import { PORTS, USER } from '../names.ts'
+import { LABEL_FILER, LABEL_PAIR, PORTS, USER } from '../names.ts'
 
 type Json = Record<string, unknown>
 
@@ -168,6 +168,8 @@ export function deployment(settings: Settings): Json {
                 field('POD_NAME', 'metadata.name'),
                 field('POD_NAMESPACE', 'metadata.namespace'),
                 field('POD_IP', 'status.podIP'),
+                // What lives shortly (answers of the API) takes little memory, so that the limit is left to what is kept.
+                { name: 'NODE_OPTIONS', value: '--max-semi-space-size=8' },
               ],
               ports: [{ name: 'metrics', containerPort: PORTS.metrics, protocol: 'TCP' }],
               livenessProbe: probe('/livez', 10),
@@ -190,16 +192,46 @@ function field(name: string, fieldPath: string): Json {
   return { name, valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } } }
 }
 
-/** For the Prometheus operator: this operator and every filer. */
+/** For the Prometheus operator: this operator. */
 export function serviceMonitor(settings: Settings): Json {
   return {
     apiVersion: 'monitoring.coreos.com/v1',
     kind: 'ServiceMonitor',
     metadata: { name: 'tandem', namespace: settings.namespace, labels: LABELS },
+    spec: { selector: { matchLabels: LABELS }, endpoints: [{ port: 'metrics', interval: '15s' }] },
+  }
+}
+
+/** For the Prometheus operator: every filer, ready or not, with the names by which the rules tell them apart. */
+export function podMonitor(settings: Settings): Json {
+  const named = (label: string, targetLabel: string): Json => ({
+    sourceLabels: [`__meta_kubernetes_pod_label_${label.replaceAll(/[^a-z]/g, '_')}`],
+    targetLabel,
+  })
+  return {
+    apiVersion: 'monitoring.coreos.com/v1',
+    kind: 'PodMonitor',
+    metadata: { name: 'tandem-filers', namespace: settings.namespace, labels: LABELS },
     spec: {
       namespaceSelector: { any: true },
-      selector: { matchLabels: { 'app.kubernetes.io/name': 'tandem' } },
-      endpoints: [{ port: 'metrics', interval: '15s' }],
+      selector: { matchExpressions: [{ key: LABEL_FILER, operator: 'Exists' }] },
+      podMetricsEndpoints: [
+        {
+          port: 'metrics',
+          interval: '15s',
+          relabelings: [named(LABEL_PAIR, 'pair'), named(LABEL_FILER, 'filer')],
+        },
+      ],
     },
+  }
+}
+
+/** For the Prometheus operator: the rules of rules/tandem.yaml (alerts.ts). */
+export function prometheusRule(settings: Settings, spec: unknown): Json {
+  return {
+    apiVersion: 'monitoring.coreos.com/v1',
+    kind: 'PrometheusRule',
+    metadata: { name: 'tandem', namespace: settings.namespace, labels: LABELS },
+    spec,
   }
 }

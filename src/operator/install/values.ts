@@ -1,4 +1,6 @@
 /** The settings of the chart: default, type and meaning once, for values.yaml, values.schema.json and install.yaml. */
+import { RUNBOOKS } from './alerts.ts'
+
 export const APP_VERSION = '0.1.0'
 
 interface Setting {
@@ -54,9 +56,19 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
     value: { enabled: true, keep: true },
   },
   serviceMonitor: {
-    description: 'A ServiceMonitor for the Prometheus operator.',
+    description:
+      'For the Prometheus operator: a ServiceMonitor of the operator and a PodMonitor of all filers.',
     schema: { type: 'object', additionalProperties: false, properties: { enabled: { type: 'boolean' } } },
     value: { enabled: false },
+  },
+  prometheusRule: {
+    description: 'A PrometheusRule with the alerts, and where their runbooks are (docs/runbooks.md).',
+    schema: {
+      type: 'object',
+      additionalProperties: false,
+      properties: { enabled: { type: 'boolean' }, runbooks: { type: 'string' } },
+    },
+    value: { enabled: false, runbooks: RUNBOOKS },
   },
   dashboard: {
     description: 'A ConfigMap with the Grafana dashboard, found by Grafana’s sidecar by its label.',

@@ -1,7 +1,9 @@
 /**
  * Renders the chart's templates for tests. It knows the part of Helm's language that src/operator/install uses, and refuses the rest:
- * comments, `if`/`else`/`end`, `range` over a list, `toJson`, `join`, `.Values…`, `.Release.Namespace`, `.Files.Get`, and `.` in a range.
+ * comments, `if`/`else`/`end`, `range` over a list, `toJson`, `fromYaml`, `join`, `replace`, `.Values…`, `.Release.Namespace`, `.Files.Get`, and `.` in a range.
  */
+import { parse as parseYaml } from 'yaml'
+
 interface Scope {
   readonly root: Record<string, unknown>
   readonly dot: unknown
@@ -103,6 +105,11 @@ function evaluate(expression: string, scope: Scope): unknown {
   if (first === 'toJson' && rest.length === 1) return JSON.stringify(value(rest[0]!))
   if (first === 'join' && rest.length === 2)
     return (value(rest[1]!) as unknown[]).join(value(rest[0]!) as string)
+  if (first === 'fromYaml' && rest.length === 1) return parseYaml(value(rest[0]!) as string)
+  if (first === 'replace' && rest.length === 3) {
+    const [from, to, text] = rest.map((word) => value(word) as string)
+    return text!.replaceAll(from!, to!)
+  }
   if (first === '.Files.Get' && rest.length === 1)
     return (scope.root['Files'] as ChartContext['file'])(value(rest[0]!) as string)
   if (rest.length > 0) throw new Error(`cannot render {{ ${expression} }}`)
