@@ -1,6 +1,6 @@
 /**
  * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine, and beside itself when it holds more (P11), when it is full
- * (aged), in how long it holds others up (turns), and in what it takes of memory (memory).
+ * (aged), in how long it holds others up (turns), and in what it takes of memory (memory); many pairs in one operator (P10).
  *
  *   run.ts [short|long] [--only P1,P2,P11]
  *
@@ -20,6 +20,7 @@ import type { Measure, RunOptions, Sample } from './measures.ts'
 import { agedSection } from './aged.ts'
 import { growthSection } from './growth.ts'
 import { memorySection } from './memory.ts'
+import { pairsSection } from './pairs.ts'
 import { markdown, medianSample, rowsOf, sectionText, textTable } from './report.ts'
 import type { Outcome, Say, Section } from './report.ts'
 import { startGanesha, startGluster, startTandem } from './sides.ts'
@@ -38,6 +39,7 @@ const alone: { readonly id: string; readonly run: (long: boolean, say: Say) => P
   { id: 'aged', run: agedSection },
   { id: 'turns', run: turnsSection },
   { id: 'memory', run: (long, say) => memorySection(nfsbench, long, say) },
+  { id: 'P10', run: pairsSection },
 ]
 
 /** All rounds of one measure, the first of each side thrown away. */

@@ -1,52 +1,19 @@
 /**
  * `make api`: the operator's suites (every `*.api.ts` in src) against a real kube-apiserver, and everything that we ship
- * (manifests/, crds/) through that server's own validation. The server is started here and ends here (or with us).
+ * (manifests/, crds/) through that server's own validation, the alerts through Prometheus's (rules.ts). The server is started here and ends here (or with us).
  *
  * A suite finds the server by KUBECONFIG; with KUBECONFIG already set to a cluster of yours and TANDEM_API_EXTERNAL=1 no server is
  * started and the suites run there. Kubernetes 1.20.2 unless KUBEBUILDER_ASSETS names newer programs.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { programs, startApiServer } from './lib/api-server.ts'
 import { attempt, run } from './lib/process.ts'
-import { freePorts } from './lib/ports.ts'
-import { stateFolder, sweep } from './lib/state.ts'
+import { checkRules } from './rules.ts'
 
 const checkout = join(import.meta.dirname, '..')
-const quick = join(import.meta.dirname, 'cluster/quick.sh')
-const programs =
-  process.env['KUBEBUILDER_ASSETS'] ??
-  join(process.env['TANDEM_CACHE'] ?? join(homedir(), '.cache/tandem'), 'kubernetes/bin')
-
-interface Server {
-  kubeconfig: string
-  stop(): Promise<void>
-}
-
-async function startServer(): Promise<Server> {
-  // A killed run's server ended with it (quick.sh run), only its folder may be left.
-  await sweep('api')
-  const state = stateFolder('api')
-  const folder = join(state, 'server')
-  const child = spawn(quick, ['run', folder, String(await freePorts(3))], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  const over = new Promise<void>((resolve) => child.on('close', () => resolve()))
-  const ready = new Promise<boolean>((resolve) => {
-    child.stdout.on('data', () => resolve(true))
-    child.on('close', () => resolve(false))
-  })
-  if (!(await ready)) throw new Error('the API server did not start')
-  return {
-    kubeconfig: join(folder, 'pki/admin.kubeconfig'),
-    stop: async () => {
-      child.stdin.end()
-      await over
-      rmSync(state, { recursive: true, force: true })
-    },
-  }
-}
 
 /** Applies the definitions and lets the server check everything else without storing it. */
 async function validateManifests(kubeconfig: string): Promise<number> {
@@ -109,11 +76,12 @@ if (process.env['TANDEM_API_EXTERNAL'] === '1') {
 } else {
   await run([join(import.meta.dirname, 'setup.sh'), 'api'], { timeoutMs: 3_600_000 })
   const began = performance.now()
-  const server = await startServer()
+  const server = await startApiServer('api')
   try {
     console.log(`api: kube-apiserver ready after ${((performance.now() - began) / 1000).toFixed(1)} s`)
     status = await suites(server.kubeconfig)
     if ((await validateManifests(server.kubeconfig)) > 0) status = 1
+    if (!(await checkRules())) status = 1
   } finally {
     await server.stop()
   }

@@ -48,11 +48,11 @@ describe('certificates', () => {
   test('are renewed in time, for another name, and by another CA', async () => {
     const ca = await newAuthority('east', now)
     const leaf = await issue(ca, uri, now)
-    expect(await leafIsDue(leaf.certificate, uri, ca, now)).toBe(false)
-    expect(await leafIsDue(leaf.certificate, uri, ca, now + 61 * DAY_MS)).toBe(true)
-    expect(await leafIsDue(leaf.certificate, filerUri('ns', 'east', 'b'), ca, now)).toBe(true)
-    expect(await leafIsDue('nonsense', uri, ca, now)).toBe(true)
-    expect(await leafIsDue(leaf.certificate, uri, await newAuthority('east', now), now)).toBe(true)
+    expect(leafIsDue(leaf.certificate, uri, ca, now)).toBe(false)
+    expect(leafIsDue(leaf.certificate, uri, ca, now + 61 * DAY_MS)).toBe(true)
+    expect(leafIsDue(leaf.certificate, filerUri('ns', 'east', 'b'), ca, now)).toBe(true)
+    expect(leafIsDue('nonsense', uri, ca, now)).toBe(true)
+    expect(leafIsDue(leaf.certificate, uri, await newAuthority('east', now), now)).toBe(true)
   })
 
   test('a new CA leaves the old one trusted while it lasts', async () => {

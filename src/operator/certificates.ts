@@ -27,7 +27,7 @@ export class Certificates {
   /** Checks cost signatures; the answer holds for a day. */
   readonly #checked = new Map<string, { readonly of: string; readonly due: Due }>()
 
-  async due(key: string, objects: Objects, pair: AcceptedPair, nowMs: number): Promise<Due> {
+  due(key: string, objects: Objects, pair: AcceptedPair, nowMs: number): Due {
     const names = namesOf(pair.name)
     const filers = pair.spec.filers.map((f) => f.name)
     const ca = ownSecret(objects, names.authority, pair)
@@ -45,7 +45,7 @@ export class Certificates {
         due.authority ||
         authority === undefined ||
         files['ca.crt'] !== authority.bundle ||
-        (await leafIsDue(files['tls.crt'] ?? '', uri, authority, nowMs))
+        leafIsDue(files['tls.crt'] ?? '', uri, authority, nowMs)
       if (bad) due.filers.push(filer)
     }
     this.#checked.set(key, { of, due })

@@ -13,7 +13,6 @@ import {
   LEASES,
   NAMESPACES,
   PODS,
-  STORAGE_CLASSES,
 } from '../edge/kube/resources.ts'
 import { filerUri } from '../edge/pki.ts'
 import { filerPair } from '../api/v1alpha1/filer-pair.ts'
@@ -32,10 +31,12 @@ import { outcomeKey } from './filer-volume/snapshot-request.ts'
 import { PersistentVolumes } from './persistent-volumes.ts'
 import { PORTS, namesOf } from './names.ts'
 import { Cache } from './runtime/cache.ts'
+import type { CacheOptions } from './runtime/cache.ts'
 import { MANAGER, execute } from './runtime/executor.ts'
 import { KeyedQueue } from './runtime/queue.ts'
 import { Nodes } from './nodes.ts'
 import { SnapshotOrders } from './snapshot-orders.ts'
+import { StorageClasses } from './storage-classes.ts'
 import { UpdateTurns } from './update-turn.ts'
 
 export interface OperatorOptions {
@@ -52,12 +53,13 @@ export interface OperatorOptions {
     key: string,
     result: { readonly writes: number; readonly seconds: number; readonly error?: unknown },
   ) => void
+  /** Each object of our own API that came, changed or went; for metrics. */
+  readonly onOwn?: CacheOptions['onOwn']
 }
 
 const LEASE_KEPT_MS = 300_000
 const LEASE_DOUBTED_MS = 2000
-const CLASSES_KEPT_MS = 5000
-const CLASSES_AGAIN_MS = 10_000
+const FOREIGN_AGAIN_MS = 10_000
 
 export class Operator {
   readonly #options: OperatorOptions
@@ -67,13 +69,13 @@ export class Operator {
   readonly #orders: SnapshotOrders
   readonly #persistentVolumes: PersistentVolumes
   readonly #nodes: Nodes
+  readonly #classes: StorageClasses
   readonly #turns: UpdateTurns
   readonly #foreign = new Map<string, readonly string[]>()
   readonly #statusWrittenMs = new Map<string, number>()
   readonly #leases = new Map<string, { readonly atMs: number; readonly lease: KubeObject }>()
   #cache: Cache | undefined
   #budgets: Resource | undefined
-  #classes: { readonly atMs: number; readonly known: Promise<Observed['storageClasses']> } | undefined
 
   constructor(options: OperatorOptions) {
     this.#options = options
@@ -84,9 +86,10 @@ export class Operator {
     )
     this.#persistentVolumes = new PersistentVolumes(options.api)
     this.#nodes = new Nodes(options.api)
+    this.#classes = new StorageClasses(options.api, (key) => this.#queue.add(key))
     this.#turns = new UpdateTurns((key) => this.#queue.add(key))
     this.#queue = new KeyedQueue({
-      workers: options.workers ?? 8,
+      workers: options.workers ?? 16,
       work: (key) => this.#pass(key),
       onError: (key, error, againInMs) => {
         // Somebody else wrote between our read and our write: no news.
@@ -98,7 +101,7 @@ export class Operator {
 
   /** Resolves when everything has been listed and each pair has been looked at once. */
   async start(): Promise<void> {
-    const { api, namespaces, log } = this.#options
+    const { api, namespaces, log, onOwn } = this.#options
     this.#budgets = await budgetsOf(api, namespaces?.[0])
     this.#cache = new Cache(api, {
       namespaces,
@@ -107,6 +110,7 @@ export class Operator {
       onPair: (key) => {
         if (synced) this.#queue.add(key)
       },
+      ...(onOwn === undefined ? {} : { onOwn }),
       onError: (resource, error) => log(`watching ${resource.plural}: ${(error as Error).message}`),
     })
     let synced = false
@@ -124,6 +128,7 @@ export class Operator {
 
   async stop(): Promise<void> {
     await this.#queue.stop()
+    this.#classes.stop()
     this.#links.stop()
     await this.#cache?.stop()
   }
@@ -154,6 +159,7 @@ export class Operator {
       this.#leases.delete(key)
       this.#orders.forgetAll(key)
       this.#turns.planned(key, undefined)
+      await this.#classes.of(key, false)
       return 0
     }
     const accepted = pair === undefined ? undefined : inForce(namespace, pair)
@@ -168,15 +174,16 @@ export class Operator {
       name,
       pair,
       volumes,
-      objects,
+      // As they are when the plan is made: all that is asked for here takes its time.
+      objects: this.#cache!.objects(key),
       lease: pair === undefined ? undefined : await this.#lease(key, namespace, name, leaving),
       foreign: this.#foreign.get(key) ?? [],
       reports: this.#links.reports(key),
       certificatesDue:
         accepted === undefined
           ? { authority: false, filers: [] }
-          : await this.#certificates.due(key, objects, accepted, nowMs),
-      storageClasses: pendingClaims ? await this.#storageClasses() : undefined,
+          : this.#certificates.due(key, objects, accepted, nowMs),
+      storageClasses: await this.#classes.of(key, pendingClaims),
       persistentVolumes: await this.#persistentVolumes.of(volumes, objects.of(CLAIMS)),
       snapshotOutcomes: this.#orders.outcomes(key),
       budgets: this.#budgets,
@@ -210,8 +217,7 @@ export class Operator {
     if (outcome.foreign.length > 0) this.#foreign.set(key, outcome.foreign)
     else this.#foreign.delete(key)
     if (outcome.foreign.join() !== before.join()) this.#queue.later(key, 0)
-    else if (outcome.foreign.length > 0) this.#queue.later(key, CLASSES_AGAIN_MS)
-    if (pendingClaims) this.#queue.later(key, CLASSES_AGAIN_MS)
+    else if (outcome.foreign.length > 0) this.#queue.later(key, FOREIGN_AGAIN_MS)
     if (againInMs !== undefined) this.#queue.later(key, againInMs)
     return outcome.writes
   }
@@ -230,19 +236,19 @@ export class Operator {
     nowMs: number,
   ): Promise<void> {
     const targets = new Map<string, AdminTarget>()
-    const tls = pair === undefined ? undefined : await this.#certificates.own(key, objects, pair, nowMs)
-    if (pair !== undefined && tls !== undefined)
-      for (const { name } of pair.spec.filers) {
-        const status = objects.get(PODS, namesOf(pair.name).pod(name))?.['status'] as
-          { phase?: string; podIP?: string } | undefined
-        if (status?.phase !== 'Running' || !status.podIP) continue
-        const host = status.podIP.includes(':') ? `[${status.podIP}]` : status.podIP
-        targets.set(name, {
-          address: `${host}:${PORTS.administration}`,
-          uri: filerUri(pair.namespace, pair.name, name),
-          tls,
-        })
-      }
+    for (const { name } of pair?.spec.filers ?? []) {
+      const status = objects.get(PODS, namesOf(pair!.name).pod(name))?.['status'] as
+        { phase?: string; podIP?: string } | undefined
+      if (status?.phase !== 'Running' || !status.podIP) continue
+      const tls = await this.#certificates.own(key, objects, pair!, nowMs)
+      if (tls === undefined) continue
+      const host = status.podIP.includes(':') ? `[${status.podIP}]` : status.podIP
+      targets.set(name, {
+        address: `${host}:${PORTS.administration}`,
+        uri: filerUri(pair!.namespace, pair!.name, name),
+        tls,
+      })
+    }
     this.#links.keep(key, targets)
   }
 
@@ -285,19 +291,6 @@ export class Operator {
     const found = await this.#find(NAMESPACES, '', namespace)
     return found?.metadata.deletionTimestamp !== undefined
   }
-
-  /** Asked only while claims wait; one answer serves all pairs for a while. */
-  #storageClasses(): Promise<Observed['storageClasses']> {
-    const nowMs = performance.now()
-    if (this.#classes === undefined || nowMs - this.#classes.atMs > CLASSES_KEPT_MS) {
-      const known = this.#options.api.list(STORAGE_CLASSES).then(
-        ({ items }) => new Map(items.map((c) => [c.metadata.name, bindingModeOf(c)] as const)),
-        () => undefined,
-      )
-      this.#classes = { atMs: nowMs, known }
-    }
-    return this.#classes.known
-  }
 }
 
 /** Keys of pairs that an earlier operator began to update. */
@@ -316,10 +309,6 @@ function inForce(namespace: string, pair: KubeObject): AcceptedPair | undefined 
   return spec === undefined
     ? undefined
     : { namespace, name, uid, id: pairId(uid, spec), spec, traditional: [] }
-}
-
-function bindingModeOf(storageClass: KubeObject): 'Immediate' | 'WaitForFirstConsumer' {
-  return storageClass['volumeBindingMode'] === 'WaitForFirstConsumer' ? 'WaitForFirstConsumer' : 'Immediate'
 }
 
 /** Servers since 1.21 have policy/v1; older ones v1beta1. */

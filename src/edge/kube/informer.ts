@@ -1,7 +1,10 @@
 /**
  * A copy of one collection that follows the API: list, then watch; listed again when the server has forgotten where we were (410).
- * Connections that fall silent end by the watch's deadline and are made anew. Readers see a plain map; `onChange` tells which key
+ * Connections that fall silent end by the watch's deadline and are made anew. Readers get an object by its key; `onChange` tells which key
  * changed, and tells every key again at each resync, so that whoever missed something catches up.
+ *
+ * Objects are kept as text and read anew for whoever asks: as values they take several times the memory, and an operator of a thousand pairs
+ * keeps more than twenty thousand.
  */
 import type { KubeApi, KubeObject, ListOptions, Resource } from './api.ts'
 import { KubeError } from './api.ts'
@@ -13,9 +16,14 @@ export interface InformerOptions extends ListOptions {
   readonly onError?: (error: unknown) => void
   readonly resyncMs?: number
   readonly watchSeconds?: number
-  /** Shortens what is kept in memory. */
-  readonly keep?: (object: KubeObject) => KubeObject
 }
+
+interface Kept {
+  readonly resourceVersion: string | undefined
+  readonly text: string
+}
+
+const read = ({ text }: Kept): KubeObject => JSON.parse(text) as KubeObject
 
 const BACKOFF_MIN_MS = 200
 const BACKOFF_MAX_MS = 30_000
@@ -24,7 +32,7 @@ export class Informer {
   readonly #api: KubeApi
   readonly #resource: Resource
   readonly #options: InformerOptions
-  readonly #objects = new Map<string, KubeObject>()
+  readonly #objects = new Map<string, Kept>()
   readonly #stop = new AbortController()
   readonly #synced = Promise.withResolvers<void>()
   #running: Promise<void> | undefined
@@ -42,7 +50,10 @@ export class Informer {
     const { resyncMs } = this.#options
     if (resyncMs !== undefined) {
       this.#resync = setInterval(() => {
-        for (const object of [...this.#objects.values()]) this.#options.onChange?.(object, object)
+        for (const kept of [...this.#objects.values()]) {
+          const object = read(kept)
+          this.#options.onChange?.(object, object)
+        }
       }, resyncMs)
       this.#resync.unref()
     }
@@ -56,11 +67,12 @@ export class Informer {
   }
 
   get(namespace: string, name: string): KubeObject | undefined {
-    return this.#objects.get(`${namespace}/${name}`)
+    const kept = this.#objects.get(`${namespace}/${name}`)
+    return kept && read(kept)
   }
 
-  all(): Iterable<KubeObject> {
-    return this.#objects.values()
+  all(): KubeObject[] {
+    return [...this.#objects.values()].map(read)
   }
 
   async #run(): Promise<void> {
@@ -107,25 +119,26 @@ export class Informer {
     const { resourceVersion, items } = await this.#api.list(this.#resource, this.#options)
     const there = new Set(items.map(keyOf))
     for (const item of items) this.#store(item, false)
-    for (const [key, object] of [...this.#objects]) if (!there.has(key)) this.#store(object, true)
+    for (const [key, object] of [...this.#objects]) if (!there.has(key)) this.#store(read(object), true)
     return resourceVersion
   }
 
   #store(raw: KubeObject, deleted: boolean): void {
     const key = keyOf(raw)
-    const before = this.#objects.get(key)
+    const kept = this.#objects.get(key)
+    const before = kept && read(kept)
     if (deleted) {
       this.#objects.delete(key)
       this.#options.onChange?.(undefined, before ?? raw)
       return
     }
-    const metadata = { ...raw.metadata } as Record<string, unknown>
-    delete metadata['managedFields']
-    const object: KubeObject = { ...raw, metadata: metadata as unknown as KubeObject['metadata'] }
-    const kept = this.#options.keep?.(object) ?? object
-    if (before !== undefined && before.metadata.resourceVersion === kept.metadata.resourceVersion) return
-    this.#objects.set(key, kept)
-    this.#options.onChange?.(kept, before)
+    const { resourceVersion } = raw.metadata
+    if (kept !== undefined && kept.resourceVersion === resourceVersion) return
+    const metadata = { ...raw.metadata } as KubeObject['metadata'] & { managedFields?: unknown }
+    delete metadata.managedFields
+    const object: KubeObject = { ...raw, metadata }
+    this.#objects.set(key, { resourceVersion, text: JSON.stringify(object) })
+    this.#options.onChange?.(object, before)
   }
 }
 

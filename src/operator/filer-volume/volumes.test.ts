@@ -321,7 +321,7 @@ describe('growth', () => {
   test('new claims first, then the template, then one pod after the other, each given back before the next', () => {
     const w = running()
     w.change(FILER_PAIRS, 'east', grown)
-    expect(w.pass()).toEqual(expect.arrayContaining(['apply PersistentVolumeClaim/east-a-aggr-aggr1-d-2']))
+    expect(w.pass()).toEqual(expect.arrayContaining(['create PersistentVolumeClaim/east-a-aggr-aggr1-d-2']))
     expect(w.pass().filter((a) => a.includes('StatefulSet') || a.includes('Pod/'))).toEqual([])
     w.bindClaims()
     expect(w.pass()).toEqual(expect.arrayContaining(['apply StatefulSet/east-a', 'apply StatefulSet/east-b']))

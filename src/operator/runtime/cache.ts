@@ -22,6 +22,8 @@ export interface CacheOptions {
   readonly namespaces: readonly string[] | undefined
   readonly budgets: Resource | undefined
   readonly onPair: (key: string) => void
+  /** An object of our own API came, changed (`before` is what it was) or went. */
+  readonly onOwn?: (now: KubeObject | undefined, before: KubeObject | undefined) => void
   readonly onError: (resource: Resource, error: unknown) => void
 }
 
@@ -51,28 +53,34 @@ export function pairKeyOf(object: KubeObject): string | undefined {
 
 export class Cache {
   readonly #informers: Informer[] = []
-  /** Resource → pair → name → object. */
-  readonly #index = new Map<Resource, Map<string, Map<string, KubeObject>>>()
+  /** Resource → pair → name → who keeps the object. */
+  readonly #index = new Map<Resource, Map<string, Map<string, Informer>>>()
 
   constructor(api: KubeApi, options: CacheOptions) {
     const owned = options.budgets === undefined ? OWNED : [...OWNED, options.budgets]
     for (const resource of [FILER_PAIRS, FILER_VOLUMES, ...owned]) {
       this.#index.set(resource, new Map())
-      for (const namespace of options.namespaces ?? [undefined])
-        this.#informers.push(
-          new Informer(api, resource, {
-            ...(namespace === undefined ? {} : { namespace }),
-            ...(owned.includes(resource) ? { labelSelector: LABEL_PAIR } : {}),
-            resyncMs: RESYNC_MS,
-            onChange: (now, before) => this.#changed(resource, now, before, options.onPair),
-            onError: (error) => options.onError(resource, error),
-          }),
-        )
+      for (const namespace of options.namespaces ?? [undefined]) {
+        const informer: Informer = new Informer(api, resource, {
+          ...(namespace === undefined ? {} : { namespace }),
+          ...(owned.includes(resource) ? { labelSelector: LABEL_PAIR } : {}),
+          resyncMs: RESYNC_MS,
+          onChange: (now, before) => {
+            this.#changed(resource, informer, now, before)
+            if (!owned.includes(resource)) options.onOwn?.(now, before)
+            const keys = [before, now].map((object) => object && pairKeyOf(object))
+            for (const key of new Set(keys)) if (key !== undefined) options.onPair(key)
+          },
+          onError: (error) => options.onError(resource, error),
+        })
+        this.#informers.push(informer)
+      }
     }
   }
 
+  /** One after the other: a list of many objects takes much memory while it is read. */
   async start(): Promise<void> {
-    await Promise.all(this.#informers.map((i) => i.start()))
+    for (const informer of this.#informers) await informer.start()
   }
 
   async stop(): Promise<void> {
@@ -84,19 +92,27 @@ export class Cache {
     return new Set([...pairs.keys(), ...this.#index.get(FILER_VOLUMES)!.keys()])
   }
 
+  /** As they are now, each read once. */
   objects(key: string): Objects {
-    const of = (resource: Resource) => this.#index.get(resource)?.get(key)
-    return {
-      get: (resource, name) => of(resource)?.get(name),
-      of: (resource) => [...(of(resource)?.values() ?? [])],
+    const namespace = key.slice(0, key.indexOf('/'))
+    const read = new Map<Resource, ReadonlyMap<string, KubeObject>>()
+    const of = (resource: Resource): ReadonlyMap<string, KubeObject> => {
+      let objects = read.get(resource)
+      if (objects === undefined) {
+        const names = [...(this.#index.get(resource)?.get(key) ?? [])]
+        objects = new Map(names.map(([name, informer]) => [name, informer.get(namespace, name)!]))
+        read.set(resource, objects)
+      }
+      return objects
     }
+    return { get: (resource, name) => of(resource).get(name), of: (resource) => [...of(resource).values()] }
   }
 
   #changed(
     resource: Resource,
+    informer: Informer,
     now: KubeObject | undefined,
     before: KubeObject | undefined,
-    onPair: (key: string) => void,
   ): void {
     const byPair = this.#index.get(resource)!
     const oldKey = before === undefined ? undefined : pairKeyOf(before)
@@ -107,11 +123,9 @@ export class Cache {
       if (names?.size === 0) byPair.delete(oldKey)
     }
     if (newKey !== undefined && now !== undefined) {
-      const names = byPair.get(newKey) ?? new Map<string, KubeObject>()
-      names.set(now.metadata.name, now)
+      const names = byPair.get(newKey) ?? new Map<string, Informer>()
+      names.set(now.metadata.name, informer)
       byPair.set(newKey, names)
     }
-    if (oldKey !== undefined) onPair(oldKey)
-    if (newKey !== undefined && newKey !== oldKey) onPair(newKey)
   }
 }

@@ -1,8 +1,10 @@
 import { describe, expect, test } from '@jest/globals'
-import type { KubeObject } from '../../edge/kube/api.ts'
+import type { KubeApi, KubeObject } from '../../edge/kube/api.ts'
 import { FILER_PAIRS } from '../../edge/kube/resources.ts'
 import { roundedUsed } from '../filer-pair/status.ts'
+import { StorageClasses } from '../storage-classes.ts'
 import { isApplied, stamped } from './compare.ts'
+import { tellConditions } from './condition-metrics.ts'
 import { fails, holds, steady } from './conditions.ts'
 import { KeyedQueue } from './queue.ts'
 import { writeStatus } from './status-write.ts'
@@ -108,4 +110,49 @@ describe('comparison', () => {
     const less = stamped({ apiVersion: 'v1', kind: 'X', metadata: { name: 'x' }, spec: { list: [{ a: 1 }] } })
     expect(isApplied(less, there)).toBe(false)
   })
+})
+
+test('a pair whose claims wait is looked at again when StorageClasses change, not before', async () => {
+  const names = ['fast']
+  let asked = 0
+  const api = {
+    list: () => {
+      asked++
+      return Promise.resolve({ resourceVersion: '1', items: names.map((name) => ({ metadata: { name } })) })
+    },
+  } as unknown as KubeApi
+  const woken: string[] = []
+  const waked = Promise.withResolvers<void>()
+  const classes = new StorageClasses(api, (key) => (woken.push(key), waked.resolve()), 5)
+  expect([...(await classes.of('ns/east', true))!.keys()]).toEqual(['fast'])
+  expect(await classes.of('ns/west', false)).toBeUndefined()
+  while (asked < 4) await new Promise((resolve) => setTimeout(resolve, 1))
+  expect(woken).toEqual([])
+  names.push('slow')
+  await waked.promise
+  expect(woken).toEqual(['ns/east'])
+  // Looked at, it knows; then it waits no more.
+  expect([...(await classes.of('ns/east', true))!.keys()]).toEqual(['fast', 'slow'])
+  classes.stop()
+})
+
+test('conditions become series that follow them, and go with their object', () => {
+  const series = new Map<string, number>()
+  const key = (labels: object): string => Object.values(labels).join()
+  const gauges = {
+    set: (_: string, value: number, labels: object) => void series.set(key(labels), value),
+    remove: (_: string, labels: object) => void series.delete(key(labels)),
+  }
+  const object = (status: string, reason: string): KubeObject => ({
+    apiVersion: 'v1',
+    kind: 'FilerPair',
+    metadata: { name: 'east', namespace: 'ns' },
+    status: { conditions: [{ type: 'Ready', status, reason }] },
+  })
+  tellConditions(gauges, object('False', 'Starting'), undefined)
+  expect([...series]).toEqual([['FilerPair,ns,east,Ready,Starting', 0]])
+  tellConditions(gauges, object('True', 'Ready'), object('False', 'Starting'))
+  expect([...series]).toEqual([['FilerPair,ns,east,Ready,Ready', 1]])
+  tellConditions(gauges, undefined, object('True', 'Ready'))
+  expect([...series]).toEqual([])
 })
