@@ -50,6 +50,17 @@ async function servedAlone({ pair, answers }: Awaited<ReturnType<typeof busy>>, 
   }
 }
 
+test('blocks go to the other plex over all interconnects, records of the log over one', async () => {
+  const { pair } = await busy(3)
+  const sent = (): number[] => pair.running.a!.connection.links().map(({ bytesSent }) => bytesSent)
+  const channels = pair.running.a!.connection.channels()
+  const linksOf = (id: string): number => channels.find(({ clientId }) => clientId === id)!.links.length
+  expect([linksOf('plex'), linksOf('nvlog')]).toEqual([LINKS.length, 1])
+  const before = sent()
+  await pair.world.run(3000)
+  for (const [n, bytes] of sent().entries()) expect(bytes - before[n]!).toBeGreaterThan(30_000)
+})
+
 describe('all interconnects lost', () => {
   test('7: takeover is ruled out by the owners, who serve on; nobody takes over; both are mirrored again later', async () => {
     for (let seed = 1; seed <= 2; seed++) {

@@ -113,7 +113,8 @@ export class PartnerLink {
       version: VERSION,
       ports: 1,
       memoryBytes: id === 'failover' ? 1 << 20 : RECEIVE_BYTES,
-      policy: 'ordered',
+      // Device regions have no order of their own: who needs one waits for `placed` before it goes on, as with a local device.
+      policy: id === 'plex' ? 'striped' : 'ordered',
       regions,
       up: (channel) => {
         this.#channels.set(id, channel)
