@@ -26,6 +26,11 @@ export function run(args: readonly string[]): Promise<number> {
       flags: {
         state: { kind: 'text', value: 'DIR', meaning: `default ${STATE_DEFAULT}` },
         from: { kind: 'text', value: 'FILER', meaning: 'cut: only what this filer sends' },
+        peer: {
+          kind: 'text',
+          value: 'PAIR',
+          meaning: 'cut, slow, restore: only what goes between the filers of the two pairs',
+        },
         delay: { kind: 'text', value: 'MS', meaning: 'slow: later by so much, each way; default 50' },
         period: { kind: 'text', value: 'MS', meaning: 'flap: so long cut, so long whole; default 500' },
       },
@@ -45,9 +50,13 @@ export function run(args: readonly string[]): Promise<number> {
       if (action === 'cut' && from !== undefined) state = { ...WHOLE, cut: [from] }
       if (action === 'slow') state = { ...WHOLE, delayMs: milliseconds(parsed.text('delay'), 50) }
       if (action === 'flap') state = { ...WHOLE, flapMs: milliseconds(parsed.text('period'), 500) }
+      const peer = parsed.text('peer')
+      if (peer !== undefined && from !== undefined)
+        throw new UsageError('--peer cuts both ways; --from is of filers of one pair')
       const cutAll = action === 'cut' && from === undefined
-      await control(stateDir(parsed.text('state') ?? STATE_DEFAULT), '/link', { pair, link, state, cutAll })
-      console.log(`${pair} ${link}: ${action}`)
+      const order = { pair, ...(peer === undefined ? {} : { peer }), link, state, cutAll }
+      await control(stateDir(parsed.text('state') ?? STATE_DEFAULT), '/link', order)
+      console.log(`${pair}${peer === undefined ? '' : ` and ${peer}`} ${link}: ${action}`)
       return 0
     },
   )

@@ -3,7 +3,10 @@ import { withArguments } from '../embedded/cli/args.ts'
 import { Relay } from '../embedded/up/relay.ts'
 import type { LinkState, Route } from '../embedded/up/relay.ts'
 
-type Order = { type: 'open'; routes: Route[] } | { type: 'set'; state: LinkState }
+type Order =
+  | { type: 'open'; routes: Route[] }
+  | { type: 'set'; state: LinkState }
+  | { type: 'set-callers'; hosts: string[]; state: LinkState }
 
 export function run(args: readonly string[]): Promise<number> {
   return withArguments(
@@ -25,6 +28,7 @@ export function run(args: readonly string[]): Promise<number> {
       })
       process.on('message', (order: Order) => {
         if (order.type === 'set') relay.set(order.state)
+        else if (order.type === 'set-callers') relay.setCallers(order.hosts, order.state)
         else relay.open(order.routes).then(() => process.send?.({ type: 'ready' }), failed)
       })
       await ended

@@ -44,6 +44,8 @@ interface LearnedAddresses {
   readonly learned: AddressMap
 }
 
+/** Longer than within a pair: nothing is decided by it, and networks between pairs may be slow. Who waits for the other pair has a limit of its own. */
+const TIMES = { failAfterMs: 1000, handshakeMs: 3000 }
 /** More than one process ever makes. */
 const MANAGERS_MAX = 2 ** 20
 
@@ -138,6 +140,7 @@ export class PeerConnections {
       incarnation: incarnation * MANAGERS_MAX + this.#made++,
       logBytes: config.log.sizeBytes,
       drivers,
+      times: TIMES,
       peerAddresses: JSON.stringify(told) === JSON.stringify(peer.told) ? learned! : peer.told,
     })
     manager.onPeerAddresses((addresses) => {

@@ -18,7 +18,14 @@ export interface UpStatus {
     restarts: number
   }[]
   readonly services: readonly { service: string; address: string; pod: string | undefined }[]
-  readonly links: readonly { pair: string; link: string; relayed: boolean; state: unknown }[]
+  /** With `peer`: between the two pairs alone. */
+  readonly links: readonly {
+    pair: string
+    link: string
+    relayed: boolean
+    state: unknown
+    peer?: string
+  }[]
 }
 
 /** Requests by path; a thrown Error is answered with its message. */

@@ -1,5 +1,5 @@
 /**
- * The interconnects between the filers of a pair. Each filer has an address of its own per interconnect; with relayed links what it
+ * The interconnects between the filers of a pair, and between filers of two pairs. Each filer has an address of its own per interconnect; with relayed links what it
  * tells its partner (`advertise`) is an address of the relay, one process per interconnect, which leads to where it listens.
  */
 import type { ChildProcess } from 'node:child_process'
@@ -17,6 +17,10 @@ interface Link {
   readonly name: string
   readonly filers: readonly [string, string]
   state: LinkState
+  /** Where its filers listen, and dial from. */
+  readonly hosts: readonly string[]
+  /** By the other pair: what happens to the connections of its filers. */
+  readonly peers: Map<string, { readonly hosts: readonly string[]; readonly state: LinkState }>
   child: ChildProcess | undefined
   ended: boolean
 }
@@ -52,17 +56,37 @@ export class Links {
     return result
   }
 
-  get all(): { pair: string; link: string; relayed: boolean; state: LinkState }[] {
-    return [...this.#links.values()].map(({ pair, name, state }) => ({
-      pair,
-      link: name,
-      relayed: true,
-      state,
-    }))
+  get all(): { pair: string; link: string; relayed: boolean; state: LinkState; peer?: string }[] {
+    return [...this.#links.values()].flatMap(({ pair, name, state, peers }) => [
+      { pair, link: name, relayed: true, state },
+      ...[...peers].map(([peer, one]) => ({ pair, link: name, relayed: true, state: one.state, peer })),
+    ])
   }
 
   /** Throws a sentence for a person when there is no such link. */
   set(pair: string, name: string, state: LinkState): void {
+    const link = this.#find(pair, name)
+    const strange = state.cut.filter((filer) => !link.filers.includes(filer))
+    if (strange.length > 0)
+      throw new Error(
+        `pair ${link.pair} has no filer ${strange.join(', ')}; it has ${link.filers.join(' and ')}`,
+      )
+    link.state = state
+    link.child?.send({ type: 'set', state })
+  }
+
+  /** Of connections between two pairs alone. Throws as `set` does. */
+  setBetween(pair: string, peer: string, name: string, state: LinkState): void {
+    const ends = [this.#find(pair, name), this.#find(peer, name)] as const
+    if (ends[0] === ends[1]) throw new Error(`${pair} and ${peer} are one pair`)
+    if (state.flapMs > 0) throw new Error('what is between two pairs can be cut and slowed; it does not flap')
+    for (const [link, other] of [ends, [ends[1], ends[0]] as const]) {
+      link.peers.set(other.pair, { hosts: other.hosts, state })
+      link.child?.send({ type: 'set-callers', hosts: other.hosts, state })
+    }
+  }
+
+  #find(pair: string, name: string): Link {
     if (!this.relayed)
       throw new Error('the links are direct: start `tandem up --links relayed` to be able to cut them')
     const pairs = [...new Set([...this.#links.values()].map((link) => link.pair))]
@@ -72,19 +96,9 @@ export class Links {
         `${wanted.length === 0 ? 'no pair' : 'more than one pair'} ${pair}; pairs are: ${pairs.join(', ') || 'none'}`,
       )
     const link = this.#links.get(`${wanted[0]!}/${name}`)
-    if (link === undefined) {
-      const names = [...this.#links.values()].flatMap((other) =>
-        other.pair === wanted[0] ? [other.name] : [],
-      )
-      throw new Error(`pair ${wanted[0]!} has no interconnect ${name}; it has ${names.join(', ') || 'none'}`)
-    }
-    const strange = state.cut.filter((filer) => !link.filers.includes(filer))
-    if (strange.length > 0)
-      throw new Error(
-        `pair ${link.pair} has no filer ${strange.join(', ')}; it has ${link.filers.join(' and ')}`,
-      )
-    link.state = state
-    link.child?.send({ type: 'set', state })
+    if (link !== undefined) return link
+    const names = [...this.#links.values()].flatMap((other) => (other.pair === wanted[0] ? [other.name] : []))
+    throw new Error(`pair ${wanted[0]!} has no interconnect ${name}; it has ${names.join(', ') || 'none'}`)
   }
 
   /** Both filers of the pair, to cut a link altogether. */
@@ -123,6 +137,8 @@ export class Links {
       name,
       filers,
       state: WHOLE,
+      hosts: filers.map((one) => this.#listenHost(filer, one, name)),
+      peers: new Map(),
       child: undefined,
       ended: false,
     }
@@ -143,6 +159,7 @@ export class Links {
     link.child = child
     child.send({ type: 'open', routes })
     child.send({ type: 'set', state: link.state })
+    for (const peer of link.peers.values()) child.send({ type: 'set-callers', ...peer })
     void exited(child).then((how) => {
       link.child = undefined
       if (this.#stopped) return

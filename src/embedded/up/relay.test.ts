@@ -90,4 +90,27 @@ describe('a relay', () => {
     // Two ways, 30 ms each.
     expect(performance.now() - began).toBeGreaterThanOrEqual(59)
   })
+
+  test('what comes from some address can be cut and slowed alone', async () => {
+    const { relay, client, received } = await setUp()
+    await until(() => client.remotePort !== undefined)
+    const { remotePort } = client
+    const other = connect({ host: '127.0.0.1', port: remotePort!, localAddress: '127.0.0.2' })
+    cleanups.push(() => other.destroy())
+    let text = ''
+    other.on('data', (chunk) => (text += chunk.toString()))
+    other.write('one')
+    await until(() => text === 'one')
+    relay.setCallers(['127.0.0.2'], { ...WHOLE, cut: ['p2'] })
+    other.write('two')
+    client.write('x')
+    await until(() => received() === 'x')
+    expect(text).toBe('one')
+    relay.setCallers(['127.0.0.2'], { ...WHOLE, delayMs: 30 })
+    await until(() => text === 'onetwo')
+    const began = performance.now()
+    other.write('three')
+    await until(() => text === 'onetwothree')
+    expect(performance.now() - began).toBeGreaterThanOrEqual(59)
+  })
 })

@@ -2,7 +2,8 @@
  * A relay of TCP connections that can do what networks do without telling: stop the bytes (nothing is closed, new connections are
  * taken and answer nothing), delay them, or stop them in one direction. Closing is news too, so it passes the same way.
  *
- * Each route is one end of an interconnect: who connects to its listener is `from`, whom it leads to is `to`.
+ * Each route is one end of an interconnect: who connects to its listener is `from`, whom it leads to is `to`. Filers of other pairs connect to it too; they are told apart by the
+ * address that they come from, and what happens to their connections alone is a state of its own.
  */
 import { connect, createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
@@ -87,6 +88,8 @@ class Direction {
 
 export class Relay {
   #state: LinkState = WHOLE
+  /** By the address that a caller comes from. */
+  readonly #callers = new Map<string, LinkState>()
   #flapped = false
   #flapTimer: NodeJS.Timeout | undefined
   readonly #directions = new Set<Direction>()
@@ -118,6 +121,12 @@ export class Relay {
     this.#pumpAll()
   }
 
+  /** Of connections from these addresses; `cut` with any name in it means both ways, and they do not flap. */
+  setCallers(hosts: readonly string[], state: LinkState): void {
+    for (const host of hosts) this.#callers.set(host, state)
+    this.#pumpAll()
+  }
+
   close(): void {
     clearInterval(this.#flapTimer)
     for (const server of this.#servers) server.close()
@@ -130,10 +139,14 @@ export class Relay {
 
   #accept(route: Route, near: Socket): void {
     const far = connect({ ...route.target, allowHalfOpen: true, noDelay: true })
-    const state = (sender: string) => () => ({
-      open: !this.#state.cut.includes(sender) && !this.#flapped,
-      delayMs: this.#state.delayMs,
-    })
+    const host = near.remoteAddress ?? ''
+    const state = (sender: string) => () => {
+      const caller = this.#callers.get(host) ?? WHOLE
+      return {
+        open: !this.#state.cut.includes(sender) && !this.#flapped && caller.cut.length === 0,
+        delayMs: this.#state.delayMs + caller.delayMs,
+      }
+    }
     const directions = [
       new Direction(near, far, state(route.from)),
       new Direction(far, near, state(route.to)),

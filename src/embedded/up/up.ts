@@ -190,8 +190,12 @@ async function assemble(
       const [namespace = '', pod = ''] = key.split('/')
       kubelet.runner(namespace, pod)?.child?.kill(signal as NodeJS.Signals)
     },
-    '/link': async ({ pair, link, state, cutAll }) => {
+    '/link': async ({ pair, peer, link, state, cutAll }) => {
       const wanted = (state ?? WHOLE) as LinkState
+      if (typeof peer === 'string') {
+        const cut = cutAll === true ? [peer] : wanted.cut
+        return links.setBetween(String(pair), peer, String(link), { ...wanted, cut })
+      }
       const cut = cutAll === true ? links.filersOf(String(pair), String(link)) : wanted.cut
       links.set(String(pair), String(link), { ...wanted, cut })
     },

@@ -23,6 +23,7 @@ import {
   NFS_V3,
   PROCEDURES,
   STABLE_HOW,
+  STATUS,
   STATUS_NAMES,
 } from '../v3/constants.ts'
 import { writeTime } from '../v3/types.ts'
@@ -91,6 +92,7 @@ const ONCE = new Set<ProcedureName>([
   'LINK',
 ])
 
+const JUKEBOX_MS = 100
 const FH = opaqueBytes(NFS3_FHSIZE)
 const nameBytes = (name: string): number => opaqueBytes(name.length)
 
@@ -105,14 +107,21 @@ export class NfsClient {
     this.rpc.close()
   }
 
-  #nfs(
+  /** A server that says JUKEBOX has done nothing and wants to be asked later, as other clients do; by then it may be another one (`redirect`). */
+  async #nfs(
     procedure: ProcedureName,
     bytesMax: number,
     write: (w: XdrWriter) => void,
     tail?: Uint8Array,
   ): Promise<XdrReader> {
     const number = PROCEDURES.indexOf(procedure)
-    return this.rpc.call(NFS_PROGRAM, NFS_V3, number, bytesMax, write, tail, ONCE.has(procedure))
+    for (;;) {
+      const once = ONCE.has(procedure)
+      const r = await this.rpc.call(NFS_PROGRAM, NFS_V3, number, bytesMax, write, tail, once)
+      if (r.left < 4 || r.view.getUint32(r.at) !== STATUS.JUKEBOX) return r
+      this.rpc.notExecuted(r)
+      await new Promise((resolve) => setTimeout(resolve, JUKEBOX_MS))
+    }
   }
 
   /** Reads the status; throws when it is not OK, after `failure` has read what comes with it. */

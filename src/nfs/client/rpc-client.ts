@@ -190,6 +190,12 @@ export class RpcClient {
     return { repeated: same.length, different: same.filter((is) => !is).length }
   }
 
+  /** The call with this answer was not executed, so that a repetition would be. */
+  notExecuted(answer: XdrReader): void {
+    const xid = answer.view.getUint32(0)
+    this.#answered = this.#answered.filter((one) => one.xid !== xid)
+  }
+
   /** Breaks the connection, as a network would; the client connects anew. */
   breakConnection(): void {
     this.#socket?.destroy()

@@ -66,6 +66,22 @@ describe('the load', () => {
     expect(load.tally).toEqual({ lost: 0, duplicated: 0, stale: 0, error: 0 })
   })
 
+  test('a server that asks to come back later is asked again, and what it did not do counts as not done', async () => {
+    let refusals = 0
+    const later = <A extends unknown[], R>(call: (...args: A) => R) =>
+      ((...args: A) => (refusals++ % 7 === 0 ? { status: 'JUKEBOX', wcc: {} } : call(...args))) as (
+        ...args: A
+      ) => R
+    vfs.write = later(vfs.write.bind(vfs))
+    vfs.create = later(vfs.create.bind(vfs))
+    await paused()
+    await load.repeatAnswered()
+    const { differences } = await load.verify()
+    expect(differences).toEqual([])
+    expect(refusals).toBeGreaterThan(50)
+    expect(load.tally).toEqual({ lost: 0, duplicated: 0, stale: 0, error: 0 })
+  })
+
   test('a changed byte, a lost file, a strange one and one that was cut off are told apart', async () => {
     await paused()
     const { client, handle, files, filled } = await folder()
