@@ -175,6 +175,9 @@ export interface FilerStatus {
     state: 'Up' | 'Slow' | 'Down'
     roundTripMicroseconds: number
     addresses: string[]
+    /** Down because one of the two filers would not have the other: why, and what it found. */
+    reason?: 'VersionMismatch' | 'WrongPeer' | 'CertificateRefused'
+    message?: string
   }[]
   aggregates: {
     name: string

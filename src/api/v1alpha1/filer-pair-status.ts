@@ -34,6 +34,14 @@ export const pairStatus = object('What is.', {
         state: oneOf('The worse of the two filers’ views.', ['Up', 'Slow', 'Down']),
         roundTripMicroseconds: optional(integer('Round trip, roughly; exact figures are metrics.')),
         addresses: optional(list('Addresses in use.', string('Address and port.'), { listType: 'atomic' })),
+        reason: optional(
+          oneOf('Why it is Down, if one filer would not have the other.', [
+            'VersionMismatch',
+            'WrongPeer',
+            'CertificateRefused',
+          ]),
+        ),
+        message: optional(string('What that filer found.')),
       }),
       { listType: 'atomic' },
     ),

@@ -114,6 +114,9 @@ export interface ChannelStatus extends Traffic {
   readonly failovers: number
 }
 
+/** VersionMismatch: it speaks another version. WrongPeer: somebody else is there. CertificateRefused: one does not trust the other's certificate. */
+export type Refusal = 'VersionMismatch' | 'WrongPeer' | 'CertificateRefused'
+
 export interface LinkStatus extends Traffic {
   readonly name: string
   readonly state: 'Up' | 'Slow' | 'Down'
@@ -122,6 +125,8 @@ export interface LinkStatus extends Traffic {
   readonly addresses: readonly string[]
   /** Why it is not Up. */
   readonly reason: string
+  /** The partner was reached, or called, and one of the two would not have it; absent for whatever may pass by itself. */
+  readonly refusal?: Refusal
   /** Times that it came up. */
   readonly sessions: number
   readonly failures: number

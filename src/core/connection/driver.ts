@@ -3,6 +3,7 @@
  * Implemented over gRPC (edge/grpc) and by the simulator (sim/network). A driver moves frames, in order and once per
  * stream, proves who the other end is (certificates), and knows nothing of channels, generations or heartbeats.
  */
+import type { Refusal } from './client.ts'
 import type { Frame } from './frames.ts'
 
 /** What happens on a stream. After `closed`, and after the own `close`, nothing is called any more. */
@@ -13,7 +14,7 @@ export interface StreamHandler {
   received(frames: readonly Frame[]): void
   /** There is room again after `send` said no. */
   drained(): void
-  closed(reason: string): void
+  closed(reason: string, refusal?: Refusal): void
 }
 
 export interface Stream {

@@ -85,6 +85,11 @@ describe('handshake', () => {
     expect(ca.events).toEqual([])
     expect(a.manager.links()[0]!.reason).toBe('partner speaks version 2, this filer 1')
     expect(b.manager.links()[0]!.state).toBe('Down')
+    // Both know, and at every moment: the broken calls between two refusals are no other reason.
+    for (let i = 0; i < 40; i++) {
+      for (const { manager } of [a, b]) expect(manager.links()[0]!.refusal).toBe('VersionMismatch')
+      await bench.world.run(57)
+    }
   })
 
   test('5: a client that only one side has waits; its late twin connects without disturbing others', async () => {

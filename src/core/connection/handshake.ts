@@ -10,6 +10,7 @@
  *
  * Not here: streams, time, what follows (hello, client lists).
  */
+import type { Refusal } from './client.ts'
 import type { ControlFrame, PageState, StatusPage } from './frames.ts'
 
 export interface Identity {
@@ -22,9 +23,11 @@ export interface Identity {
 
 export type Step =
   | { readonly send: ControlFrame }
-  | { readonly fail: string; readonly refused?: boolean }
+  | { readonly fail: string; readonly refusal?: Refusal }
   | { readonly done: true }
   | undefined
+
+const wrongPeer = (fail: string): Step => ({ fail, refusal: 'WrongPeer' })
 
 type FrameOf<K extends ControlFrame['kind']> = Extract<ControlFrame, { kind: K }>
 
@@ -78,10 +81,13 @@ export class Handshake {
   onPage(page: FrameOf<'status-page'>): Step {
     if (page.id !== this.#id) return undefined
     const { link, partnerId, version } = this.#identity
-    if (page.link !== link) return { fail: `reached driver ${page.link} instead of ${link}` }
-    if (page.systemId !== partnerId) return { fail: `reached ${page.systemId} instead of ${partnerId}` }
+    if (page.link !== link) return wrongPeer(`reached driver ${page.link} instead of ${link}`)
+    if (page.systemId !== partnerId) return wrongPeer(`reached ${page.systemId} instead of ${partnerId}`)
     if (page.version !== version) {
-      return { fail: `partner speaks version ${page.version}, this filer ${version}`, refused: true }
+      return {
+        fail: `partner speaks version ${page.version}, this filer ${version}`,
+        refusal: 'VersionMismatch',
+      }
     }
     if (this.#step === 1) {
       this.#first = { incarnation: page.incarnation, session: page.session }
@@ -115,8 +121,8 @@ export class Handshake {
   /** The partner reads our page. */
   onRead(read: FrameOf<'status-read'>): Step {
     const { link, systemId, partnerId, version, incarnation } = this.#identity
-    if (read.link !== link) return { fail: `called by driver ${read.link} on ${link}` }
-    if (read.systemId !== partnerId) return { fail: `called by ${read.systemId} instead of ${partnerId}` }
+    if (read.link !== link) return wrongPeer(`called by driver ${read.link} on ${link}`)
+    if (read.systemId !== partnerId) return wrongPeer(`called by ${read.systemId} instead of ${partnerId}`)
     const page: StatusPage = {
       link,
       systemId,

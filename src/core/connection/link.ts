@@ -9,7 +9,7 @@
  *
  * Silence is measured in `loopMs`, time that the own loop has really been running.
  */
-import type { LinkStatus, PeerInformation } from './client.ts'
+import type { LinkStatus, PeerInformation, Refusal } from './client.ts'
 import type { Driver, Stream, StreamHandler } from './driver.ts'
 import type { ControlFrame, DataFrame, Frame, PeerAddress, ReplyFrame } from './frames.ts'
 import { frameBytes } from './frames.ts'
@@ -49,6 +49,8 @@ interface Side {
   heardLoopMs: number
 }
 
+/** So many of the longest pauses after a refusal it is still the reason. */
+const REFUSED_PAUSES = 5
 /** Hello and client lists; both come once. */
 const EARLY_FRAMES = 16
 /** Answers that a partner has asked for and does not take; more than all channels' windows let it ask for. */
@@ -81,6 +83,7 @@ export class Link {
   #early: ControlFrame[] = []
   #pingLoopMs = 0
   #told = ''
+  #refused: { readonly refusal: Refusal; readonly cause: string; readonly loopMs: number } | undefined
   #stopped = false
 
   constructor(owner: LinkOwner, driver: Driver) {
@@ -118,13 +121,19 @@ export class Link {
   status(): LinkStatus {
     const state = this.state !== 'READY' ? 'Down' : this.slow ? 'Slow' : 'Up'
     const { roundTripMs } = this.heartbeats
+    const refused = state === 'Down' ? this.#refusedLately() : undefined
     return {
       name: this.name,
       state,
       roundTripMicroseconds: Math.round(roundTripMs * 1000),
       addresses: [this.driver.address, this.#owner.peerAddress(this.name) ?? ''],
       reason:
-        state === 'Up' ? '' : state === 'Slow' ? `round trip ${roundTripMs.toFixed(1)} ms` : this.reason,
+        state === 'Up'
+          ? ''
+          : state === 'Slow'
+            ? `round trip ${roundTripMs.toFixed(1)} ms`
+            : (refused?.cause ?? this.reason),
+      ...(refused && { refusal: refused.refusal }),
       sessions: this.sessions,
       failures: this.failures,
       ...this.traffic,
@@ -155,9 +164,10 @@ export class Link {
         )
       },
       drained: () => side.outbox.drained(),
-      closed: (reason) => {
+      closed: (reason, refusal) => {
         this.#owner.run(() => {
           if (this.#accepted !== side) return
+          this.#note(reason, refusal)
           this.#dropAccepted(reason)
           this.#handshake.forgetPartner()
           if (this.state === 'READY' || this.state === 'LINKED') this.fail(reason)
@@ -201,14 +211,16 @@ export class Link {
   }
 
   /** Closes both streams and starts over after a pause. */
-  fail(cause: string, refused = false): void {
+  fail(cause: string, refusal?: Refusal): void {
     const { env, times, loopMs } = this.#owner
     const before = this.state
     this.state = 'FAILED'
     this.reason = cause
+    this.#note(cause, refusal)
     this.#reset(cause)
     const longest = Math.min(times.retryMaxMs, times.retryMinMs * 2 ** this.#backoff)
-    const pauseMs = refused ? times.retryMaxMs : longest * (0.5 + env.random.u32() / 0x200000000)
+    const pauseMs =
+      refusal === 'VersionMismatch' ? times.retryMaxMs : longest * (0.5 + env.random.u32() / 0x200000000)
     this.#backoff = Math.min(this.#backoff + 1, 10)
     this.#retryLoopMs = loopMs + pauseMs
     if (before === 'READY' || this.#told !== cause) {
@@ -219,6 +231,17 @@ export class Link {
       this.failures++
       this.#owner.linkFailed(this, cause)
     }
+  }
+
+  #note(cause: string, refusal: Refusal | undefined): void {
+    if (refusal !== undefined) this.#refused = { refusal, cause, loopMs: this.#owner.loopMs }
+  }
+
+  /** Between two refusals there are pauses and broken calls, which are only their consequence. */
+  #refusedLately() {
+    const { loopMs, times } = this.#owner
+    const refused = this.#refused
+    return refused && loopMs - refused.loopMs < REFUSED_PAUSES * times.retryMaxMs ? refused : undefined
   }
 
   /** For the tests of late frames and for a shutdown that tells the partner at once. */
@@ -263,9 +286,10 @@ export class Link {
       drained: () => {
         if (present()) this.#dialled?.outbox.drained()
       },
-      closed: (reason) => {
+      closed: (reason, refusal) => {
         this.#owner.run(() => {
           if (!present()) return
+          this.#note(reason, refusal)
           if (this.#opened) this.fail(reason)
           else this.#notReached(reason)
         })
@@ -420,7 +444,7 @@ export class Link {
   #follow(step: Step, send: (frame: ControlFrame) => void): void {
     if (step === undefined) return
     if ('send' in step) send(step.send)
-    else if ('fail' in step) this.fail(step.fail, step.refused === true)
+    else if ('fail' in step) this.fail(step.fail, step.refusal)
     else this.#ping()
   }
 
@@ -449,6 +473,7 @@ export class Link {
     this.sessions++
     this.reason = ''
     this.#told = ''
+    this.#refused = undefined
     this.#readySinceLoopMs = loopMs
     this.#accepted.heardLoopMs = loopMs
     env.log('info', 'interconnect up', {

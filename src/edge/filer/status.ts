@@ -17,12 +17,15 @@ export function statusOf(
     filer: config.filer,
     incarnation: pair.incarnation,
     sides: [...pair.sides.values()].map((side) => sideStatus(config, side)),
-    interconnects: connection.links().map(({ name, state, roundTripMicroseconds, addresses }) => ({
-      name,
-      state,
-      roundTripMicroseconds: Math.round(roundTripMicroseconds),
-      addresses: [...addresses],
-    })),
+    interconnects: connection
+      .links()
+      .map(({ name, state, roundTripMicroseconds, addresses, refusal, reason }) => ({
+        name,
+        state,
+        roundTripMicroseconds: Math.round(roundTripMicroseconds),
+        addresses: [...addresses],
+        ...(refusal && { reason: refusal, message: reason }),
+      })),
     aggregates: aggregates(config, filer),
     volumes: volumes(filer),
     peers: peers.status(),

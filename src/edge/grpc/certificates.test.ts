@@ -42,6 +42,7 @@ describe('certificates', () => {
     for (const [certificate, reason] of bad) {
       const { a, twins } = await meet(good, certificate)
       await until(() => reason.test(a.manager.links()[0]!.reason), 15_000, 'reason')
+      expect(a.manager.links()[0]!.refusal).toBe('CertificateRefused')
       await until(() => pair!.lines.some(({ event }) => event === 'interconnect caller refused'))
       expect([...twins.a.events, ...twins.b.events]).toEqual([])
       expect(a.manager.channels()[0]).toMatchObject({ state: 'REQUESTED', reason: 'no interconnect works' })

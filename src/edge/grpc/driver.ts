@@ -7,6 +7,7 @@ import { connect as connectHttp2, constants } from 'node:http2'
 import type { ClientHttp2Session, IncomingHttpHeaders } from 'node:http2'
 import { connect as connectTls } from 'node:tls'
 import type { TLSSocket } from 'node:tls'
+import type { Refusal } from '../../core/connection/client.ts'
 import type { Driver, Stream, StreamHandler } from '../../core/connection/driver.ts'
 import { InterconnectService } from '../../proto/gen/interconnect.ts'
 import { splitAddress } from './address.ts'
@@ -14,7 +15,7 @@ import type { Callee, GrpcListener } from './listener.ts'
 import { KEEPALIVE_MS, SETTINGS, WINDOW_BYTES } from './listener.ts'
 import { outcomeOf, PERMISSION_DENIED, REQUEST_HEADERS } from './message-stream.ts'
 import type { TlsSource } from './tls.ts'
-import { contextOptions, expecting } from './tls.ts'
+import { contextOptions, expecting, isCertificateError } from './tls.ts'
 import { describe, WireStream } from './wire-stream.ts'
 
 export interface GrpcDriverOptions {
@@ -91,13 +92,15 @@ export class GrpcDriver implements Driver {
     session.on('connect', () => {
       if (!session.destroyed) session.setLocalWindowSize(WINDOW_BYTES)
     })
-    socket.on('error', (error: Error) => stream.ended(reasonOf(error, socket)))
-    session.on('error', (error: Error) => stream.ended(reasonOf(error, socket)))
+    const failed = (error: Error): void =>
+      stream.ended(reasonOf(error, socket), isCertificateError(error) ? 'CertificateRefused' : undefined)
+    socket.on('error', failed)
+    session.on('error', failed)
     let opened = false
     call.on('response', (headers: IncomingHttpHeaders & { ':status'?: number }) => {
       const end = endOf(headers)
       if (end !== undefined || headers[':status'] !== 200) {
-        stream.ended(end ?? `HTTP status ${headers[':status']}`)
+        stream.ended(end ?? `HTTP status ${headers[':status']}`, deniedFor(headers))
       } else if (!opened) {
         opened = true
         stream.handler?.opened()
@@ -127,4 +130,10 @@ function reasonOf(error: Error, { authorizationError }: TLSSocket): string {
   // Null while nothing was found wrong, whatever its type says.
   const unverified = authorizationError as unknown
   return unverified === null || unverified === undefined ? error.message : REFUSED_HERE + error.message
+}
+
+/** The listener lets everybody in whose authority it knows, and then says what it has against them (listener.ts). */
+function deniedFor(headers: IncomingHttpHeaders): Refusal | undefined {
+  if (headers['grpc-status'] !== String(PERMISSION_DENIED)) return undefined
+  return outcomeOf(headers)?.startsWith('certificate') === true ? 'CertificateRefused' : 'WrongPeer'
 }

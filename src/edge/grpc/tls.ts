@@ -93,8 +93,15 @@ export function expecting(allowed: (uri: string) => boolean) {
   return (_host: string, presented: PeerCertificate): Error | undefined => {
     const names = uriNames(presented)
     if (names.some(allowed)) return undefined
-    return new Error(`server's certificate names ${names.join(', ') || 'nobody'}, who is not expected here`)
+    const message = `server's certificate names ${names.join(', ') || 'nobody'}, who is not expected here`
+    return Object.assign(new Error(message), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
   }
+}
+
+/** Whether a connection failed for a certificate, the own one (an alert of the other end) or the other's. */
+export function isCertificateError(error: Error): boolean {
+  const { code = '' } = error as NodeJS.ErrnoException
+  return /^(CERT_|ERR_TLS_CERT|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_SSL_.*(ALERT|CERT))/.test(code)
 }
 
 /** For a connection of grpc-js to be made now, to a server that `allowed` names. */

@@ -4,6 +4,7 @@
  * What is sent is bounded by what the connection has not yet taken (`QUEUE_BYTES`): beyond it `send` says no and pressure reaches the channels.
  * What is received is bounded by the channels' windows, so the stream is always read.
  */
+import type { Refusal } from '../../core/connection/client.ts'
 import type { Http2Stream } from 'node:http2'
 import type { Stream, StreamHandler } from '../../core/connection/driver.ts'
 import type { Frame } from '../../core/connection/frames.ts'
@@ -81,11 +82,11 @@ export class WireStream implements Stream {
   }
 
   /** Ended by the other side or by a fault. */
-  ended(reason: string): void {
+  ended(reason: string, refusal?: Refusal): void {
     if (this.#over) return
     const { handler } = this
     this.close(reason)
-    handler?.closed(reason)
+    handler?.closed(reason, refusal)
   }
 
   /** Who knows why (trailers, the connection's error) is heard first. */

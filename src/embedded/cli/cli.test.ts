@@ -8,6 +8,7 @@ import type { Usage } from './args.ts'
 import { describeObject, isAbout } from './describe.ts'
 import { parseSelections } from './kinds.ts'
 import { parseManifests, problemsOf, readManifests } from './manifests.ts'
+import { pairStatus } from './pair-status.ts'
 import { age, jsonPath, objectTable } from './table.ts'
 import { parseGoal, parseSeconds } from './wait.ts'
 import { columnsOf, findResourceByWord } from './kinds.ts'
@@ -190,6 +191,23 @@ describe('output', () => {
     const text = describeObject(pair, [event('1', 'u')], nowMs)
     expect(text).toMatch(/Ready +True/)
     expect(text).toMatch(/30s +Warning +TakenOver +1 +b took over/)
+  })
+})
+
+describe('status', () => {
+  test('tells why an interconnect is refused', () => {
+    const message = 'partner speaks version 2, this filer 1'
+    const link = { name: 'ic1', state: 'Down', addresses: [], reason: 'VersionMismatch', message }
+    const pair: KubeObject = {
+      apiVersion: 'tandem.storage/v1alpha1',
+      kind: 'FilerPair',
+      metadata: { name: 'east', namespace: 'ns' },
+      spec: {},
+      status: { interconnects: [{ name: 'default', state: 'Up' }, link] },
+    }
+    const text = pairStatus(pair, [], 0)
+    expect(text).toMatch(/ic1 +Down +VersionMismatch: partner speaks version 2, this filer 1$/m)
+    expect(text).toMatch(/default +Up *$/m)
   })
 })
 

@@ -42,12 +42,13 @@ export function pairStatus(pair: KubeObject, volumes: readonly KubeObject[], now
   )
   block(
     'Interconnects',
-    ['NAME', 'STATE', 'ROUND TRIP', 'ADDRESSES'],
+    ['NAME', 'STATE', 'ROUND TRIP', 'ADDRESSES', 'WHY'],
     (status.interconnects ?? []).map((link) => [
       link.name,
       link.state,
       link.roundTripMicroseconds === undefined ? '' : `${String(link.roundTripMicroseconds)} µs`,
       (link.addresses ?? []).join(' '),
+      link.reason === undefined ? '' : `${link.reason}: ${link.message ?? ''}`,
     ]),
   )
   block(

@@ -1,4 +1,4 @@
-/** What a person asks of a pair: to stop, to keep a filer out of service, to accept a loss, to be updated after another pair. */
+/** What a person asks of a pair (to stop, to keep a filer out of service, to accept a loss, to be updated after another pair), and what status tells of filers that refuse each other. */
 import { describe, expect, test } from '@jest/globals'
 import type { DesiredState, FilerStatus } from '../../api/v1alpha1/filer-config.ts'
 import type { FilerPairStatus } from '../../api/v1alpha1/filer-pair.ts'
@@ -337,5 +337,62 @@ describe('updates of several pairs', () => {
     expect(woken).toEqual(['ns/x'])
     turns.planned('ns/x', 'Holds')
     expect(turns.of('ns/x')).toEqual({ mine: true, other: undefined })
+  })
+})
+
+describe('interconnects', () => {
+  const down = (
+    reason?: 'VersionMismatch' | 'CertificateRefused',
+    message = '',
+  ): FilerStatus['interconnects'][number] => ({
+    name: 'default',
+    state: 'Down',
+    roundTripMicroseconds: 0,
+    addresses: ['10.0.0.1:7400'],
+    ...(reason && { reason, message }),
+  })
+  const apart = (w: World, a: FilerStatus['interconnects'][number], b = a): void => {
+    for (const [filer, link] of [
+      ['a', a],
+      ['b', b],
+    ] as const) {
+      const { sides } = w.reports.get(filer)!
+      const alone = sides.map((side) => ({
+        ...side,
+        mirrored: false,
+        takeoverPossible: false,
+        reason: 'PartnerDown',
+      }))
+      tell(w, filer, { interconnects: [link], sides: alone })
+    }
+    w.settle()
+  }
+
+  test('filers of versions that do not go together: status, LinksUp and TakeoverPossible say so, and what to do', () => {
+    const w = running()
+    apart(w, down('VersionMismatch', 'partner speaks version 2, this filer 1'), down())
+    expect(statusOf(w).interconnects).toMatchObject([
+      {
+        name: 'default',
+        state: 'Down',
+        reason: 'VersionMismatch',
+        message: 'partner speaks version 2, this filer 1',
+      },
+    ])
+    for (const type of ['LinksUp', 'TakeoverPossible']) {
+      expect(conditionOf(w, type)).toMatchObject({ status: 'False', reason: 'VersionMismatch' })
+      expect(conditionOf(w, type)?.message).toMatch(/version 2, this filer 1.*spec\.image/)
+    }
+    expect(plan(w.observed()).actions).toEqual([])
+  })
+
+  test('a certificate that is refused names the Secrets; a link that is only broken has no reason', () => {
+    const w = running()
+    apart(w, down('CertificateRefused', 'certificate names nobody'))
+    expect(conditionOf(w, 'LinksUp')?.message).toContain('east-<filer>-tls')
+    apart(w, down())
+    expect(conditionOf(w, 'LinksUp')).toMatchObject({ reason: 'LinkDown' })
+    expect(conditionOf(w, 'TakeoverPossible')).toMatchObject({ reason: 'PartnerDown' })
+    expect(statusOf(w).interconnects![0]).not.toHaveProperty('reason')
   })
 })

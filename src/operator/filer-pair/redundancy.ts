@@ -4,6 +4,7 @@ import { fails, holds, unknown } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
 import type { StatusInput } from './status-input.ts'
 import { sidesOf } from './status-input.ts'
+import type { LinkReport } from './view.ts'
 
 export function absent(input: StatusInput): string[] {
   return input.filers.filter((f) => !input.view.filers.has(f.name)).map((f) => f.name)
@@ -57,6 +58,22 @@ function notMirrored(input: StatusInput, alone: ReturnType<typeof sidesOf>): Ver
   return fails('PartnerDown', `filer ${side.name}: ${side.report?.message || 'only one copy is current'}`)
 }
 
+/** Interconnects over which one filer would not have the other. */
+export function refusedLinks({ view }: StatusInput): LinkReport[] {
+  return view.links.filter(({ state, reason }) => state === 'Down' && reason !== undefined)
+}
+
+export function linkRefused({ name }: StatusInput, link: LinkReport): Verdict {
+  const names = namesOf(name)
+  const remedies = {
+    VersionMismatch: 'give both filers the same image (spec.image) and have both pods run it',
+    CertificateRefused: `delete the Secrets ${names.tls('<filer>')}: the operator makes new ones`,
+    WrongPeer: 'see the addresses in status.interconnects: another pair’s filer, or another network, has one',
+  }
+  const reason = link.reason!
+  return fails(reason, `interconnect ${link.name}: ${link.message || reason}; ${remedies[reason]}`)
+}
+
 export function takeoverPossible(input: StatusInput): Verdict {
   const nobody = nobodyAnswers(input)
   if (nobody !== undefined) return nobody
@@ -67,6 +84,8 @@ export function takeoverPossible(input: StatusInput): Verdict {
       'TakeoverPossible',
       'each filer could take over now, but waits for you: spec.takeover.mode is Manual',
     )
+  const refused = refusedLinks(input)
+  if (refused.length > 0 && refused.length === input.view.links.length) return linkRefused(input, refused[0]!)
   const told = not.find(({ report }) => report !== undefined && TOLD.includes(report.reason))?.report
   if (told !== undefined) return fails(told.reason, `filer ${told.side}: ${told.message || told.reason}`)
   const alone = not.filter(({ report }) => report?.mirrored !== true)

@@ -44,6 +44,7 @@ export function pairStatus(
                 steady(old, Number(link.roundTripMicroseconds.toPrecision(2)), SLOW_FIGURE_FACTOR),
               ),
               addresses: link.addresses,
+              ...(link.reason && { reason: link.reason, message: link.message ?? '' }),
             }),
       }
     }),

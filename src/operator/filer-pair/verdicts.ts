@@ -3,7 +3,7 @@ import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
 import { namesOf } from '../names.ts'
 import { fails, holds } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
-import { nobodyAnswers, redundant, takeoverPossible } from './redundancy.ts'
+import { linkRefused, nobodyAnswers, redundant, refusedLinks, takeoverPossible } from './redundancy.ts'
 import type { FilerObserved, StatusInput } from './status-input.ts'
 import { sidesOf } from './status-input.ts'
 import { upToDate } from './update.ts'
@@ -178,6 +178,8 @@ function linksUp(input: StatusInput): Verdict {
   const state = (name: string) => input.view.links.find((l) => l.name === name)?.state ?? 'Down'
   const down = names.filter((name) => state(name) === 'Down')
   const slow = names.filter((name) => state(name) === 'Slow')
+  const refused = refusedLinks(input)[0]
+  if (refused !== undefined) return linkRefused(input, refused)
   if (down.length > 0)
     return fails(
       'LinkDown',

@@ -43,7 +43,10 @@ export function viewOf(reports: readonly FilerStatus[]): PairView {
         const worse = linkOrder.indexOf(link.state) > linkOrder.indexOf(known.state) ? link : known
         const addresses = [...new Set([...known.addresses, ...link.addresses])].sort()
         const roundTripMicroseconds = Math.max(link.roundTripMicroseconds, known.roundTripMicroseconds)
-        links.set(link.name, { ...worse, addresses, roundTripMicroseconds })
+        const told = worse.state === 'Down' ? [worse, known, link].find((l) => l.reason) : undefined
+        const { reason: _, message: __, ...figures } = worse
+        const why = told && { reason: told.reason, message: told.message }
+        links.set(link.name, { ...figures, ...why, addresses, roundTripMicroseconds } as LinkReport)
       }
     }
   const takeovers = reports.flatMap((r) => (r.lastTakeover === null ? [] : [r.lastTakeover]))

@@ -165,7 +165,7 @@ class WatchedDriver implements Driver {
         if (life.alive) handler.received(frames)
       },
       drained: () => life.alive && handler.drained(),
-      closed: (reason) => life.alive && handler.closed(reason),
+      closed: (reason, refusal) => life.alive && handler.closed(reason, refusal),
     }
   }
 }
