@@ -1,17 +1,17 @@
 /**
- * `make commands`: what a person asks of a pair, on real processes under load: drill, takeover and giveback, a new template (update), a stop
- * and a new start, a filer whose log and disks are replaced. After each step everything acknowledged is read back and compared.
+ * `make commands`: what a person asks of a pair, on real processes under load: drill, takeover and giveback, a report, a new template (update), a
+ * stop and a new start, a filer whose log and disks are replaced. After each step everything acknowledged is read back and compared.
  *
  *   commands.ts [--seed S] [--keep]
  */
 import { parseArgs } from 'node:util'
 import { KubeClient } from '../src/edge/kube/client.ts'
-import { CLAIMS, FILER_PAIRS, PODS } from '../src/edge/kube/resources.ts'
+import { CLAIMS, FILER_PAIRS, PODS, SECRETS } from '../src/edge/kube/resources.ts'
 import { statusOf } from '../src/embedded/cli/pair-moves.ts'
 import { Load } from '../src/nfs/load/load.ts'
 import { join } from 'node:path'
 import { Embedded } from './lib/embedded.ts'
-import { until } from './lib/process.ts'
+import { run, until } from './lib/process.ts'
 import { onePair } from './lib/one-pair.ts'
 
 const manifests = onePair({
@@ -71,6 +71,37 @@ const steps: readonly [string, () => Promise<string>][] = [
         if (!status.includes(part))
           throw new Error(`tandem status does not say ${JSON.stringify(part)}:\n${status}`)
       return `${away}\n${await tandem('giveback', 'east')}`
+    },
+  ],
+  [
+    'report',
+    async () => {
+      const file = join(pair.folder, 'report.tar.gz')
+      const told = await tandem('report', 'east', `--output=${file}`)
+      const text = await run(['tar', '-xzOf', file])
+      for (const part of [
+        'kind: FilerPair',
+        'kind: Lease',
+        'tandem_side_serving{side="a"}',
+        'side served here',
+        'Takeover: possible',
+      ])
+        if (!text.includes(part)) throw new Error(`the report has no ${JSON.stringify(part)}`)
+      // Every line of every key and certificate that there is, as it is and as Secrets have it.
+      const { items: secrets } = await api.list(SECRETS, { namespace: 'default' })
+      const lines = secrets.flatMap(({ data }) =>
+        Object.values(data as Record<string, string>).flatMap((base64) => [
+          ...Buffer.from(base64, 'base64')
+            .toString()
+            .split('\n')
+            .filter((line) => line.length >= 40),
+          ...(base64.match(/.{60}/g) ?? []),
+        ]),
+      )
+      if (lines.length < 50) throw new Error(`only ${lines.length} lines of Secrets to look for`)
+      const found = lines.filter((line) => text.includes(line))
+      if (found.length > 0) throw new Error(`the report has ${found.length} lines of Secrets`)
+      return `${told}\nnone of ${lines.length} pieces of keys and certificates is in it`
     },
   ],
   [

@@ -21,6 +21,10 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'show a pair: who serves what, and whether it could lose a filer',
     load: () => import('./cmd/status.ts'),
   },
+  report: {
+    summary: 'gather what somebody needs who is to help, in one file, without secrets',
+    load: () => import('./cmd/report.ts'),
+  },
   takeover: { summary: 'have the partner serve a filer (planned)', load: () => import('./cmd/takeover.ts') },
   giveback: { summary: 'give a filer its volumes back', load: () => import('./cmd/giveback.ts') },
   drill: {

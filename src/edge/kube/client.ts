@@ -108,6 +108,11 @@ export class KubeClient implements KubeApi {
     return (await this.#call('GET', resourcePath(resource, namespace, name))) as KubeObject
   }
 
+  /** The text at a path of the API that is no object: a log, metrics of a pod, the version. */
+  async text(path: string, query: Record<string, string> = {}): Promise<string> {
+    return text(await this.#send('GET', path, query, undefined, undefined, {}))
+  }
+
   async list(
     resource: Resource,
     options: ListOptions = {},

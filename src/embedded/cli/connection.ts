@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs'
 import { KubeClient } from '../../edge/kube/client.ts'
 import { KubeError } from '../../edge/kube/api.ts'
-import type { KubeApi } from '../../edge/kube/api.ts'
 import { kubeconfigConnection, kubeconfigPath } from '../../edge/kube/kubeconfig.ts'
 import { notRunning } from '../up/control.ts'
 import { isOurs, stateDir } from '../up/state-dir.ts'
@@ -27,7 +26,7 @@ export const TIMEOUT_FLAG: Flag = { kind: 'text', value: 'TIME', meaning: 'defau
 export const CLI_MANAGER = 'tandem-cli'
 
 export interface Target {
-  readonly api: KubeApi
+  readonly api: KubeClient
   readonly namespace: string
 }
 
