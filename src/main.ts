@@ -61,6 +61,10 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'damaged inputs to everything that reads what others wrote',
     load: () => import('./cmd/fuzz.ts'),
   },
+  'client-node': {
+    summary: 'lower the limits of a node with NFS clients, so that they leave a lost node',
+    load: () => import('./cmd/client-node.ts'),
+  },
   filer: { summary: 'one filer (what a pod runs)', load: () => import('./cmd/filer.ts') },
   operator: { summary: 'the operator', load: () => import('./cmd/operator.ts') },
   gen: {
@@ -76,7 +80,7 @@ const internal: Readonly<Record<string, Command['load']>> = {
 }
 
 function help(): string {
-  const lines = Object.entries(commands).map(([name, command]) => `  ${name.padEnd(10)}${command.summary}`)
+  const lines = Object.entries(commands).map(([name, command]) => `  ${name.padEnd(13)}${command.summary}`)
   return `tandem: filer pairs, on Kubernetes or on this machine alone
 
 Usage: tandem VERB [ARGUMENTS]      tandem VERB --help

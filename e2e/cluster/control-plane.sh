@@ -43,7 +43,7 @@ ip addr add 10.78.0.1/24 dev tap0
 ip link set tap0 up
 echo 1 >/proc/sys/net/ipv4/ip_forward
 # The client's connections are translated here: what docs/nfs.md asks of nodes with clients.
-for limit in unacknowledged max_retrans; do echo 2 >/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_$limit; done
+"$NODE24" "$here/../../src/main.ts" client-node --once
 
 mkdir -p "$STATE/etcd"
 mount -t tmpfs etcd "$STATE/etcd" # in memory: etcd flushes after every write

@@ -46,7 +46,7 @@ export function viewOf(reports: readonly FilerStatus[]): PairView {
         const told = worse.state === 'Down' ? [worse, known, link].find((l) => l.reason) : undefined
         const { reason: _, message: __, ...figures } = worse
         const why = told && { reason: told.reason, message: told.message }
-        links.set(link.name, { ...figures, ...why, addresses, roundTripMicroseconds } as LinkReport)
+        links.set(link.name, { ...figures, ...why, addresses, roundTripMicroseconds })
       }
     }
   const takeovers = reports.flatMap((r) => (r.lastTakeover === null ? [] : [r.lastTakeover]))

@@ -10,6 +10,7 @@ import { dashboard } from './dashboard.ts'
 import {
   NAME,
   binding,
+  clientNodes,
   clusterRules,
   deployment,
   metricsService,
@@ -166,6 +167,18 @@ function monitoringTemplate(): string {
   )
 }
 
+function clientNodesTemplate(): string {
+  const of = (name: string): string => expression(`toJson .Values.clientNodes.${name}`)
+  const daemonSet = clientNodes(TEMPLATED, {
+    namespace: of('namespace'),
+    // An argument is a string, whatever the value is.
+    seconds: expression('toJson (toJson .Values.clientNodes.seconds)'),
+    nodeSelector: of('nodeSelector'),
+    tolerations: of('tolerations'),
+  })
+  return template(when('.Values.clientNodes.enabled', inserted(yaml(daemonSet))))
+}
+
 const NOTES = `Tandem's operator is being started in namespace {{ .Release.Namespace }}.
 
 Next, a pair of filers and a volume:
@@ -216,6 +229,7 @@ export function installFiles(): Map<string, string> {
       ),
     ],
     [`${chart}/templates/monitoring.yaml`, monitoringTemplate()],
+    [`${chart}/templates/client-nodes.yaml`, clientNodesTemplate()],
     [`${chart}/templates/NOTES.txt`, NOTES],
   ])
 }

@@ -91,6 +91,18 @@ describe('chart', () => {
     expect(loose.find((t) => t.kind === 'CustomResourceDefinition')!.metadata.annotations).toBeUndefined()
   })
 
+  test('brings what keeps clients’ nodes right only when asked, in a namespace of its own', () => {
+    expect(rendered().some((t) => t.kind === 'DaemonSet')).toBe(false)
+    const wanted = { ...(SETTINGS['clientNodes']!.value as object), enabled: true, seconds: 3 }
+    const daemonSet = rendered({ clientNodes: wanted }).find((t) => t.kind === 'DaemonSet')!
+    expect(daemonSet.metadata.namespace).toBe('kube-system')
+    const { spec } = (daemonSet.spec as { template: { spec: Record<string, unknown> } }).template
+    expect(spec).toMatchObject({ hostNetwork: true, automountServiceAccountToken: false })
+    expect(spec['containers']).toMatchObject([
+      { args: ['client-node', '--seconds', '3'], securityContext: { privileged: true } },
+    ])
+  })
+
   test('the operator’s pod meets Pod Security `restricted`', () => {
     const deployment = rendered().find((t) => t.kind === 'Deployment')!
     const spec = deployment.spec as { template: { spec: Parameters<typeof restrictedViolations>[0] } }

@@ -235,3 +235,46 @@ export function prometheusRule(settings: Settings, spec: unknown): Json {
     spec,
   }
 }
+
+export interface ClientNodeSettings {
+  readonly namespace: string
+  readonly seconds: string
+  readonly nodeSelector: unknown
+  readonly tolerations: unknown
+}
+
+/** On nodes with NFS clients. Files of /proc/sys are read-only in a pod that is not privileged, and those of the node are in its network namespace. */
+export function clientNodes(
+  settings: Settings,
+  { namespace, seconds, nodeSelector, tolerations }: ClientNodeSettings,
+): Json {
+  const labels = { 'app.kubernetes.io/name': 'tandem', 'app.kubernetes.io/component': 'client-node' }
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { name: 'tandem-client-nodes', namespace, labels },
+    spec: {
+      selector: { matchLabels: labels },
+      template: {
+        metadata: { labels },
+        spec: {
+          hostNetwork: true,
+          automountServiceAccountToken: false,
+          nodeSelector,
+          tolerations,
+          imagePullSecrets: settings.imagePullSecrets,
+          containers: [
+            {
+              name: 'client-node',
+              image: settings.image,
+              imagePullPolicy: settings.imagePullPolicy,
+              args: ['client-node', '--seconds', seconds],
+              resources: { requests: { cpu: '1m', memory: '64Mi' }, limits: { memory: '128Mi' } },
+              securityContext: { privileged: true, runAsUser: 0, readOnlyRootFilesystem: true },
+            },
+          ],
+        },
+      },
+    },
+  }
+}

@@ -70,6 +70,28 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
     },
     value: { enabled: false, runbooks: RUNBOOKS },
   },
+  clientNodes: {
+    description:
+      'A DaemonSet that lowers two limits of every node with NFS clients, so that they leave a lost node within seconds (docs/nfs.md). Its pods are privileged and use the node’s network, so they are in a namespace where that is allowed.',
+    schema: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        enabled: { type: 'boolean' },
+        namespace: { type: 'string', minLength: 1 },
+        seconds: { type: 'integer', minimum: 1, maximum: 300 },
+        nodeSelector: { type: 'object' },
+        tolerations: { type: 'array' },
+      },
+    },
+    value: {
+      enabled: false,
+      namespace: 'kube-system',
+      seconds: 2,
+      nodeSelector: {},
+      tolerations: [{ operator: 'Exists' }],
+    },
+  },
   dashboard: {
     description: 'A ConfigMap with the Grafana dashboard, found by Grafana’s sidecar by its label.',
     schema: {
