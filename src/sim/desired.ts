@@ -7,6 +7,7 @@ import { FILERS } from './names.ts'
 export const SCHEDULE = { name: 'auto', cron: '* * * * *', keep: 2 }
 
 export const laterOf = (side: SideName, n: number): string => `later-${side}-${n}`
+export const emptyOf = (side: SideName): string => `empty-${side}`
 export const traditionalOf = (side: SideName): string => `t${side}`
 
 export interface DesiredOptions {

@@ -10,6 +10,7 @@
 import type { Connection } from '../core/connection/client.ts'
 import { ConnectionManager } from '../core/connection/manager.ts'
 import { Filer } from '../core/filer/filer.ts'
+import type { ConversionStatus, DesiredConversion } from '../core/filer/conversions-context.ts'
 import type { Desired, DesiredMirror } from '../core/filer/served-volumes.ts'
 import type { SourceLimits } from '../core/mirror/source-host.ts'
 import type { LogDevice } from '../core/nvlog/log-device.ts'
@@ -17,7 +18,7 @@ import { Mailbox } from '../core/pair/mailbox.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
 import { SimVoteServer } from '../core/pair/testing/sim-vote.ts'
 import { Damage } from './damage.ts'
-import { desiredOf, laterOf, traditionalOf } from './desired.ts'
+import { desiredOf, emptyOf, laterOf, traditionalOf } from './desired.ts'
 import { BETWEEN, FILERS, LINKS, other } from './names.ts'
 import type { FilerName, SideName } from './names.ts'
 import type { SimFaults } from './device.ts'
@@ -36,6 +37,8 @@ export interface PairOptions {
   readonly deviceBlocks: readonly number[]
   /** Devices of the traditional volume of each side; none if not said. */
   readonly traditionalBlocks?: readonly number[]
+  /** One device of an aggregate of each side in which there is nothing at first; none if not said. */
+  readonly emptyBlocks?: number
   readonly volumeBytes: number
   /** Each side has a volume with a schedule of snapshots, which one client has for itself; so it has the traditional one. */
   readonly snapshots?: boolean
@@ -61,6 +64,8 @@ interface Media {
   readonly plexes: Record<SideName, SimMedium[]>
   /** Of the traditional volume of each side. */
   readonly traditional: Record<SideName, readonly SimMedium[]>
+  /** Of an aggregate with nothing in it. */
+  readonly empty: Record<SideName, readonly SimMedium[]>
   /** Of aggregates that came later, one device each. */
   readonly later: Record<SideName, SimMedium[]>
 }
@@ -105,6 +110,8 @@ export class FilerPair {
   /** Pairs to and from which there are mirrors. */
   readonly neighbours = new Set<FilerPair>()
   mirrors: readonly DesiredMirror[] = []
+  /** Of the traditional volume of each side. */
+  readonly conversions = new Map<SideName, DesiredConversion>()
   #generations = 0
   readonly damage: Damage
   crashes = 0
@@ -126,6 +133,10 @@ export class FilerPair {
       (options.traditionalBlocks ?? []).map(
         (blocks, n) => new SimMedium(`${filer}/vol-${traditionalOf(side)}-main-${n}`, blocks),
       )
+    const empty = (filer: FilerName, side: SideName): readonly SimMedium[] =>
+      options.emptyBlocks === undefined
+        ? []
+        : [new SimMedium(`${filer}/${emptyOf(side)}-main-0`, options.emptyBlocks)]
     const make = (filer: FilerName): Media => ({
       mailbox: new SimMedium(`${filer}/mailbox`, 2),
       logs: {
@@ -134,6 +145,7 @@ export class FilerPair {
       },
       plexes: { a: plex(filer, 'a'), b: plex(filer, 'b') },
       traditional: { a: traditional(filer, 'a'), b: traditional(filer, 'b') },
+      empty: { a: empty(filer, 'a'), b: empty(filer, 'b') },
       later: { a: [], b: [] },
     })
     this.media = { a: make('a'), b: make('b') }
@@ -168,8 +180,9 @@ export class FilerPair {
   }
 
   plexes(filer: FilerName, side: SideName): readonly SimPlex[] {
-    const { plexes, traditional, later } = this.media[filer]
+    const { plexes, traditional, empty, later } = this.media[filer]
     const list: SimPlex[] = [{ name: `aggr-${side}`, media: plexes[side] }]
+    if (empty[side].length > 0) list.push({ name: emptyOf(side), media: empty[side] })
     for (const [n, medium] of later[side].entries()) list.push({ name: laterOf(side, n), media: [medium] })
     if (this.options.traditionalBlocks !== undefined) {
       list.push({ name: `vol-${traditionalOf(side)}`, type: 'Traditional', media: traditional[side] })
@@ -200,6 +213,7 @@ export class FilerPair {
         volume.name === 'a' || volume.name === 'b' ? { ...volume, id: this.volumeId(volume.name) } : volume,
       ),
       ...(this.mirrors.length === 0 ? {} : { mirrors: this.mirrors }),
+      ...(this.conversions.size === 0 ? {} : { conversions: [...this.conversions.values()] }),
     }
   }
 
@@ -222,6 +236,27 @@ export class FilerPair {
     this.mirrors = mirrors
     this.#generations += 1
     for (const name of FILERS) await this.running[name]?.filer?.apply(this.#desired)
+  }
+
+  /** The traditional volume of a side becomes one in its empty aggregate, or the opposite, whatever is lost by it. */
+  async convert(side: SideName, state: DesiredConversion['state']): Promise<void> {
+    this.conversions.set(side, {
+      id: `conversion-${side}`,
+      volumeId: `volume-${traditionalOf(side)}`,
+      aggregate: emptyOf(side),
+      state,
+      snapshots: 'RequireNone',
+      scanBlocksPerSecond: 5000,
+      discardChanges: this.conversionOf(side)?.cutOverId ?? '',
+    })
+    this.#generations += 1
+    for (const name of FILERS) await this.running[name]?.filer?.apply(this.#desired)
+  }
+
+  conversionOf(side: SideName): ConversionStatus | undefined {
+    return this.running[this.ownerOf(side)]?.filer?.conversions
+      .status()
+      .find(({ id }) => id === `conversion-${side}`)
   }
 
   /** Of the flexible volume of a side: unlike any other pair's. */
@@ -410,7 +445,10 @@ export class FilerPair {
 
   #mediaOf(name: FilerName): readonly SimMedium[] {
     const { mailbox, logs, ...disks } = this.media[name]
-    const plexes = [disks.plexes, disks.traditional, disks.later].flatMap(({ a, b }) => [...a, ...b])
+    const plexes = [disks.plexes, disks.traditional, disks.empty, disks.later].flatMap(({ a, b }) => [
+      ...a,
+      ...b,
+    ])
     return [mailbox, logs.a, logs.b, ...plexes]
   }
 

@@ -6,11 +6,13 @@ import { Aggregate } from '../core/block/aggregate.ts'
 import { BufferCache } from '../core/block/buffer-cache.ts'
 import { checkVolumeFiles } from '../core/block/check-files.ts'
 import { checkAggregate } from '../core/block/check.ts'
-import { readPlex } from '../core/block/plex-info.ts'
+import { convertedOn, readPlex } from '../core/block/plex-info.ts'
+import type { Env } from '../core/env/env.ts'
+import { imageDevices } from '../core/filer/store-conversions.ts'
 import { Violation } from './caller.ts'
 import { SimDevice } from './device.ts'
 import type { FilerPair, SimPlex } from './filer-pair.ts'
-import type { FilerName } from './names.ts'
+import type { FilerName, SideName } from './names.ts'
 import { FILERS, other } from './names.ts'
 
 const CACHE_BYTES = 64 << 20
@@ -30,17 +32,49 @@ export function checkMemory(pair: FilerPair): void {
   }
 }
 
-async function open(pair: FilerPair, filer: FilerName, plex: SimPlex) {
-  const process = pair.world.process(`check-${filer}`)
+async function openPlex(env: Env, plex: SimPlex) {
   const media = plex.media.map((medium) => medium.copy())
   const devices = media.map((medium) => new SimDevice(medium))
-  const aggregate = await Aggregate.open(process.env, devices, {
+  return await Aggregate.open(env, devices, {
     cache: new BufferCache(CACHE_BYTES),
     content: (_, root) => ({ freeze: () => root ?? new Uint8Array(0), restored: () => undefined }),
     readOnly: true,
   })
+}
+
+/** `source`: the aggregate whose devices hold blocks of a volume in this one. */
+async function open(env: Env, plex: SimPlex, source?: SimPlex) {
+  const aggregate = await openPlex(env, plex)
+  if (source !== undefined) aggregate.attachOld((await openPlex(env, source)).io)
   const result = await checkAggregate(aggregate, { checkFiles: checkVolumeFiles })
-  return { aggregate, media, result }
+  return { aggregate, result }
+}
+
+interface Image {
+  readonly plex: SimPlex
+  readonly source: SimPlex | undefined
+}
+
+/** What a filer has of a side: with the devices that joined an aggregate, and beside it those that hold blocks of its volume. */
+async function imagesOf(pair: FilerPair, env: Env, filer: FilerName, side: SideName): Promise<Image[]> {
+  const plexes = pair.plexes(filer, side)
+  const devices = plexes.map(({ name, media }) => {
+    return [name, media.map((medium) => ({ medium, device: new SimDevice(medium) }))] as const
+  })
+  const images: Image[] = []
+  for (const [name, list] of await imageDevices(env, new Map(devices))) {
+    const own = plexes.find((plex) => plex.name === name)!
+    const old = await convertedOn(
+      env,
+      list.map(({ device }) => device),
+    )
+    const away = old?.holdsDevices === true && old.state !== 'joined'
+    images.push({
+      plex: { ...own, media: list.map(({ medium }) => medium) },
+      source: away ? plexes.find((plex) => plex.name === old.record.aggregate) : undefined,
+    })
+  }
+  return images
 }
 
 /**
@@ -50,14 +84,16 @@ async function open(pair: FilerPair, filer: FilerName, plex: SimPlex) {
 export async function checkDown(pair: FilerPair): Promise<void> {
   const problems: string[] = []
   for (const filer of FILERS.filter((name) => pair.running[name] === undefined)) {
-    for (const plex of FILERS.flatMap((side) => pair.plexes(filer, side))) {
-      const { env } = pair.world.process(`check-${filer}`)
+    const { env } = pair.world.process(`check-${filer}`)
+    const images: Image[] = []
+    for (const side of FILERS) images.push(...(await imagesOf(pair, env, filer, side)))
+    for (const { plex, source } of images) {
       const info = await readPlex(
         env,
         plex.media.map((medium) => new SimDevice(medium)),
       )
       if (!info?.labels.every(({ state }) => state === 'complete')) continue
-      const found = await open(pair, filer, plex).then(
+      const found = await open(env, plex, source).then(
         ({ result }) => result.problems,
         (error: unknown) => [String(error)],
       )
@@ -88,11 +124,10 @@ export async function problemsOf(pair: FilerPair): Promise<string[]> {
   const problems: string[] = []
   for (const side of FILERS) {
     const owner = pair.ownerOf(side)
-    for (const [n, plex] of pair.plexes(owner, side).entries()) {
-      const [one, two] = [
-        await open(pair, owner, plex),
-        await open(pair, other(owner), pair.plexes(other(owner), side)[n]!),
-      ]
+    const { env } = pair.world.process(`check-${owner}`)
+    const theirs = await imagesOf(pair, env, other(owner), side)
+    for (const [n, { plex, source }] of (await imagesOf(pair, env, owner, side)).entries()) {
+      const [one, two] = [await open(env, plex, source), await open(env, theirs[n]!.plex, theirs[n]!.source)]
       for (const [filer, { result }] of [
         [owner, one],
         [other(owner), two],

@@ -70,6 +70,8 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   scrub: [0, 0],
   cp: [1, 1],
   'check-down': [0, 0],
+  convert: [2, 2],
+  converted: [1, 1],
   clients: [1, 1],
   on: [2, 6],
   sync: [0, 0],
@@ -283,6 +285,15 @@ export class Player {
         return pair.running[pair.ownerOf(first as SideName)]?.filer?.pair.sides.get(first)?.owner?.wantCp()
       case 'check-down':
         return checkDown(pair)
+      case 'convert':
+        return pair.convert(first as SideName, rest[0] as 'Converted')
+      case 'converted':
+        // A conversion that is not complete on time fails the run.
+        return world.until(
+          () => pair.conversionOf(first as SideName)?.phase === 'Complete',
+          SETTLE_MS,
+          'conversion complete',
+        )
       case 'clients': {
         const order = this.#options?.clients[first as keyof ClientOrders]
         if (order === undefined) throw new Error(`clients ${first}?`)

@@ -40,6 +40,7 @@ export async function simulate(
     seed,
     deviceBlocks: [blocks, Math.ceil(blocks * 0.7)],
     ...(traditional === 0 ? {} : { traditionalBlocks: [traditional, Math.ceil(traditional * 0.5)] }),
+    ...(scenario.options.has('empty-blocks') ? { emptyBlocks: option('empty-blocks', 0) } : {}),
     volumeBytes: option('volume-mib', 32) * 2 ** 20,
     snapshots: option('snapshots', 0) === 1,
     logBlocks: 1 + 2 * option('log-half-blocks', 128),

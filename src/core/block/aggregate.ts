@@ -253,7 +253,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
    * A new, empty volume, in memory at once. The caller has asked `fits`, and logs it with the index chosen. Throws AggregateError, with nothing
    * changed, if the volume is not of the aggregate's type, or if the properties are too large; `changeVolume` for the latter, too.
    */
-  createVolume(spec: VolumeSpec, content?: (volume: Volume<C>) => Uint8Array): Volume<C> {
+  createVolume(
+    spec: VolumeSpec,
+    make = (volume: Volume<C>): C => this.options.content(volume, undefined),
+  ): Volume<C> {
     assertProperties(spec.properties)
     this.assertType(spec)
     assert(!this.byId.has(spec.id), 'a volume with this id exists')
@@ -283,29 +286,62 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     )
     assert(!this.byIndex.has(volume.index), 'a volume with this index exists')
     this.enter(volume)
-    volume.content = this.options.content(volume, content?.(volume))
+    volume.content = make(volume)
     volume.touch()
     return volume
   }
 
   /**
-   * A volume made from a traditional one, in place: `record` says where the blocks of that are, and `spec.content` gives the file layer's root as it follows from the old one.
+   * A volume made from a traditional one, in place: `record` says where the blocks of that are, `make` gives what lives in it.
    * The caller logs it; `attachOld` says how the old blocks are read.
    */
-  adoptVolume(
-    spec: VolumeSpec,
-    record: OldBlocksRecord,
-    content: (volume: Volume<C>) => Uint8Array,
-  ): Volume<C> {
-    assert(this.old === undefined || this.byIndex.size === 0, 'an aggregate takes in one volume')
+  adoptVolume(spec: VolumeSpec, record: OldBlocksRecord, make: (volume: Volume<C>) => C): Volume<C> {
+    assert(this.byIndex.size === 0 && this.removed.length === 0, 'an aggregate takes in one volume')
     this.old = new OldBlocks(record)
     this.io.old = this.old
     assert(this.layout.behind([1])[0]!.first === record.first, 'the place for the old blocks is taken')
     this.space.extend(this.old.end)
     this.budget = new SpaceBudget(this.layout, this.space, this.type, this.old.total)
-    const volume = this.createVolume(spec, content)
+    const volume = this.createVolume(spec, make)
     this.reckon([volume])
     return volume
+  }
+
+  /** The opposite: the volume goes, and what it has of its own comes back by and by. */
+  undoAdoption(): void {
+    const { old } = this
+    assert(
+      old !== undefined && old.state !== 'joined' && this.growth?.joins !== true,
+      'devices that joined stay',
+    )
+    const volume = this.byIndex.get(old.record.volume)!
+    this.removeVolume(volume.id)
+    old.state = 'undone'
+    old.io = undefined
+  }
+
+  /** A log record of a volume, as it is written or repeated: counts what would be lost if the volume became the old one again. */
+  countChange(volume: number, bytes: number): void {
+    if (this.old?.record.volume === volume) this.old.changed += bytes
+  }
+
+  /** Devices of a converted volume are on their way in: the next root, or the present one, has them, and they have no space to give yet. */
+  get joining(): boolean {
+    return (
+      this.growth?.joins === true || this.running?.growth?.joins === true || this.unlabelled !== undefined
+    )
+  }
+
+  /** Only programs that know this version of the format may touch the devices of both plexes. */
+  async requireVersion(version: number): Promise<void> {
+    for (const plex of [this.own, this.partner]) {
+      if (plex !== undefined && (plex.label.version ?? 0) < version) await plex.relabel({ version })
+    }
+  }
+
+  /** Its resync is so far that the next consistency point makes both plexes equal. */
+  get joinsPlex(): boolean {
+    return this.resyncing?.ready === true || this.mirrorState === 'joining'
   }
 
   /** How old blocks are read that lie on devices of another aggregate; undefined: not at all. */
@@ -318,7 +354,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   prepareJoin(source: Aggregate<C>): boolean {
     const { partner, old } = this
     const theirs = source.partner
-    assert(old?.state === 'built', 'devices join when nothing is absent any more')
+    const built = old?.state === 'built' || this.io.broken.joinUnbuilt === true
+    assert(old !== undefined && built, 'devices join when nothing is absent any more')
     const current = this.mirrorState === 'mirrored' && source.mirrorState === 'mirrored'
     if (!current || partner === undefined || theirs === undefined || this.growing) return false
     if (partner.failure !== undefined || theirs.failure !== undefined) return false

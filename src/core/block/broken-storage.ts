@@ -17,6 +17,14 @@ export interface BrokenStorage extends BrokenFiles {
   readonly repairOfReused?: boolean
   /** The scrub lets the older of two whole blocks win. */
   readonly scrubPrefersOlder?: boolean
+  /** The devices of a converted volume may join while blocks are absent or unmarked: what is still needed counts as free. */
+  readonly joinUnbuilt?: boolean
+  /** Their labels are written before the root that has them. */
+  readonly labelsBeforeIntent?: boolean
+  /** Numbers that blocks of the old volume had are handed out. */
+  readonly oldNumbersReused?: boolean
+  /** A change of an old block is written where it lies. */
+  readonly oldInPlace?: boolean
   /** Operations are let in without asking whether there is room. */
   readonly noBudget?: boolean
 }

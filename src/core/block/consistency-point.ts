@@ -32,6 +32,7 @@ import { LeafEditor, OWNER_ENTRY_BYTES, OWNER_FANOUT, ownerIn, setBit } from './
 import { CONTAINER_ENTRY_BYTES, CONTAINER_FANOUT } from './numbering.ts'
 import type { Plex } from './plex.ts'
 import { reclaim, SLICE_BLOCKS } from './reclaim.ts'
+import { nextLabel, writeLabel } from './label.ts'
 import { decodeRoot, encodeRoot } from './root.ts'
 import type { Volume } from './volume.ts'
 import { encodeEntry } from './volume-table.ts'
@@ -117,6 +118,11 @@ export class ConsistencyPoint {
     await io.repairing.hold()
     try {
       await core.catchUpMirror()
+      if (io.broken.labelsBeforeIntent === true && this.growth?.joins === true) {
+        const { own, theirs } = this.growth
+        for (const { device, label } of [...own, ...theirs])
+          await writeLabel(core.env, device, nextLabel(label))
+      }
       this.turnStart = core.env.clock.now()
       core.space.plan(this.unplaced + this.unplaced / METAFILE_SHARE + METAFILES_LEAST)
       const blocks: BlockBuffer[] = []

@@ -20,6 +20,8 @@ export type AggregateErrorCode =
   | 'PROPERTIES'
   /** A traditional volume among flexible ones, a flexible one where a traditional one belongs, or a second volume there. */
   | 'TYPE'
+  /** A volume is being converted. */
+  | 'CONVERTING'
   /** No room for what has to be written. */
   | 'FULL'
   /** A metafile is damaged on every plex. */

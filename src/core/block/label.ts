@@ -109,6 +109,11 @@ export async function readLabel(env: Env, device: Device): Promise<Label | 'vers
   return found
 }
 
+/** The label as it is written next: of the copies on a device the one with the higher generation counts. */
+export function nextLabel(label: Label): Label {
+  return { ...label, generation: label.generation + 1 }
+}
+
 /** Writes both copies, one after the other, each flushed: one of them is always whole. */
 export async function writeLabel(env: Env, device: Device, label: Label): Promise<void> {
   const bytes = encodeLabel(env.crc32, label)

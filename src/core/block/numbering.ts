@@ -77,7 +77,7 @@ export class FlexibleNumbering implements Numbering {
     const root = entry.container ?? newTreeRoot(SINGLE)
     this.container = { root, tree: new Tree(pool.meta, root, 'meta') }
     this.pool = pool
-    const converted = pool.old?.record.volume === entry.index
+    const converted = pool.old?.record.volume === entry.index && pool.io.broken.oldNumbersReused !== true
     this.numbers = new NumberMap(entry.quotaBlocks, entry.nextNumber, converted ? pool.old.total : 1)
   }
 

@@ -22,6 +22,7 @@ export interface OldReader {
     blocks: number,
     asked: readonly { readonly pvbn: number; readonly identity: Identity }[],
   ): Promise<(Uint8Array | undefined)[]>
+  overwrite(vbn: number, content: Uint8Array): Promise<void>
 }
 
 /** In the properties of the aggregate's root, as long as the volume is there. */
@@ -37,12 +38,21 @@ export interface OldBlocksRecord {
   readonly first: number
   /** Sizes of the old devices in blocks. */
   readonly sizes: readonly number[]
-  /** absent: blocks that are still to be built or marked may be there. built: there is none; the devices may join. joined: the root has the devices. */
-  readonly state: 'absent' | 'built' | 'joined'
+  /** absent: blocks that are still to be built or marked may be there. built: there is none; the devices may join. joined: the root has the devices. undone: the volume is the old one again, what the new one had is being given back. */
+  readonly state: 'absent' | 'built' | 'joined' | 'undone'
   /** Where the scan goes on: inode block of the inode file (-1: before the first), inode in it, leaf of its file. */
   readonly cursor: readonly [number, number, number]
   /** Blocks of the old volume, as it counted them, that are neither marked nor known to be gone. */
   readonly pending: number
+  /** Names the cut-over; and when it was. */
+  readonly cutOver: string
+  /** Bytes of the changes that the volume's log records hold since then. */
+  readonly changed: number
+  /** Blocks that the scan built, and data blocks that it copied. */
+  readonly built: number
+  readonly copied: number
+  /** Blocks that the new form was expected to take. */
+  readonly estimate: number
 }
 
 export class OldBlocks {
@@ -51,6 +61,9 @@ export class OldBlocks {
   state: OldBlocksRecord['state']
   cursor: OldBlocksRecord['cursor']
   pending: number
+  changed: number
+  built: number
+  copied: number
   /** How the blocks are read until the devices join: those of the old aggregate, by VBN. */
   io: OldReader | undefined
 
@@ -60,6 +73,9 @@ export class OldBlocks {
     this.state = record.state
     this.cursor = record.cursor
     this.pending = record.pending
+    this.changed = record.changed
+    this.built = record.built
+    this.copied = record.copied
   }
 
   static in(properties: Json): OldBlocks | undefined {
@@ -73,6 +89,11 @@ export class OldBlocks {
 
   get end(): number {
     return this.record.first + this.total
+  }
+
+  /** The devices of the old aggregate are this one's to read: that one is no volume of its own. */
+  get holdsDevices(): boolean {
+    return this.state !== 'undone'
   }
 
   has(pvbn: number): boolean {
@@ -108,9 +129,9 @@ export class OldBlocks {
 
   /** `joining`: of the root that has the devices. */
   toJson(joining = false): Json {
-    const { cursor, pending } = this
+    const { cursor, pending, changed, built, copied } = this
     const state = joining ? 'joined' : this.state
-    return { ...this.record, state, cursor, pending }
+    return { ...this.record, state, cursor, pending, changed, built, copied }
   }
 }
 

@@ -112,3 +112,14 @@ async function withoutJoined(env: Env, heads: readonly WaitingDevice[]): Promise
   }
   return heads.filter(({ label }) => label === undefined || !joined.has(label.aggregateId))
 }
+
+/** What the aggregate on these devices took in, by its newest root. `devices`: all or some of the aggregate's own. */
+export async function convertedOn(env: Env, devices: readonly Device[]): Promise<OldBlocks | undefined> {
+  for (const device of devices) {
+    const label = await readLabel(env, device)
+    if (label === undefined || label === 'version' || label.position !== 0) continue
+    const newest = (await readRoots(env, device)).find(({ root }) => root.aggregateId === label.aggregateId)
+    return newest && OldBlocks.in(newest.root.properties)
+  }
+  return undefined
+}

@@ -6,7 +6,7 @@ import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
 import type { Device } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { assert } from '../std/assert.ts'
-import { writeLabel } from './label.ts'
+import { nextLabel, writeLabel } from './label.ts'
 import type { AggregateType, Label, PlexState } from './label.ts'
 import { DATA_START, ROOT_SLOTS } from './layout.ts'
 import type { Layout } from './layout.ts'
@@ -115,7 +115,7 @@ export class Plex {
     change: Partial<Pick<Label, 'state' | 'incarnation' | 'plex' | 'devices' | 'version'>>,
   ): Promise<void> {
     for (const [i, device] of this.devices.entries()) {
-      const label = { ...this.labels[i]!, ...change, generation: this.labels[i]!.generation + 1 }
+      const label = { ...nextLabel(this.labels[i]!), ...change }
       await writeLabel(this.env, device, label)
       this.labels[i] = label
     }

@@ -81,6 +81,8 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
   /** Numbers in use by the active file system, fresh ones included, freed ones not. */
   used: number
   freshBlocks = 0
+  /** Blocks that files, directories and links got since the volume was opened. */
+  contentBlocks = 0
   /** In the volume table on disk, or in the image being written. */
   persistent: boolean
   removed = false
@@ -147,14 +149,15 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
     this.pool.cache.keep(buffer)
   }
 
-  /** An old block that a file still has is in the volume's maps from the next consistency point on; nothing happens if it is already. */
-  mark(bn: number): void {
+  /** An old block that a file still has is in the volume's maps from the next consistency point on; false if it was already. */
+  mark(bn: number): boolean {
     const { old } = this.pool
-    if (old?.isOld(this.index, bn) !== true || !this.numbers.claim(bn)) return
+    if (old?.isOld(this.index, bn) !== true || !this.numbers.claim(bn)) return false
     this.marked.push(bn)
     this.used += 1
     old.pending = Math.max(0, old.pending - 1)
     this.pool.dirtied(this, 0)
+    return true
   }
 
   /** Old blocks that may still come into its maps. */
@@ -174,6 +177,11 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
 
   isFresh(bn: number): boolean {
     const buffer = this.buffers.get(bn)
+    if (this.pool.io.broken.oldInPlace === true && buffer !== undefined && this.isUnmarked(bn)) {
+      const { content } = buffer
+      void Promise.resolve().then(() => this.pool.io.overwrite(this.lookup(bn), content))
+      return true
+    }
     return buffer?.state === DIRTY && buffer.epoch === this.epoch
   }
 
@@ -210,6 +218,7 @@ export class Volume<C extends VolumeContent = VolumeContent> implements BlockSto
     buffer.epoch = this.epoch
     this.buffers.set(bn, buffer)
     this.fresh.push(buffer)
+    if (kind !== 'indirect' && kind !== 'inode') this.contentBlocks += 1
     this.freshBlocks += 1
     this.used += 1
     this.pool.dirtied(this, 1)

@@ -1,5 +1,6 @@
 /** A traditional volume becomes a flexible one over simulated media: content, structure, space, and what is written to the old devices. */
 import { describe, expect, test } from '@jest/globals'
+import type { BrokenStorage } from '../block/broken-storage.ts'
 import { DeviceError } from '../env/device.ts'
 import { ConversionBed } from './testing/bed.ts'
 
@@ -107,6 +108,139 @@ describe('conversion in place', () => {
       for (const plex of [0, 1]) expect(await bed.problems(plex)).toEqual([])
     }
     expect(cuts).toBeGreaterThan(8)
+  })
+
+  test('13: rotten old blocks and blocks that are not the ones asked for are found and mended, before the join and after', async () => {
+    const bed = new ConversionBed(7, [1500, 900], [2400])
+    await filled(bed)
+    await bed.cutOver()
+    for (const when of ['absent', 'joined']) {
+      if (when === 'joined') {
+        await bed.scan()
+        await bed.join()
+      }
+      expect(bed.target.old!.state).toBe(when)
+      await bed.target.close()
+      await bed.source?.close()
+      // Rot in every third block, and every fifth is the one before: on one plex only.
+      for (const medium of bed.oldMedia[0]!) {
+        for (const [block, content] of [...medium.stable]) {
+          if (block < 8 || (block - 8) % 129 === 0 || block === medium.blocks - 1) continue
+          const other = medium.stable.get(block - 1)
+          if (block % 3 === 0)
+            medium.stable.set(
+              block,
+              content.map((byte, i) => (i === 99 ? byte ^ 1 : byte)),
+            )
+          else if (block % 5 === 0 && other !== undefined) medium.stable.set(block, other)
+        }
+      }
+      bed.attach()
+      await bed.open()
+      expect(await bed.differences()).toEqual([])
+      const { io } = bed.source ?? bed.target
+      expect(io.damaged).toBeGreaterThan(10)
+      expect(io.unrepairable.size).toBe(0)
+    }
+  })
+
+  test('15: undone, the old volume is as it was at the fence, and can be converted again', async () => {
+    const bed = new ConversionBed(8, [1500, 900], [2400])
+    await filled(bed)
+    await bed.cutOver()
+    const before = new Map([...bed.model].map(([name, blocks]) => [name, new Map(blocks)]))
+    await changes(bed, 30, async () => void (await bed.step(20)))
+    await bed.consistencyPoint()
+    bed.target.undoAdoption()
+    bed.model.clear()
+    for (const [name, blocks] of before) bed.model.set(name, blocks)
+    expect(await bed.differences()).toEqual([])
+    for (let n = 0; n < 3; n++) await bed.consistencyPoint()
+    expect(bed.target.usedBlocks).toBeLessThan(10)
+    expect(await bed.problems()).toEqual([])
+  })
+
+  describe('16: builds that leave out one rule are caught', () => {
+    const bad = async (broken: BrokenStorage): Promise<ConversionBed> => {
+      const bed = new ConversionBed(9, [1500, 900], [2400])
+      await filled(bed)
+      bed.broken = broken
+      bed.attach()
+      await bed.open()
+      await bed.cutOver()
+      return bed
+    }
+
+    test.each([{ joinUnbuilt: true }, {}])(
+      'what is not marked counts as free: %p',
+      async (broken: BrokenStorage) => {
+        const bed = await bad(broken)
+        if (broken.joinUnbuilt !== true) await bed.scan()
+        await bed.join()
+        const fill = async (): Promise<boolean> => {
+          for (let fbn = 0; fbn < 2200; fbn++) {
+            await bed.write('big', fbn, 2)
+            if (fbn % 200 === 199) await bed.consistencyPoint()
+          }
+          await bed.consistencyPoint()
+          return (await bed.differences()).length > 0
+        }
+        const found = await fill().catch(() => true)
+        expect(found).toBe(broken.joinUnbuilt === true)
+      },
+    )
+
+    test.each([{ labelsBeforeIntent: true }, {}])(
+      'labels before the intent: %p',
+      async (broken: BrokenStorage) => {
+        const bed = await bad(broken)
+        await bed.scan()
+        bed.target.prepareJoin(bed.source!)
+        const point = bed.target.freeze({
+          cp: bed.target.root.cp + 1,
+          epoch: 1,
+          covers: bed.journal.records.length,
+        })
+        await point.write()
+        bed.crash()
+        bed.attach()
+        const opened = bed.open().then(
+          () => 'opened',
+          () => 'neither volume can be served',
+        )
+        expect(await opened).toBe(
+          broken.labelsBeforeIntent === true ? 'neither volume can be served' : 'opened',
+        )
+      },
+    )
+
+    test.each([{ oldNumbersReused: true }, {}])(
+      'an identity pair is handed out anew: %p',
+      async (broken: BrokenStorage) => {
+        const bed = await bad(broken)
+        const caught = await changes(bed, 200, async () => void (await bed.step(5)))
+          .then(() => bed.consistencyPoint())
+          .then(() => bed.differences())
+          .then(async (found) => found.length > 0 || (await bed.problems()).length > 0)
+          .catch(() => true)
+        expect(caught).toBe(broken.oldNumbersReused === true)
+      },
+    )
+
+    test.each([{ oldInPlace: true }, {}])(
+      'an old block is overwritten where it lies: %p',
+      async (broken: BrokenStorage) => {
+        const bed = await bad(broken)
+        const before = writesOf(bed)
+        await bed.differences()
+        for (let fbn = 0; fbn < 10; fbn++) await bed.write('f20', fbn, 5)
+        await bed.consistencyPoint()
+        expect(writesOf(bed) === before).toBe(broken.oldInPlace !== true)
+        bed.attach()
+        await bed.open()
+        expect((await bed.differences()).length > 0).toBe(broken.oldInPlace === true)
+      },
+    )
   })
 })
 

@@ -28,6 +28,8 @@ export function adoptionOf<C extends VolumeContent>(
   source: Aggregate<C>,
   old: Volume<C>,
   target: Aggregate<C>,
+  cutOver: string,
+  estimate: number,
 ): Adoption {
   assert(!old.isDirty, 'the old volume has changes that are not in its image')
   const sizes = source.layout.devices.map(({ blocks }) => blocks)
@@ -51,6 +53,11 @@ export function adoptionOf<C extends VolumeContent>(
       state: 'absent',
       cursor: BUILD_START,
       pending: old.used,
+      cutOver,
+      changed: 0,
+      built: 0,
+      copied: 0,
+      estimate,
     },
     root: hexOf(old.contentRoot),
   }
@@ -62,6 +69,7 @@ export function adopt<C extends VolumeContent>(
   source: Aggregate<C>,
   adoption: Adoption,
   properties: VolumeSpec['properties'],
+  content: (volume: Volume<C>, root: Uint8Array) => C,
 ): Volume<C> {
   const { volume: spec, record, root } = adoption
   if (record.aggregateId !== source.id) {
@@ -73,8 +81,10 @@ export function adopt<C extends VolumeContent>(
   const volume = target.adoptVolume(
     { ...spec, type: 'Flexible', ...(properties === undefined ? {} : { properties }) },
     record,
-    (made) =>
-      convertVolumeRoot(bytesOf(root), record.first, (content) => made.allocate('indirect', content).bn),
+    (made) => {
+      const allocate = (block: Uint8Array): number => made.allocate('indirect', block).bn
+      return content(made, convertVolumeRoot(bytesOf(root), record.first, allocate))
+    },
   )
   target.attachOld(source.io)
   return volume

@@ -18,6 +18,7 @@ import type {
   SideCopy,
   SideStore,
 } from '../pair/side-copy.ts'
+import { imageDevices, sourcesOn } from './store-conversions.ts'
 import { offerOf, plainOffer } from './store-growth.ts'
 import type { AggregateCopyOptions } from './aggregate-store.ts'
 import { AggregateStore } from './aggregate-store.ts'
@@ -37,12 +38,16 @@ export class AggregateCopy implements SideCopy {
     const { env, aggregates, pairUid } = this.#options
     const roots: RootFacts[] = []
     let blank = 0
+    // One whose volume another aggregate has taken in has no root of its own that counts.
+    const sources = await sourcesOn(env, aggregates)
+    const images = await this.#images()
     for (const { name, type = 'Flexible', devices } of aggregates) {
-      if (known && !known.includes(name)) continue
+      const image = images.get(name)
+      if ((known && !known.includes(name)) || image === undefined) continue
       try {
         const plex = await readPlex(
           env,
-          devices.map((one) => one.device),
+          image.map((one) => one.device),
         )
         if (!plex) {
           if (known) return { state: 'Damaged', message: `aggregate ${name}: its devices are blank` }
@@ -61,6 +66,7 @@ export class AggregateCopy implements SideCopy {
           return { state: 'Foreign', message }
         }
         const root = plex.roots[0]?.root
+        if (root && sources.has(name) && plex.labels.every((one) => one.state === 'complete')) continue
         if (!root || plex.labels.some((one) => one.state !== 'complete')) {
           return { state: 'Damaged', message: `aggregate ${name} has no complete image` }
         }
@@ -101,8 +107,8 @@ export class AggregateCopy implements SideCopy {
   }
 
   async prepareTarget(damaged: boolean, known?: readonly string[]): Promise<string | undefined> {
-    const { env, aggregates, pairUid } = this.#options
-    for (const { name, devices } of aggregates) {
+    const { env, pairUid } = this.#options
+    for (const [name, devices] of await this.#images()) {
       if (known && !known.includes(name)) continue
       const whole = await readPlex(
         env,
@@ -126,6 +132,11 @@ export class AggregateCopy implements SideCopy {
       for (const { device } of devices) await clearLabelArea(device)
     }
     return undefined
+  }
+
+  #images() {
+    const { env, aggregates } = this.#options
+    return imageDevices(env, new Map(aggregates.map(({ name, devices }) => [name, devices])))
   }
 
   async open(known?: readonly string[]): Promise<SideStore> {

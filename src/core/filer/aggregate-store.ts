@@ -14,12 +14,14 @@ import type { Device } from '../env/device.ts'
 import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
 import type { Journal } from '../fs/journal.ts'
 import { FileSystem } from '../fs/volume.ts'
+import type { FileSystemOptions } from '../fs/volume.ts'
 import type { LogRecord } from '../nvlog/batch.ts'
 import type { PartnerDevices, RootFacts, SideJournalFactory, SideStore, StoreCp } from '../pair/side-copy.ts'
 import { asciiBytes, decodeJson, encodeJson } from '../std/ascii-json.ts'
 import { assert } from '../std/assert.ts'
 import type { MaybePromise } from '../std/maybe.ts'
 import { GatedDevice } from './gated-device.ts'
+import { imageDevices, StoreConversions } from './store-conversions.ts'
 import { StoreGrowth } from './store-growth.ts'
 import { NO_MIRRORS } from './store-mirroring.ts'
 import type { StoreMirroring } from './store-mirroring.ts'
@@ -85,6 +87,7 @@ export class AggregateStore implements SideStore {
   readonly scrubs = new Map<string, Scrub>()
   readonly growth: StoreGrowth
   readonly mirroring: StoreMirroring
+  readonly conversions: StoreConversions
   readonly #options: AggregateCopyOptions
   /** All configured devices as this store uses them, by aggregate. */
   readonly #gates = new Map<string, readonly { readonly name: string; readonly device: GatedDevice }[]>()
@@ -94,6 +97,11 @@ export class AggregateStore implements SideStore {
   readonly #operations = new Map<string, number>()
   /** Of the last operation that removed a volume. */
   #removedSeq = 0
+  /** Volumes whose changes are held, by id. */
+  readonly #holds = new Map<string, Promise<void>>()
+  /** Who waits for a consistency point that begins later. */
+  #cpWaiters: { readonly after: number; readonly resolve: () => void }[] = []
+  #freezes = 0
   /** Tags of the aggregates that the side has; undefined if its mailbox does not say. */
   #known: ReadonlySet<number> | undefined
   readonly #lost = Promise.withResolvers<never>()
@@ -113,6 +121,10 @@ export class AggregateStore implements SideStore {
     this.#options = options
     this.#lost.promise.catch(() => undefined)
     this.mirroring = options.mirroring?.(this) ?? NO_MIRRORS
+    this.conversions = new StoreConversions({
+      aggregates: this.aggregates,
+      surroundings: (aggregate, volume, root) => this.#surroundings(aggregate, volume, root),
+    })
     for (const { name, devices } of options.aggregates) {
       const gates = devices.map((one) => ({ name: one.name, device: new GatedDevice(one.device) }))
       this.#gates.set(name, gates)
@@ -129,6 +141,7 @@ export class AggregateStore implements SideStore {
       })),
       aggregates: this.aggregates,
       open: (name, devices) => this.#open(name, devices),
+      converted: (name) => this.conversions.isSource(name),
       present: () => ({ cp: this.cp, epoch: this.epoch, covers: this.covers }),
       admitted: (name, aggregate, durable) => {
         this.#durable.set(name, durable)
@@ -143,12 +156,13 @@ export class AggregateStore implements SideStore {
   /** Opens the aggregates that the side has; without `known` those that have labels. */
   async load(known?: readonly string[]): Promise<void> {
     this.#known = known && new Set(known.map((name) => this.#options.env.crc32(asciiBytes(name))))
-    for (const [name, gates] of this.#gates) {
+    for (const [name, gates] of await imageDevices(this.#options.env, this.#gates)) {
       if (known && !known.includes(name)) continue
       const devices = gates.map(({ device }) => device)
       if (!known && (await readPlex(this.#options.env, devices)) === undefined) continue
       this.#enter(name, await this.#open(name, devices))
     }
+    this.conversions.loaded()
   }
 
   #open(name: string, devices: readonly Device[]): Promise<FilerAggregate> {
@@ -186,6 +200,7 @@ export class AggregateStore implements SideStore {
   /** All that take part in consistency points. */
   *#all(): Generator<FilerAggregate> {
     yield* this.aggregates.values()
+    for (const source of this.conversions.sources.values()) if (source.joinsPlex) yield source
     yield* this.growth.joining()
   }
   #roots() {
@@ -210,8 +225,8 @@ export class AggregateStore implements SideStore {
 
   /** Names of the devices of an aggregate's image, in its order; none before it has joined. */
   devices(name: string): readonly string[] {
-    const gates = this.#gates.get(name) ?? []
-    const own = this.aggregates.get(name)?.own.devices ?? []
+    const gates = [...this.#gates.values()].flat()
+    const own = this.#copied().get(name)?.own.devices ?? []
     return own.map((device) => gates.find((one) => one.device === device)!.name)
   }
 
@@ -227,13 +242,22 @@ export class AggregateStore implements SideStore {
     if (record.volume === 0) {
       const operation = decodeJson(record.body) as VolumeOperation
       if (operation.op === 'remove') this.#removedSeq = record.seq
+      if (operation.op === 'adopt' || operation.op === 'undo')
+        return this.conversions.apply(aggregate, operation)
       applyOperation(aggregate, operation)
       return undefined
     }
     const volume = aggregate.volumeAt(record.volume)
     assert(volume !== undefined, 'a log record is of a volume that does not exist')
+    aggregate.countChange(record.volume, record.body.length)
     await volume.content.replay(record.body)
     return undefined
+  }
+
+  /** All whose devices are on both filers, by name. */
+  #copied(): ReadonlyMap<string, FilerAggregate> {
+    const sources = [...this.conversions.sources.values()].map((source) => [source.name, source] as const)
+    return new Map([...this.aggregates, ...sources])
   }
 
   #have(): string {
@@ -249,7 +273,8 @@ export class AggregateStore implements SideStore {
   serve(journal: SideJournalFactory, wantCp: () => void): void {
     this.#wantCp = wantCp
     this.#makeJournal = journal
-    for (const name of this.aggregates.keys()) this.#journals.set(name, journal(name))
+    this.conversions.served()
+    for (const name of this.#copied().keys()) this.#journals.set(name, journal(name))
     for (const aggregate of this.aggregates.values()) {
       for (const volume of aggregate.volumes()) this.startContent(aggregate, volume)
       this.#startScrub(aggregate)
@@ -328,10 +353,64 @@ export class AggregateStore implements SideStore {
     await journal.answer(seq)
   }
 
+  get #sourceCp(): number {
+    return Math.max(0, ...[...this.conversions.sources.values()].map(({ newestCp }) => newestCp))
+  }
+
+  /** Resolves when a consistency point that begins after this call is complete; rejects as `orLost` does. */
+  async nextCp(): Promise<void> {
+    const done = Promise.withResolvers<void>()
+    this.#cpWaiters.push({ after: this.#freezes, resolve: done.resolve })
+    this.wantCp()
+    await this.orLost(done.promise)
+  }
+
+  /** Changes of a volume wait until the returned function is called; what it shows goes on. */
+  hold(volumeId: string): () => void {
+    const held = Promise.withResolvers<void>()
+    this.#holds.set(volumeId, held.promise)
+    return () => {
+      this.#holds.delete(volumeId)
+      held.resolve()
+    }
+  }
+
+  /** An operation that concerns two aggregates, in memory and in the log of the new one at once. Resolves when it is durable; undefined if it is not possible any more. */
+  async convert(
+    name: string,
+    decide: (target: FilerAggregate) => (VolumeOperation & { readonly op: 'adopt' | 'undo' }) | undefined,
+  ): Promise<boolean> {
+    const target = this.aggregates.get(name)
+    const journal = this.#journals.get(name)
+    assert(target !== undefined && journal !== undefined, 'a conversion of what is not served')
+    await this.#durable.get(name)
+    // The root of the old volume and its properties are in it.
+    await journal.admit(2 * OPERATION_BYTES)
+    const operation = this.#closed || this.#leaving.has(name) ? undefined : decide(target)
+    if (operation === undefined) return false
+    const problem = this.conversions.apply(target, operation)
+    assert(problem === undefined, problem ?? '')
+    const seq = journal.append(0, [encodeJson(operation)])
+    this.#operations.set(name, seq)
+    const home = operation.op === 'adopt' ? target : this.aggregates.get(target.old!.record.aggregate)!
+    for (const volume of home.volumes()) volume.content.changedAll(seq)
+    await journal.answer(seq)
+    return true
+  }
+
+  /** The devices of a source have joined: it is no aggregate any more. */
+  forget(name: string): void {
+    const source = this.conversions.joined(name)
+    if (source === undefined) return
+    this.#gone.push(source)
+    this.scrubs.get(source.name)?.stop()
+    this.scrubs.delete(source.name)
+  }
+
   async attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<string | undefined> {
     const detachments = this.#detachments
     try {
-      for (const [name, aggregate] of this.aggregates) {
+      for (const [name, aggregate] of this.#copied()) {
         if (detachments !== this.#detachments) {
           throw new DeviceError('EDETACHED', 'the other filer was given up meanwhile')
         }
@@ -374,17 +453,18 @@ export class AggregateStore implements SideStore {
 
   detachPartner(): void {
     this.#detachments += 1
-    for (const aggregate of this.aggregates.values()) aggregate.detachPlex()
+    for (const aggregate of this.#copied().values()) aggregate.detachPlex()
     this.growth.detached()
   }
 
   async resync(onProgress: (percent: number) => void): Promise<void> {
     let done = 0
-    for (const aggregate of this.aggregates.values()) {
+    const all = this.#copied()
+    for (const aggregate of all.values()) {
       await aggregate.resync({
         onProgress: (copied, left) => {
           const share = copied + left === 0 ? 1 : copied / (copied + left)
-          onProgress(Math.floor((100 * (done + share)) / this.aggregates.size))
+          onProgress(Math.floor((100 * (done + share)) / all.size))
         },
         cancelled: () => this.#closed,
       })
@@ -393,7 +473,9 @@ export class AggregateStore implements SideStore {
   }
 
   freeze(covers: number, epoch: number): StoreCp {
-    const cp = Math.max(this.cp + 1, this.mirroring.cpLeast)
+    const cp = Math.max(this.cp + 1, this.#sourceCp + 1, this.mirroring.cpLeast)
+    this.#freezes += 1
+    const freeze = this.#freezes
     this.mirroring.freezing(cp, covers)
     const parts = [...this.#all()].map((aggregate) => ({
       aggregate,
@@ -417,6 +499,9 @@ export class AggregateStore implements SideStore {
         this.growth.completed(parts.map(({ aggregate }) => aggregate))
         this.mirroring.committed()
         this.#continue()
+        const due = this.#cpWaiters.filter(({ after }) => after < freeze)
+        this.#cpWaiters = this.#cpWaiters.filter(({ after }) => after >= freeze)
+        for (const { resolve } of due) resolve()
       },
     }
   }
@@ -450,7 +535,7 @@ export class AggregateStore implements SideStore {
     if (this.#makeJournal) this.#options.closed(this)
     const gates = [...this.#gates.values()].flat()
     await Promise.all(gates.map(({ device }) => device.shut()))
-    for (const aggregate of [...this.#all(), ...this.#gone]) {
+    for (const aggregate of [...this.#copied().values(), ...this.growth.joining(), ...this.#gone]) {
       // Not waited for: what it still wants to read never comes.
       aggregate.close().catch((error: unknown) => {
         this.#options.env.log('warn', 'aggregate closed with an error', { cause: String(error) })
@@ -459,27 +544,42 @@ export class AggregateStore implements SideStore {
   }
 
   #fileSystem(aggregate: string, volume: FilerVolume, root: Uint8Array | undefined): FileSystem {
-    const { env } = this.#options
+    const { env, broken = {} } = this.#options
+    return new FileSystem({
+      env,
+      ...this.#surroundings(aggregate, volume, root ?? newContent(volume)),
+      broken,
+    })
+  }
+
+  /** What the files of a volume use. */
+  #surroundings(aggregate: string, volume: FilerVolume, root: Uint8Array): Omit<FileSystemOptions, 'env'> {
     const journal = (): Journal => {
       const found = this.#journals.get(aggregate)
       assert(found !== undefined, 'an operation before the side is served')
       return found
     }
-    return new FileSystem({
-      env,
+    return {
       store: volume,
       journal: this.mirroring.journal(volume, {
-        admit: (bytes) => journal().admit(bytes),
-        append: (index, record) => journal().append(index, record),
+        admit: (bytes) => {
+          const held = this.#holds.get(volume.id)
+          // Where it goes on may be another volume by then.
+          return held === undefined ? journal().admit(bytes) : held.then(() => journal().admit(bytes))
+        },
+        append: (index, record) => {
+          const bytes = record.reduce((sum, chunk) => sum + chunk.length, 0)
+          this.aggregates.get(aggregate)!.countChange(index, bytes)
+          return journal().append(index, record)
+        },
         answer: (seq) => journal().answer(seq),
       }),
       volume: volume.index,
-      root: root ?? newContent(volume),
+      root,
       space: () => {
         const { totalBlocks, freeBlocks } = volume.space()
         return { totalBytes: totalBlocks * BLOCK_BYTES, freeBytes: freeBlocks * BLOCK_BYTES }
       },
-      broken: this.#options.broken ?? {},
-    })
+    }
   }
 }

@@ -21,6 +21,7 @@ import type { Vfs } from '../vfs/vfs.ts'
 import type { AggregateDevices, AggregateStore } from './aggregate-store.ts'
 import { AggregateCopy } from './aggregate-copy.ts'
 import { FilerVfs } from './filer-vfs.ts'
+import { Conversions } from './conversions.ts'
 import { Mirrors } from './mirrors.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
 import type { Desired } from './served-volumes.ts'
@@ -81,6 +82,7 @@ export class Filer {
   readonly vfs: Vfs
   readonly volumes: ServedVolumes
   readonly mirrors: Mirrors
+  readonly conversions: Conversions
   readonly stores = new Map<string, AggregateStore>()
   lastTakeover: Takeover | undefined
   readonly #options: FilerOptions
@@ -110,6 +112,10 @@ export class Filer {
       ...(options.mirrorLimits === undefined ? {} : { limits: options.mirrorLimits }),
       broken: options.broken?.mirror ?? {},
     })
+    this.conversions = new Conversions({
+      env,
+      moved: (volume, store, aggregate) => this.volumes.publish(volume, store, aggregate),
+    })
     for (const [side, { aggregates }] of Object.entries(options.sides)) {
       const copy = new AggregateCopy({
         env,
@@ -122,10 +128,14 @@ export class Filer {
         ...(options.scrubIntervalMs === undefined ? {} : { scrubIntervalMs: options.scrubIntervalMs }),
         broken: options.broken?.storage ?? {},
         mirroring: (store) => this.mirrors.attach(side, store),
-        opened: (store) => this.stores.set(side, store),
+        opened: (store) => {
+          this.stores.set(side, store)
+          this.conversions.opened(side, store)
+        },
         joined: () => this.#reconcile(side),
         closed: () => {
           this.stores.delete(side)
+          this.conversions.closed(side)
           this.volumes.changed()
         },
         onPartnerFailed: () => {
@@ -189,6 +199,7 @@ export class Filer {
     this.#policy = policyOf(desired)
     this.volumes.desire(desired)
     this.mirrors.desired = desired.mirrors ?? []
+    this.conversions.desired = desired.conversions ?? []
     for (const side of this.stores.keys()) {
       await this.volumes.reconcile(side)
       await this.mirrors.reconcile(side)

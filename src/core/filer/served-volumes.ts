@@ -12,6 +12,7 @@ import type { PairPolicy } from '../pair/side-context.ts'
 import { asciiBytes } from '../std/ascii-json.ts'
 import type { Export } from '../vfs/vfs.ts'
 import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-store.ts'
+import type { DesiredConversion } from './conversions-context.ts'
 import { isDestination } from './volumes.ts'
 import type { ServedVolume, VolumeTable } from './filer-vfs.ts'
 import { carryOut, refusedOrder } from './snapshot-orders.ts'
@@ -26,6 +27,7 @@ export interface Desired {
   readonly generation: number
   readonly volumes: readonly DesiredVolume[]
   readonly mirrors?: readonly DesiredMirror[]
+  readonly conversions?: readonly DesiredConversion[]
   readonly takeover: {
     readonly mode: 'Automatic' | 'Manual'
     readonly giveback: 'Automatic' | 'Manual'
@@ -170,7 +172,9 @@ export class ServedVolumes implements VolumeTable {
 
   /** Makes and deletes the snapshots that are due by schedules. */
   keepSchedules(): void {
-    const served = [...this.#byFsid.values()]
+    const served = [...this.#byFsid.values()].filter(
+      ({ volume, store, aggregate }) => !isConverting(store.aggregates.get(aggregate)!, volume),
+    )
     this.#schedules.tick(
       served.map(({ volume, store, aggregate }) => ({
         id: volume.id,
@@ -241,6 +245,12 @@ export class ServedVolumes implements VolumeTable {
       for (const [name, aggregate] of store.aggregates) {
         const volume = aggregate.volume(volumeId)
         if (volume === undefined) continue
+        if (isConverting(aggregate, volume)) {
+          return refusedOrder(
+            'Failed',
+            `volume ${volume.name} is being converted: no snapshots until that is complete`,
+          )
+        }
         if (this.#complete.get(side) !== store) break
         if (propertiesOf(volume).retained === true) {
           return refusedOrder('NotServedHere', `volume ${volume.name} is retained: nothing serves it`)
@@ -272,7 +282,8 @@ export class ServedVolumes implements VolumeTable {
     const store = this.#stores.get(side)
     if (!store || !this.#desired) return
     await this.#retainTheRest(store, this.#desired)
-    for (const wanted of this.#desired.volumes) {
+    for (const asked of this.#desired.volumes) {
+      const wanted = asConverted(store, asked)
       const aggregate = store.aggregates.get(wanted.aggregate)
       if (!aggregate || this.#stores.get(side) !== store) continue
       try {
@@ -317,6 +328,9 @@ export class ServedVolumes implements VolumeTable {
     const volume = aggregate.volume(wanted.id)
     if (wanted.state === 'Removed') {
       if (!volume) return
+      if (isConverting(aggregate, volume)) {
+        throw new AggregateError('CONVERTING', 'the volume is being converted: end or undo that first')
+      }
       this.#byFsid.delete(volume.fsid)
       await volume.content.stop()
       await store.change(wanted.aggregate, () =>
@@ -394,6 +408,22 @@ export function freeIndex(aggregate: FilerAggregate): number {
   let index = 1
   while (aggregate.volumeAt(index) || aggregate.removed.some(({ entry }) => entry.index === index)) index += 1
   return index
+}
+
+/** The volume is flexible already, and not yet whole: blocks are absent, or its old devices are no part of the aggregate. */
+export function isConverting({ old }: FilerAggregate, volume: FilerVolume): boolean {
+  return old?.record.volume === volume.index && (old.state === 'absent' || old.state === 'built')
+}
+
+/** A volume that was converted is where it is now, and as large as it was, even if it is asked for as the traditional one that it was. */
+function asConverted(store: AggregateStore, wanted: DesiredVolume): DesiredVolume {
+  if (wanted.type !== 'Traditional') return wanted
+  for (const [aggregate, one] of store.aggregates) {
+    if (one.old?.holdsDevices !== true || one.old.record.aggregate !== wanted.aggregate) continue
+    const volume = one.volume(wanted.id)
+    if (volume) return { ...wanted, type: 'Flexible', aggregate, sizeBytes: volume.sizeBytes }
+  }
+  return wanted
 }
 
 function isAsWanted(volume: FilerVolume, wanted: DesiredVolume): boolean {

@@ -44,6 +44,8 @@ export interface GrowthOptions {
   readonly open: (name: string, devices: readonly Device[]) => Promise<FilerAggregate>
   /** State of the side that a new aggregate begins with. */
   readonly present: () => CpSpec
+  /** Its devices are those of another aggregate, or will be: it is none of its own any more. */
+  readonly converted: (name: string) => boolean
   readonly admitted: (name: string, aggregate: FilerAggregate, durable: Promise<void>) => void
 }
 
@@ -120,9 +122,9 @@ export class StoreGrowth implements SideGrowth {
   }
 
   get waits(): boolean {
-    const { configured, aggregates } = this.#options
+    const { configured, aggregates, converted } = this.#options
     return (
-      configured.some(({ name }) => !aggregates.has(name)) ||
+      configured.some(({ name }) => !aggregates.has(name) && !converted(name)) ||
       [...aggregates.values()].some((aggregate) => aggregate.waiting.length > 0)
     )
   }
@@ -137,8 +139,8 @@ export class StoreGrowth implements SideGrowth {
 
   /** Devices of a configured aggregate that do not belong to its image, and why. */
   waiting(name: string): { readonly name: string; readonly reason: string }[] {
-    const { configured, aggregates } = this.#options
-    const devices = configured.find((one) => one.name === name)?.devices ?? []
+    const { configured, aggregates, converted } = this.#options
+    const devices = converted(name) ? [] : (configured.find((one) => one.name === name)?.devices ?? [])
     const aggregate = aggregates.get(name)
     const reason = (this.#reasons.get(name) ?? this.#refused) || 'both copies must be current first'
     return devices
@@ -147,7 +149,7 @@ export class StoreGrowth implements SideGrowth {
   }
 
   async prepare(offers: readonly AggregateOffer[], partner: PartnerDevices): Promise<boolean> {
-    const { env, configured, aggregates } = this.#options
+    const { env, configured, aggregates, converted } = this.#options
     this.#refused = ''
     let wanted = false
     for (const one of configured) {
@@ -155,7 +157,14 @@ export class StoreGrowth implements SideGrowth {
       const offer = offers.find((one) => one.name === name)
       const known = aggregates.get(name)
       try {
-        if (known?.waiting.length === 0) continue
+        if (known?.waiting.length === 0 || converted(name)) continue
+        if (known?.old !== undefined && known.old.state !== 'joined') {
+          this.#reasons.set(
+            name,
+            'a volume is being converted into the aggregate, whose place behind it is taken until the end',
+          )
+          continue
+        }
         if (!offer) {
           this.#reasons.set(name, 'the other filer is not configured with it yet')
           continue

@@ -1,5 +1,6 @@
 /** Logged operations on an aggregate's volumes (records of volume 0, as JSON), and what a volume's properties hold. */
 import type { DestinationRecord } from '../mirror/destination.ts'
+import type { Adoption } from '../conversion/in-place.ts'
 import type { SourceRecord } from '../mirror/source-host.ts'
 
 export interface ExportProperties {
@@ -61,6 +62,17 @@ export type VolumeOperation =
       readonly properties: VolumeProperties
     }
   | { readonly op: 'remove'; readonly id: string }
+  | {
+      /** The traditional volume of another aggregate is this one's from now on, as a flexible one. */
+      readonly op: 'adopt'
+      readonly adoption: Adoption
+      readonly properties: VolumeProperties
+    }
+  | {
+      /** The opposite. `seconds`: of the clock, as for a restore. */
+      readonly op: 'undo'
+      readonly seconds: number
+    }
   | {
       /** The volume's files become those of a snapshot. */
       readonly op: 'restore'

@@ -3,6 +3,7 @@ import type { Aggregate } from '../block/aggregate.ts'
 import type { Json } from '../block/codec.ts'
 import type { Volume } from '../block/volume.ts'
 import { FileSystem } from '../fs/volume.ts'
+import { assert } from '../std/assert.ts'
 import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
 
 export type FilerVolume = Volume<FileSystem>
@@ -59,5 +60,10 @@ export function applyOperation(aggregate: FilerAggregate, operation: VolumeOpera
     }
     case 'remove':
       aggregate.removeVolume(operation.id)
+      return
+    case 'adopt':
+    case 'undo':
+      // They concern two aggregates: store-conversions.ts.
+      assert(false, 'an operation of the store')
   }
 }

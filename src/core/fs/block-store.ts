@@ -74,6 +74,8 @@ export interface BlockStore {
   get(bn: number, hint: number, kind: BlockKind): Uint8Array
   /** The block behind an ABSENT pointer, which holds `code` in place of a hint (absent.ts). Throws Miss, DamagedBlock. Only in a volume under conversion. */
   absent?(code: number, kind: BlockKind): Resolved
+  /** Blocks allocated so far for what files, directories and links hold, where that is counted. */
+  readonly contentBlocks?: number
   /** True if `bn` was allocated in this epoch: its content may be changed in place. */
   isFresh(bn: number): boolean
   /**

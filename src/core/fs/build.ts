@@ -1,6 +1,6 @@
 /**
- * Makes what is absent lasting: visits every inode block, inode and indirect block of a volume that was converted, builds what still stands in the old form, and tells each
- * old block that is still in use to `mark`.
+ * Makes what is absent lasting: visits every inode block, inode and indirect block of a volume that was converted, builds what still stands in the old form, and tells the observer of each
+ * old block that is still in use.
  *
  * A step is synchronous, changes no content and no attribute, and writes no log record: after a crash the pointers are absent again, or were built by the
  * consistency point that also kept the cursor. A step that misses is run again; what it had done before is done. Behind the cursor nothing is
@@ -19,10 +19,17 @@ export const BUILD_START: BuildCursor = [-1, 0, 0]
 export interface BuildStep {
   /** Undefined when all was visited. */
   readonly cursor: BuildCursor | undefined
-  /** Blocks built. */
-  readonly built: number
   /** The aggregate has no room for what comes next. */
   readonly noSpace: boolean
+}
+
+/** Is told at once, also by a step that misses and is run again. */
+export interface BuildObserver {
+  /** A block that a file has. */
+  leaf(bn: number): void
+  built(): void
+  /** So many blocks of content were allocated: there should be none. */
+  copied(blocks: number): void
 }
 
 /** Blocks that building one may take besides its path: the block of its inode, and that block's path. */
@@ -33,29 +40,33 @@ export function buildStep(
   inodes: Inodes,
   cursor: BuildCursor,
   limit: number,
-  mark: (bn: number) => void,
+  observer: BuildObserver,
 ): BuildStep {
   const { store } = inodes
   const blocks = Math.ceil(inodes.inoEnd / INODES_PER_BLOCK)
   let [block, slot, fbn] = cursor
   let left = limit
-  let built = 0
   const room = (): boolean => store.canAllocate(ROOM + Math.ceil(limit / 64))
   const leaf = (bn: number): void => {
     left -= 1
-    mark(bn)
+    observer.leaf(bn)
   }
-  if (!room()) return { cursor, built, noSpace: true }
+  const build = (tree: Tree, at: number, level: number): void => {
+    const before = store.contentBlocks ?? 0
+    tree.build(at, level)
+    observer.built()
+    observer.copied((store.contentBlocks ?? 0) - before)
+  }
+  if (!room()) return { cursor, noSpace: true }
   while (block < blocks && left > 0) {
     if (block >= 0 && slot === 0 && fbn === 0) {
       const absent = inodes.tree.nextAbsent(block, 0, () => undefined)
       sound(absent !== undefined)
       if (absent.level !== undefined) {
-        if (!room()) return { cursor: [block, slot, fbn], built, noSpace: true }
+        if (!room()) return { cursor: [block, slot, fbn], noSpace: true }
         const at = Math.max(block, absent.fbn)
         if (absent.level === 0) inodes.tree.prepare(at)
-        inodes.tree.build(at, absent.level)
-        built += 1
+        build(inodes.tree, at, absent.level)
         left -= 1
         continue
       }
@@ -71,17 +82,16 @@ export function buildStep(
     } else if (absent.level === undefined) {
       fbn = absent.fbn
     } else {
-      if (!room()) return { cursor: [block, slot, fbn], built, noSpace: true }
+      if (!room()) return { cursor: [block, slot, fbn], noSpace: true }
       fbn = Math.max(fbn, absent.fbn)
-      if (block < 0) tree!.build(fbn, absent.level)
+      if (block < 0) build(tree!, fbn, absent.level)
       else {
         inodes.prepare(ino)
-        inodes.change(ino).tree(store).build(fbn, absent.level)
+        build(inodes.change(ino).tree(store), fbn, absent.level)
       }
-      built += 1
     }
   }
-  return { cursor: block < blocks ? [block, slot, fbn] : undefined, built, noSpace: false }
+  return { cursor: block < blocks ? [block, slot, fbn] : undefined, noSpace: false }
 }
 
 /** Undefined of what has no tree. */

@@ -104,6 +104,19 @@ export class Core {
     return core
   }
 
+  /** The same files in another store: this object is done with. Whatever is shown from now on waits for `seq`. */
+  moved(env: {
+    readonly store: BlockStore
+    readonly journal: Journal
+    readonly volume: number
+    readonly root: Uint8Array
+  }): Core {
+    const core = new Core(this.env, env.store, env.journal, env.volume, env.root, 0, this.broken)
+    core.writeVerifier.set(this.writeVerifier)
+    if (isLater(this.lastTime, core.lastTime)) core.lastTime = this.lastTime
+    return core
+  }
+
   /** The volume of another root. */
   replaced(root: Uint8Array): Core {
     return new Core(this.env, this.store, this.journal, this.volume, root)

@@ -40,7 +40,7 @@ import { DamagedBlock, Miss } from './block-store.ts'
 import type { BlockStore } from './block-store.ts'
 import type { BrokenFiles } from './broken-files.ts'
 import { buildStep } from './build.ts'
-import type { BuildCursor, BuildStep } from './build.ts'
+import type { BuildCursor, BuildObserver, BuildStep } from './build.ts'
 import { Core } from './core.ts'
 import type { CoreEnv } from './core.ts'
 import { ringKey, ringKeyText } from './duplicates.ts'
@@ -92,9 +92,9 @@ class Stuck {}
 export class FileSystem {
   /** Another one from a restore on: an operation that waits for a block looks at it anew. */
   private core: Core
-  private readonly journal: Journal
+  private journal: Journal
   private readonly log: Log
-  private readonly space: () => Space
+  private space: () => Space
   private readonly isThere: () => boolean
   /** Calls that wait for something: a retransmission of one waits with it. */
   private readonly running = new Map<string, Promise<unknown>>()
@@ -171,6 +171,18 @@ export class FileSystem {
     this.core.finishShrinking = (ino) => this.finishShrinking(ino)
   }
 
+  /**
+   * The files go on in another store, as that volume: operations that wait, also those that a held journal has not let in yet, go on there. Synchronous. Nothing of the
+   * files may have changed since the root was taken.
+   */
+  move(to: Pick<FileSystemOptions, 'store' | 'journal' | 'volume' | 'root' | 'space'>): void {
+    this.core = this.core.moved(to)
+    this.core.finishShrinking = (ino) => this.finishShrinking(ino)
+    this.journal = to.journal
+    this.space = to.space
+    this.changesToReclaim = 0
+  }
+
   /** The record of a restore has this number: whatever is shown from now on waits until it may be. */
   changedAll(seq: number): void {
     this.core.changedAll(seq)
@@ -206,8 +218,8 @@ export class FileSystem {
   }
 
   /** Of a volume that was converted: a step of making lasting what is absent (build.ts). Rejects with DamagedBlock. */
-  build(cursor: BuildCursor, limit: number, mark: (bn: number) => void): MaybePromise<BuildStep> {
-    return this.attempt(() => buildStep(this.core.inodes, cursor, limit, mark))
+  build(cursor: BuildCursor, limit: number, observer: BuildObserver): MaybePromise<BuildStep> {
+    return this.attempt(() => buildStep(this.core.inodes, cursor, limit, observer))
   }
 
   /** Number behind the highest inode ever used. */

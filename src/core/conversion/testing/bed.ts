@@ -140,7 +140,8 @@ export class ConversionBed {
   /** Of the target, and of the source as long as it is not fenced. */
   async consistencyPoint(): Promise<void> {
     const covers = this.journal.records.length
-    const parts = this.target.old === undefined && this.source ? [this.source, this.target] : [this.target]
+    const parts =
+      this.target.old?.holdsDevices !== true && this.source ? [this.source, this.target] : [this.target]
     const cp = Math.max(this.target.root.cp, this.source?.root.cp ?? 0) + 1
     const points = parts.map((aggregate) => aggregate.freeze({ cp, epoch: 1, covers }))
     for (const point of points) await point.write()
@@ -156,19 +157,25 @@ export class ConversionBed {
   /** The fence is the last image: nothing is under way here. */
   async cutOver(): Promise<void> {
     await this.consistencyPoint()
-    const adoption = adoptionOf(this.source!, this.volume, this.target)
+    const adoption = adoptionOf(this.source!, this.volume, this.target, 'cut-over', 0)
     this.adoption = { adoption, record: this.journal.records.length }
     this.adopt()
   }
 
   private adopt(): void {
-    adopt(this.target, this.source!, this.adoption!.adoption, {})
+    adopt(this.target, this.source!, this.adoption!.adoption, {}, (volume, root) =>
+      this.content(volume, root),
+    )
   }
 
   /** One step of the scan; true when all was visited. */
   async step(limit = 50): Promise<boolean> {
     const old = this.target.old!
-    const { cursor, noSpace } = await this.fs.build(old.cursor, limit, (bn) => this.volume.mark(bn))
+    const { cursor, noSpace } = await this.fs.build(old.cursor, limit, {
+      leaf: (bn) => void this.volume.mark(bn),
+      built: () => (old.built += 1),
+      copied: (blocks) => (old.copied += blocks),
+    })
     if (noSpace) throw new Error('no space')
     old.cursor = cursor ?? BUILD_START
     if (cursor === undefined) old.state = 'built'

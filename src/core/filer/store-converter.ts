@@ -1,0 +1,410 @@
+/**
+ * Drives the conversions of one side: check, cut-over, scan, join, and the way back. Every step is one of core/conversion or of the store; here is when, and what is told of it.
+ *
+ * Nothing here is remembered: what has been done stands in the aggregate's root and in the log, and after a takeover whoever serves goes on from there. One turn at a
+ * time; a step that is not possible now leaves its reason for the status and is tried again.
+ *
+ * The cut-over holds the volume's changes for two steps only: a consistency point of what little is dirty, and one log record. Both cost the same for any number of files. If that takes
+ * longer than HELD_MS_MAX, the changes go on in the old volume, and it is tried again later.
+ */
+import { DeviceError } from '../env/device.ts'
+import type { Env, Timer } from '../env/env.ts'
+import { BLOCK_BYTES } from '../env/device.ts'
+import { SnapshotLost } from '../block/volume-snapshots.ts'
+import { CONVERSION_VERSION } from '../block/label.ts'
+import { adoptionOf } from '../conversion/in-place.ts'
+import { conversionProblem, estimateOf } from '../conversion/check.ts'
+import type { Problem } from '../conversion/check.ts'
+import { BUILD_START } from '../fs/build.ts'
+import { INODES_PER_BLOCK } from '../fs/inode.ts'
+import { DamagedBlock } from '../fs/block-store.ts'
+import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-store.ts'
+import type {
+  ConversionCondition,
+  ConversionPhase,
+  ConversionsOptions,
+  ConversionStatus,
+  DesiredConversion,
+} from './conversions-context.ts'
+import { propertiesOf } from './served-volumes.ts'
+import { unfence } from './store-conversions.ts'
+
+/** Between two slices of the scan. */
+const TURN_MS = 20
+/** When nothing is possible just now. */
+const RETRY_MS = 1000
+const HELD_MS_MAX = 1000
+const SCAN_BLOCKS_PER_SECOND = 20_000
+
+export interface ConverterOptions extends ConversionsOptions {
+  readonly store: AggregateStore
+}
+
+type State = 'ABSENT' | 'BUILT' | 'JOINED'
+
+export class StoreConverter {
+  readonly #options: ConverterOptions
+  #desired: readonly DesiredConversion[] = []
+  /** Why a conversion does not go on, by the volume's id. */
+  readonly #problems = new Map<string, Problem>()
+  readonly #cuttingOver = new Set<string>()
+  /** Aggregates in which the pass of the scan found something to do; one that this filer did not begin counts as such. */
+  readonly #cleanSoFar = new Set<string>()
+  #timer: Timer | undefined
+  #running = false
+  #stopped = false
+
+  constructor(options: ConverterOptions) {
+    this.#options = options
+  }
+
+  get #env(): Env {
+    return this.#options.env
+  }
+
+  desire(desired: readonly DesiredConversion[]): void {
+    this.#desired = desired
+    this.#after(0)
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+  }
+
+  #after(delayMs: number): void {
+    if (this.#running || this.#stopped) return
+    this.#timer?.cancel()
+    this.#timer = this.#env.clock.after(delayMs, () => {
+      this.#running = true
+      void this.#turn()
+        .catch((error: unknown) => {
+          // The side is closed, or a device failed: whoever serves it next goes on.
+          if (!(error instanceof SnapshotLost || error instanceof DeviceError)) throw error
+          return RETRY_MS
+        })
+        .then((next) => {
+          this.#running = false
+          this.#after(next)
+        })
+    })
+  }
+
+  /** Milliseconds until the next turn. */
+  async #turn(): Promise<number> {
+    const { store } = this.#options
+    let next = RETRY_MS
+    for (const [name, target] of [...store.aggregates]) {
+      if (target.old?.holdsDevices !== true || this.#stopped) continue
+      next = Math.min(next, await this.#advance(name, target))
+    }
+    for (const desired of this.#desired) {
+      if (this.#stopped || this.#converted(desired) !== undefined) continue
+      await this.#begin(desired)
+    }
+    return next
+  }
+
+  /** The aggregate in which the volume is a converted one. */
+  #converted({ volumeId }: DesiredConversion): FilerAggregate | undefined {
+    for (const target of this.#options.store.aggregates.values()) {
+      const volume = target.volume(volumeId)
+      if (target.old?.holdsDevices === true && volume?.index === target.old.record.volume) return target
+    }
+    return undefined
+  }
+
+  #source({ volumeId }: DesiredConversion): { source: FilerAggregate; volume: FilerVolume } | undefined {
+    for (const source of this.#options.store.aggregates.values()) {
+      const volume = source.volume(volumeId)
+      if (volume !== undefined) return { source, volume }
+    }
+    return undefined
+  }
+
+  #check(desired: DesiredConversion): Problem | undefined {
+    const found = this.#source(desired)
+    if (found === undefined) return { reason: 'VolumeNotFound', message: 'the volume is not served here' }
+    return conversionProblem(
+      found.source,
+      found.volume,
+      this.#options.store.aggregates.get(desired.aggregate),
+      desired,
+    )
+  }
+
+  async #begin(desired: DesiredConversion): Promise<void> {
+    const { volumeId } = desired
+    const found = this.#source(desired)
+    if (found === undefined) return
+    const problem = this.#check(desired)
+    this.#note(volumeId, problem)
+    if (problem !== undefined || desired.state !== 'Converted') return
+    this.#cuttingOver.add(volumeId)
+    try {
+      this.#note(volumeId, await this.#cutOver(desired, found.source, found.volume))
+    } finally {
+      this.#cuttingOver.delete(volumeId)
+    }
+  }
+
+  async #cutOver(
+    desired: DesiredConversion,
+    source: FilerAggregate,
+    volume: FilerVolume,
+  ): Promise<Problem | undefined> {
+    const { env, store, moved } = this.#options
+    const target = store.aggregates.get(desired.aggregate)!
+    for (const aggregate of [source, target]) await aggregate.requireVersion(CONVERSION_VERSION)
+    // What is dirty now need not be written while changes are held.
+    await store.nextCp()
+    const cutOver = `${source.root.cp}-${env.random.u32().toString(16)}`
+    const release = store.hold(volume.id)
+    const since = env.clock.now()
+    let done = false
+    try {
+      source.setProperties({ ...source.properties, fence: { aggregate: target.name } })
+      await store.nextCp()
+      done = await store.convert(target.name, () => {
+        const late = env.clock.now() - since > HELD_MS_MAX
+        if (late || volume.isDirty || this.#check(desired) !== undefined) return undefined
+        const adoption = adoptionOf(source, volume, target, cutOver, estimateOf(source, volume))
+        return { op: 'adopt', adoption, properties: propertiesOf(volume) }
+      })
+    } finally {
+      if (!done) unfence(source)
+      release()
+    }
+    if (!done) {
+      return { reason: 'Busy', message: 'the cut-over took too long or was disturbed; it is tried again' }
+    }
+    env.log('info', 'volume cut over', {
+      volume: volume.name,
+      aggregate: target.name,
+      heldMs: Math.round(env.clock.now() - since),
+    })
+    await moved(target.volume(volume.id)!, store, target.name)
+    return undefined
+  }
+
+  async #advance(name: string, target: FilerAggregate): Promise<number> {
+    const old = target.old!
+    const volume = target.volumeAt(old.record.volume)
+    const { store } = this.#options
+    if (old.state === 'joined') {
+      await target.finishJoin()
+      store.forget(name)
+      if (volume !== undefined) this.#note(volume.id, undefined)
+      return RETRY_MS
+    }
+    if (volume === undefined) return RETRY_MS
+    const desired = this.#desired.find(({ volumeId }) => volumeId === volume.id)
+    if (desired?.state === 'RolledBack') {
+      this.#note(volume.id, await this.#rollBack(name, target, volume, desired))
+      return RETRY_MS
+    }
+    this.#note(volume.id, undefined)
+    if (desired?.state === 'Paused') return RETRY_MS
+    if (old.state === 'absent') return await this.#scan(name, target, volume, desired)
+    const source = store.conversions.sources.get(name)!
+    if (!target.prepareJoin(source)) {
+      this.#note(volume.id, {
+        reason: 'NotRedundant',
+        message: 'the devices join when both copies of the side are current: the other filer is not, yet',
+      })
+      return RETRY_MS
+    }
+    await store.nextCp()
+    return 0
+  }
+
+  async #scan(
+    name: string,
+    target: FilerAggregate,
+    volume: FilerVolume,
+    desired: DesiredConversion | undefined,
+  ): Promise<number> {
+    const old = target.old!
+    const rate = desired?.scanBlocksPerSecond ?? SCAN_BLOCKS_PER_SECOND
+    // One that was begun elsewhere, or before a restart, may have found something.
+    if (old.cursor[0] === BUILD_START[0] && old.cursor[2] === 0) this.#cleanSoFar.add(name)
+    try {
+      const step = await volume.content.build(old.cursor, Math.max(1, Math.round((rate * TURN_MS) / 1000)), {
+        leaf: (bn) => {
+          if (volume.mark(bn)) this.#cleanSoFar.delete(name)
+        },
+        built: () => {
+          this.#cleanSoFar.delete(name)
+          old.built += 1
+        },
+        copied: (blocks) => {
+          old.copied += blocks
+        },
+      })
+      if (step.noSpace) {
+        this.#note(volume.id, {
+          reason: 'NoSpace',
+          message: `there is no room in aggregate ${name} for the volume's metadata: add devices when the conversion is undone, or delete files`,
+        })
+        this.#options.store.wantCp()
+        return RETRY_MS
+      }
+      if (target.old !== old || old.state !== 'absent') return 0
+      old.cursor = step.cursor ?? BUILD_START
+      if (step.cursor === undefined && this.#cleanSoFar.has(name)) old.state = 'built'
+      return this.#options.store.pressure() === 'NONE' ? TURN_MS : 5 * TURN_MS
+    } catch (error) {
+      if (!(error instanceof DamagedBlock)) throw error
+      this.#note(volume.id, {
+        reason: 'DeviceError',
+        message: `the scan met a block that neither copy can give back (${error.message}); it tries again`,
+      })
+      return RETRY_MS
+    }
+  }
+
+  async #rollBack(
+    name: string,
+    target: FilerAggregate,
+    volume: FilerVolume,
+    desired: DesiredConversion,
+  ): Promise<Problem | undefined> {
+    const { env, store, moved } = this.#options
+    const problem = (): Problem | undefined => {
+      const old = target.old!
+      if (target.joining) return { reason: 'TooLate', message: 'the devices are joining the aggregate' }
+      if (old.changed === 0 || desired.discardChanges === old.record.cutOver) return undefined
+      return {
+        reason: 'WouldDiscardChanges',
+        message: `${old.changed} bytes of changes were made since the cut-over and would be lost; set discardChanges to ${old.record.cutOver} to accept that`,
+      }
+    }
+    const first = problem()
+    if (first !== undefined) return first
+    const release = store.hold(volume.id)
+    try {
+      const { seconds } = env.clock.wall()
+      await store.convert(name, () => (problem() === undefined ? { op: 'undo', seconds } : undefined))
+    } finally {
+      release()
+    }
+    if (target.old?.state !== 'undone') return problem()
+    const source = store.aggregates.get(target.old.record.aggregate)!
+    env.log('info', 'conversion undone', { volume: volume.name, aggregate: name })
+    await moved(source.volume(volume.id)!, store, source.name)
+    return undefined
+  }
+
+  #note(volumeId: string, problem: Problem | undefined): void {
+    if (problem === undefined) {
+      this.#problems.delete(volumeId)
+      return
+    }
+    const known = this.#problems.get(volumeId)
+    this.#problems.set(volumeId, problem)
+    if (known?.message !== problem.message)
+      this.#env.log('warn', 'conversion waits', { volumeId, ...problem })
+  }
+
+  status(): ConversionStatus[] {
+    const statuses: ConversionStatus[] = []
+    for (const desired of this.#desired) {
+      const target = this.#converted(desired)
+      if (target !== undefined) statuses.push(this.#statusOf(desired, target))
+      else if (this.#source(desired) !== undefined) statuses.push(this.#statusBefore(desired))
+    }
+    return statuses
+  }
+
+  #statusBefore(desired: DesiredConversion): ConversionStatus {
+    const { source, volume } = this.#source(desired)!
+    const { id, volumeId, aggregate } = desired
+    const problem = this.#check(desired)
+    const later = this.#problems.get(volumeId)
+    const undone = desired.state === 'RolledBack'
+    const wait = desired.state === 'Converted' ? (later ?? NOT_YET) : NOT_YET
+    let phase: ConversionPhase = problem === undefined ? 'Checked' : 'Refused'
+    if (undone) phase = 'RolledBack'
+    else if (this.#cuttingOver.has(volumeId)) phase = 'CuttingOver'
+    return {
+      id,
+      volumeId,
+      aggregate,
+      phase,
+      percent: 0,
+      inodesDone: 0,
+      inodesTotal: volume.content.inoEnd,
+      metadataEstimatedBytes: estimateOf(source, volume) * BLOCK_BYTES,
+      metadataActualBytes: 0,
+      dataBlocksCopied: 0,
+      absentLeft: 0,
+      rollback: { possible: true, changedBytes: 0 },
+      cutOverId: '',
+      conditions: [
+        condition('Checked', problem === undefined, problem ?? NOT_YET),
+        condition('CutOver', false, wait),
+        condition('Complete', false, NOT_YET),
+        condition('RolledBack', undone, NOT_ASKED),
+      ],
+    }
+  }
+
+  #statusOf(desired: DesiredConversion, target: FilerAggregate): ConversionStatus {
+    const { id, volumeId, aggregate } = desired
+    const old = target.old!
+    const state: State = old.state === 'absent' ? 'ABSENT' : old.state === 'built' ? 'BUILT' : 'JOINED'
+    const complete = state === 'JOINED' && !target.joining
+    const problem = this.#problems.get(volumeId)
+    const { inoEnd } = target.volume(volumeId)!.content
+    const done =
+      state === 'ABSENT'
+        ? Math.min(inoEnd, Math.max(0, old.cursor[0]) * INODES_PER_BLOCK + old.cursor[1])
+        : inoEnd
+    let phase: ConversionPhase = state === 'ABSENT' ? 'Scanning' : 'Joining'
+    if (complete) phase = 'Complete'
+    else if (desired.state === 'RolledBack' && !target.joining) phase = 'RollingBack'
+    else if (desired.state === 'Paused' && state !== 'JOINED') phase = 'Paused'
+    const paused = {
+      reason: 'Paused',
+      message: 'state is Paused: reading and writing go on, the scan does not',
+    }
+    const tooLate = {
+      reason: 'TooLate',
+      message: 'the devices have joined the aggregate: there is no way back',
+    }
+    const back =
+      desired.state !== 'RolledBack' ? NOT_ASKED : state === 'JOINED' ? tooLate : (problem ?? NOT_YET)
+    return {
+      id,
+      volumeId,
+      aggregate,
+      phase,
+      percent: inoEnd === 0 ? 100 : Math.floor((100 * done) / inoEnd),
+      inodesDone: done,
+      inodesTotal: inoEnd,
+      metadataEstimatedBytes: old.record.estimate * BLOCK_BYTES,
+      metadataActualBytes: old.built * BLOCK_BYTES,
+      dataBlocksCopied: old.copied,
+      absentLeft: state === 'ABSENT' ? Math.max(1, old.record.estimate - old.built) : 0,
+      rollback: { possible: state !== 'JOINED' && !target.joining, changedBytes: old.changed },
+      cutOverId: old.record.cutOver,
+      conditions: [
+        condition('Checked', true, NOT_YET),
+        condition('CutOver', true, NOT_YET),
+        condition('Complete', complete, phase === 'Paused' ? paused : (problem ?? NOT_YET)),
+        condition('RolledBack', false, back),
+      ],
+    }
+  }
+}
+
+const NOT_YET: Problem = { reason: 'NotYet', message: '' }
+const NOT_ASKED: Problem = { reason: 'NotAsked', message: '' }
+
+function condition(
+  type: ConversionCondition['type'],
+  is: boolean,
+  { reason, message }: Problem,
+): ConversionCondition {
+  return is ? { type, status: 'True', reason: '', message: '' } : { type, status: 'False', reason, message }
+}
