@@ -51,8 +51,8 @@ api: deps ## the operator against a real kube-apiserver
 	@$(NODE) e2e/api.ts
 crash: deps ## kill -9 of filers under load, ROUNDS=10 (ROUNDS=200 by hand)
 	@$(NODE) e2e/crash.ts $(if $(ROUNDS),--rounds $(ROUNDS))
-chaos: deps ## faults of filers, links, vote under load, and the pauses of clients; CASE="kill hang links link flap vote planned partition full" ROUNDS=100
-	@$(NODE) e2e/chaos.ts $(if $(CASE),--case "$(CASE)") $(if $(ROUNDS),--rounds $(ROUNDS))
+chaos: deps ## faults of filers, links, vote under load, and the pauses of clients; CASE="kill hang links link flap vote planned partition full" ROUNDS=100; BAD=all: filers that must be caught
+	@$(NODE) e2e/chaos.ts $(if $(CASE),--case "$(CASE)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BAD),--bad "$(BAD)")
 commands: deps ## drill, takeover, update, stop, a replaced filer: real processes under load
 	@$(NODE) e2e/commands.ts
 grow: deps ## a pair gets devices, an aggregate, a traditional volume while clients write

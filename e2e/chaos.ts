@@ -2,7 +2,9 @@
  * `make chaos CASE=kill|hang|links|link|flap|vote|planned|partition|full|all ROUNDS=n`: faults on a pair of real processes under load, again and
  * again, and what clients saw of them.
  *
- *   chaos.ts [--case all|'NAME…'] [--rounds N] [--seed S] [--keep]
+ *   chaos.ts [--case all|'NAME…'] [--rounds N] [--seed S] [--keep] [--bad all|none|'NAME…']
+ *
+ * With all cases, or with --bad, filers that break a promise are run as well (chaos/bad-builds.ts): they must be caught.
  *
  * After each round everything acknowledged is read back and compared, calls that must not happen twice were sent once more, and the answers
  * of both filers are compared with the vote. Pauses are a table, not a verdict: they depend on the machine. A failing round ends the run, prints how to replay it,
@@ -11,6 +13,7 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Random } from '../src/nfs/load/random.ts'
+import { badBuilds, caught } from './chaos/bad-builds.ts'
 import type { Bed } from './chaos/bed.ts'
 import { Beds } from './chaos/beds.ts'
 import { cases } from './chaos/cases.ts'
@@ -25,6 +28,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '1' },
     seed: { type: 'string' },
     keep: { type: 'boolean', default: false },
+    bad: { type: 'string' },
   },
 })
 
@@ -38,7 +42,20 @@ function chosen(text: string): Case[] {
   })
 }
 
-const plan = chosen(values.case)
+const badNames = values.bad ?? (values.case === 'all' ? 'all' : 'none')
+const bad =
+  badNames === 'none'
+    ? []
+    : badBuilds.filter(({ name }) => badNames === 'all' || badNames.split(/[ ,]+/).includes(name))
+if (bad.length === 0 && badNames !== 'none') {
+  console.error(
+    `chaos: no bad build ${badNames}; there are ${badBuilds.map(({ name }) => name).join(', ')}, all, none`,
+  )
+  process.exit(2)
+}
+// With --bad alone, nothing else.
+const plan =
+  values.bad !== undefined && badNames !== 'none' && values.case === 'all' ? [] : chosen(values.case)
 const rounds = Number(values.rounds)
 const firstSeed = Number(values.seed ?? Math.floor(Math.random() * 1e9))
 if (!(rounds >= 1) || !Number.isSafeInteger(firstSeed)) {
@@ -94,6 +111,15 @@ console.log(`chaos: ${plan.map(({ name }) => name).join(', ')}; ${rounds} rounds
 try {
   failed = await playAll()
   await beds.end(failed !== '' || values.keep)
+  for (const build of failed === '' ? bad : []) {
+    const found = await caught(build, firstSeed).catch((error: unknown) => {
+      failed = `bad build ${build.name} FAILED to be caught: ${error instanceof Error ? error.message : String(error)}`
+      return ''
+    })
+    if (found === '') break
+    console.log(`bad build ${build.name} caught: ${found}`)
+    passed++
+  }
 } catch (error) {
   failed ||= `FAILED: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
   await beds.end(true).catch(() => undefined)

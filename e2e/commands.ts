@@ -1,12 +1,13 @@
 /**
- * `make commands`: what a person asks of a pair, on real processes under load: drill, takeover and giveback, a report, a new template (update), a
- * stop and a new start, a filer whose log and disks are replaced. After each step everything acknowledged is read back and compared.
+ * `make commands`: what a person asks of a pair, on real processes under load: drill, takeover and giveback, a report, the Lease deleted and
+ * put back to an older one, a new template (update), a stop and a new start, a filer whose log and disks are replaced. After each step everything acknowledged is read back and compared.
  *
  *   commands.ts [--seed S] [--keep]
  */
 import { parseArgs } from 'node:util'
+import type { KubeObject } from '../src/edge/kube/api.ts'
 import { KubeClient } from '../src/edge/kube/client.ts'
-import { CLAIMS, FILER_PAIRS, PODS, SECRETS } from '../src/edge/kube/resources.ts'
+import { CLAIMS, FILER_PAIRS, LEASES, PODS, SECRETS } from '../src/edge/kube/resources.ts'
 import { statusOf } from '../src/embedded/cli/pair-moves.ts'
 import { Load } from '../src/nfs/load/load.ts'
 import { join } from 'node:path'
@@ -46,6 +47,33 @@ async function tandem(verb: string, ...args: string[]): Promise<string> {
 }
 const podUids = async (): Promise<string[]> =>
   Promise.all(['a', 'b'].map(async (f) => (await api.get(PODS, 'default', `east-${f}-0`)).metadata.uid ?? ''))
+const VOTE = 'tandem.storage/vote'
+interface Votes {
+  readonly sides: Record<string, { owner: string; mirrored: boolean; epoch: number }>
+}
+const lease = (): Promise<KubeObject> => api.get(LEASES, 'default', 'east')
+async function votes(): Promise<Votes['sides']> {
+  const text = (await lease()).metadata.annotations?.[VOTE]
+  return text === undefined ? {} : (JSON.parse(text) as Votes).sides
+}
+/** Both filers write anew what the vote has lost, above every number that anybody may have heard of, with the owners that there were. */
+async function rewritten(before: Votes['sides'], lost: readonly string[]): Promise<string> {
+  await until('the record is written anew', WAIT_MS, async () => {
+    const now = await votes()
+    return Object.entries(before).every(
+      ([side, { epoch }]) => (now[side]?.epoch ?? 0) >= epoch + (lost.includes(side) ? 1 : 0),
+    )
+  })
+  const now = await votes()
+  for (const [side, { owner }] of Object.entries(before))
+    if (now[side]!.owner !== owner) throw new Error(`side ${side} went from ${owner} to ${now[side]!.owner}`)
+  return Object.entries(now)
+    .map(
+      ([side, { epoch, owner }]) =>
+        `side ${side}: epoch ${before[side]!.epoch}, now ${epoch}, owner ${owner} as before`,
+    )
+    .join('\n')
+}
 const whole = async (): Promise<void> => {
   await pair.redundant(WAIT_MS)
   await pair.condition('TakeoverPossible', 'fp/east', WAIT_MS)
@@ -105,6 +133,34 @@ const steps: readonly [string, () => Promise<string>][] = [
     },
   ],
   [
+    'the Lease is deleted',
+    async () => {
+      const [before, { metadata }] = [await votes(), await lease()]
+      await api.mergePatch(LEASES, 'default', 'east', { metadata: { finalizers: null } })
+      await api.delete(LEASES, 'default', 'east')
+      await until('the operator has made a Lease', WAIT_MS, async () => {
+        const made = await lease().catch(() => undefined)
+        return made !== undefined && made.metadata.uid !== metadata.uid
+      })
+      return rewritten(before, Object.keys(before))
+    },
+  ],
+  [
+    'an old Lease is restored',
+    async () => {
+      const text = (await lease()).metadata.annotations![VOTE]!
+      await tandem('takeover', 'east', 'a')
+      await tandem('giveback', 'east')
+      await whole()
+      const before = await votes()
+      const old = JSON.parse(text) as Votes
+      const moved = Object.keys(before).filter((side) => before[side]!.epoch > old.sides[side]!.epoch)
+      if (!moved.includes('a')) throw new Error('the epoch of side a did not move')
+      await api.mergePatch(LEASES, 'default', 'east', { metadata: { annotations: { [VOTE]: text } } })
+      return rewritten(before, moved)
+    },
+  ],
+  [
     'update',
     async () => {
       const before = await podUids()
@@ -142,6 +198,10 @@ const steps: readonly [string, () => Promise<string>][] = [
           ),
         )
       const before = await uids()
+      // On a busy machine a takeover may have come since: what only filer b has would be lost with it.
+      await until('both copies are current', WAIT_MS, async () =>
+        Object.values(await votes()).every(({ mirrored }) => mirrored),
+      )
       await tandem('delete', '--no-wait', 'pvc', ...claims)
       await tandem('delete', 'pod', 'east-b-0', '--force')
       await until('claims and pod are new', WAIT_MS, async () => {

@@ -76,9 +76,13 @@ export class Bed {
     this.#firstMoves = parts.vote.moves
   }
 
-  /** `withDisks`: on disks that can be filled. */
-  static async start(seed: number, withDisks = false): Promise<Bed> {
-    const pair = await Embedded.start('chaos', manifests, { links: 'relayed' })
+  /** `withDisks`: on disks that can be filled. `main`: of another build. */
+  static async start(seed: number, options: { withDisks?: boolean; main?: string } = {}): Promise<Bed> {
+    const { withDisks = false, main } = options
+    const pair = await Embedded.start('chaos', manifests, {
+      links: 'relayed',
+      ...(main === undefined ? {} : { main }),
+    })
     const disks = new Map<string, Disk>()
     try {
       await pair.redundant()

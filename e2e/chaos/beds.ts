@@ -25,7 +25,7 @@ export class Beds {
       return used
     }
     await this.end(false)
-    this.#bed = await Bed.start(this.#seed, withDisks)
+    this.#bed = await Bed.start(this.#seed, { withDisks })
     this.#rounds = 1
     return this.#bed
   }

@@ -29,14 +29,16 @@ export class Embedded {
   readonly state: string
   readonly #manifests: string
   readonly #links: string
+  readonly #main: string
   readonly api: KubeClient
   #up: ChildProcess
 
-  private constructor(folder: string, manifests: string, links: string) {
+  private constructor(folder: string, manifests: string, links: string, build: string) {
     this.folder = folder
     this.state = join(folder, 'state')
     this.#manifests = manifests
     this.#links = links
+    this.#main = build
     const { storeSocket } = stateDir(this.state)
     this.api = new KubeClient({ server: `unix:${storeSocket}` }, { fieldManager: CLI_MANAGER })
     this.#up = this.#start()
@@ -46,13 +48,13 @@ export class Embedded {
   static async start(
     kind: string,
     manifests: string,
-    options: { links?: 'direct' | 'relayed' } = {},
+    options: { links?: 'direct' | 'relayed'; main?: string } = {},
   ): Promise<Embedded> {
     await sweep(kind) // a killed run's processes ended with it; its folder is left
     const folder = stateFolder(kind)
     const file = join(folder, 'manifests.yaml')
     writeFileSync(file, manifests)
-    const pair = new Embedded(folder, file, options.links ?? 'direct')
+    const pair = new Embedded(folder, file, options.links ?? 'direct', options.main ?? main)
     try {
       await pair.ready()
       return pair
@@ -68,7 +70,7 @@ export class Embedded {
       [
         process.execPath,
         '--disable-warning=ExperimentalWarning',
-        main,
+        this.#main,
         'up',
         '-f',
         this.#manifests,
@@ -86,7 +88,7 @@ export class Embedded {
     return attempt([
       process.execPath,
       '--disable-warning=ExperimentalWarning',
-      main,
+      this.#main,
       verb,
       ...args,
       '--state',
