@@ -1,107 +1,33 @@
 import { expect, test } from '@jest/globals'
-import { createHash } from 'node:crypto'
-import type { Attributes, Caller as Credential, Result } from '../core/vfs/vfs.ts'
-import { Caller, handleOf, SideAnswers, textOf } from './caller.ts'
-import type { FilerPair } from './filer-pair.ts'
-import type { SideName } from './names.ts'
-import { FILERS } from './names.ts'
-import type { KeptObject, KeptSide } from './kept-image.ts'
+import { Caller, handleOf, SideAnswers } from './caller.ts'
+import type { KeptObject, KeptVolume } from './kept-image.ts'
 import { keptImage } from './kept-image.ts'
+import { done, Reader, ROOT } from './kept-reader.ts'
+import { FILERS } from './names.ts'
 import { problemsOf, untilEqual } from './pair-check.ts'
 
-const ROOT: Credential = { uid: 0, gid: 0, gids: [] }
 const LIMIT_MS = 60_000
 
-function done<T>(what: string, result: Result<T>): T {
-  if (!result.ok) throw new Error(`${what}: ${result.status}`)
-  return result
+const byPath = (objects: readonly KeptObject[]): KeptObject[] =>
+  [...objects].sort((a, b) => (a.path < b.path ? -1 : 1))
+
+async function everythingIsThere(reader: Reader, entries: readonly KeptObject[]): Promise<void> {
+  const wanted = new Map(entries.map(({ path, runs }) => [path, runs ?? []]))
+  expect(byPath(await reader.tree(wanted))).toEqual(byPath(entries))
 }
 
-const shownOf = (at: Attributes): Omit<KeptObject, 'path' | 'handle'> => ({
-  type: at.type,
-  mode: at.mode,
-  nlink: at.nlink,
-  uid: at.uid,
-  gid: at.gid,
-  size: at.size,
-  used: at.used,
-  fileid: at.fileid,
-  rdev: [at.rdevMajor, at.rdevMinor],
-  mtime: at.mtime,
-  ctime: at.ctime,
-})
+/** Without what a snapshot has of its own, and what a restore moves on. */
+const contentOf = (entries: readonly KeptObject[]): unknown[] =>
+  byPath(entries).map(({ handle: _handle, ctime: _ctime, ...content }) => content)
 
-/** The volume of one side, read and changed as a client does. */
-class Reader {
-  readonly caller: Caller
-  readonly root: Uint8Array
-  constructor(pair: FilerPair, side: SideName, root: string) {
-    this.caller = new Caller(pair, side, `reader-${side}`, new SideAnswers())
-    this.root = handleOf(root)
-  }
-
-  async object(handle: Uint8Array, path: string): Promise<KeptObject> {
-    const { attributes } = done(path, await this.caller.call((vfs) => vfs.getattr(handle)))
-    return { path, ...shownOf(attributes), handle: textOf(handle) }
-  }
-
-  async names(directory: Uint8Array): Promise<readonly { name: string; handle: Uint8Array }[]> {
-    const found: { name: string; handle: Uint8Array }[] = []
-    for (let cookie = 0, eof = false; !eof;) {
-      const from = cookie
-      const answer = done(
-        'readdir',
-        await this.caller.call((vfs) => vfs.readdir(ROOT, directory, from, new Uint8Array(8), 50, true)),
-      )
-      for (const { name, object, cookie: next } of answer.entries) {
-        cookie = next
-        if (name !== '.' && name !== '..') found.push({ name, handle: object!.handle })
-      }
-      eof = answer.eof
-    }
-    return found
-  }
-
-  async sum(handle: Uint8Array, offset: number, length: number): Promise<string> {
-    const { data } = done(
-      'read',
-      await this.caller.call((vfs) => vfs.read(ROOT, handle, offset, length, (n) => new Uint8Array(n))),
-    )
-    return createHash('sha256').update(data).digest('hex').slice(0, 16)
-  }
-
-  /** Everything below a directory, as the image's list has it. */
-  async tree(wanted: ReadonlyMap<string, KeptObject>, directory = this.root, at = ''): Promise<KeptObject[]> {
-    const found: KeptObject[] = []
-    for (const { name, handle } of await this.names(directory)) {
-      const path = at === '' ? name : `${at}/${name}`
-      const object = await this.object(handle, path)
-      if (object.type === 'LNK') {
-        const { path: link } = done(path, await this.caller.call((vfs) => vfs.readlink(ROOT, handle)))
-        found.push({ ...object, link })
-      } else if (object.type === 'REG') {
-        const runs: [number, number, string][] = []
-        for (const [offset, length] of wanted.get(path)?.runs ?? []) {
-          runs.push([offset, length, await this.sum(handle, offset, length)])
-        }
-        found.push({ ...object, runs })
-      } else found.push(object)
-      if (object.type === 'DIR') found.push(...(await this.tree(wanted, handle, path)))
-    }
-    return found
-  }
+interface Opened {
+  readonly kept: KeptVolume
+  readonly reader: Reader
+  readonly id: string
 }
 
-async function everythingIsThere(reader: Reader, kept: KeptSide): Promise<void> {
-  const wanted = new Map(kept.entries.map((entry) => [entry.path, entry]))
-  const found = await reader.tree(wanted)
-  expect(found.sort((a, b) => (a.path < b.path ? -1 : 1))).toEqual(
-    [...kept.entries].sort((a, b) => (a.path < b.path ? -1 : 1)),
-  )
-}
-
-test.each(['format-1'])(
-  'an image of %s opens with nothing lost, remembers its calls, can be changed, and is clean before and after',
+test.each(['format-1', 'format-1-snapshots'])(
+  'an image of %s opens with nothing lost, remembers its calls, can be changed, has snapshots made and restored, and is clean before and after',
   async (name) => {
     const { pair, sides } = keptImage(name)
     const { world } = pair
@@ -109,21 +35,41 @@ test.each(['format-1'])(
 
     for (const filer of FILERS) pair.start(filer)
     await pair.untilGood(LIMIT_MS)
-    const readers = FILERS.map((side) => ({
-      side,
-      kept: sides[side],
-      reader: new Reader(pair, side, sides[side].root),
-    }))
-    for (const { kept, reader } of readers) {
+    const volumes = FILERS.flatMap((side): Opened[] => {
+      const { traditional, ...kept } = sides[side]
       expect(kept.logged).toBeGreaterThan(10)
-      await world.wait(everythingIsThere(reader, kept), LIMIT_MS)
+      return [
+        { kept, id: `volume-${side}` },
+        ...(traditional === undefined ? [] : [{ kept: traditional, id: `volume-t${side}` }]),
+      ].map((one) => ({
+        ...one,
+        reader: new Reader(
+          new Caller(pair, side, `reader-${one.id}`, new SideAnswers()),
+          handleOf(one.kept.root),
+        ),
+      }))
+    })
+    const each = async (work: (opened: Opened, n: number) => Promise<void>): Promise<void> => {
+      for (const [n, opened] of volumes.entries()) await world.wait(work(opened, n), LIMIT_MS)
+    }
+    const order = async ({ reader, id }: Opened, op: 'Create' | 'Delete' | 'Restore', snapshot: string) => {
+      const request = { volumeId: id, op, snapshot, requestId: `${op}-${snapshot}` }
+      expect(await reader.caller.call((_, filer) => filer.snapshot(request))).toMatchObject({
+        accepted: true,
+      })
+    }
+    const namesIn = async (reader: Reader): Promise<string[]> =>
+      (await reader.names(reader.root)).map((one) => one.name).sort()
+
+    await each(async ({ kept, reader }) => {
+      await everythingIsThere(reader, kept.entries)
+      for (const { name: old, entries } of kept.snapshots ?? [])
+        await everythingIsThere(await reader.snapshot(old), entries)
       for (const { key, answer } of kept.remembered) {
-        const known = await world.wait(
-          Promise.resolve(reader.caller.call((vfs) => vfs.duplicate(reader.root, key))),
-        )
+        const known = await reader.caller.call((vfs) => vfs.duplicate(reader.root, key))
         expect(JSON.parse(Buffer.from(known!).toString())).toEqual(answer)
       }
-    }
+    })
 
     const change = async (reader: Reader): Promise<void> => {
       const { caller, root } = reader
@@ -144,30 +90,39 @@ test.each(['format-1'])(
         }
       }
     }
-    for (const { reader } of readers) await world.wait(change(reader), LIMIT_MS)
+    await each(async (opened, n) => {
+      const { kept, reader } = opened
+      await order(opened, 'Create', 'upgraded')
+      await change(reader)
+      const runs = new Map(kept.entries.map((entry) => [entry.path, entry.runs ?? []]))
+      const snapshot = await reader.snapshot('upgraded')
+      expect(contentOf(await snapshot.tree(runs))).toEqual(contentOf(kept.entries))
+      if (n % 2 === 0) {
+        await order(opened, 'Restore', 'upgraded')
+        expect(contentOf(await reader.tree(runs))).toEqual(contentOf(kept.entries))
+      }
+      for (const { name: old } of kept.snapshots?.slice(1) ?? []) await order(opened, 'Delete', old)
+    })
     await untilEqual(pair, LIMIT_MS)
     expect(await problemsOf(pair)).toEqual([])
 
     for (const filer of FILERS) pair.crash(filer)
     for (const filer of FILERS) pair.start(filer)
     await pair.untilGood(LIMIT_MS)
-    for (const { reader } of readers) {
-      const names = await world.wait(reader.names(reader.root), LIMIT_MS)
-      expect(names.map((one) => one.name).sort()).toEqual([
-        'disk',
-        'exclusive',
-        'fifo',
-        'gone',
-        'hard',
-        'late-too',
-        'long',
-        'new',
-        'once',
-        'short',
-        'tree',
-      ])
-      const made = names.find((one) => one.name === 'new')!
-      expect(await world.wait(reader.object(made.handle, 'new'))).toMatchObject({ size: 50_000 })
-    }
+    await each(async (opened, n) => {
+      const { kept, reader } = opened
+      const before = kept.entries.map(({ path }) => path).filter((path) => !path.includes('/'))
+      const restored = n % 2 === 0
+      const wanted = restored ? before : [...before.filter((path) => path !== 'many'), 'new']
+      expect(await namesIn(reader)).toEqual(wanted.sort())
+      for (const { name: old, entries } of kept.snapshots?.slice(0, 1) ?? [])
+        await everythingIsThere(await reader.snapshot(old), entries)
+      await order(opened, 'Delete', 'upgraded')
+      if (restored) return
+      const made = (await reader.names(reader.root)).find((one) => one.name === 'new')!
+      expect(await reader.object(made.handle, 'new')).toMatchObject({ size: 50_000 })
+    })
+    await untilEqual(pair, LIMIT_MS)
+    expect(await problemsOf(pair)).toEqual([])
   },
 )
