@@ -189,6 +189,8 @@ export interface FilerStatus {
     devices: string[]
     /** Devices that are configured and do not belong to the image yet, and why; empty when there are none, and at the filer that does not serve the side. */
     waitingDevices: { name: string; reason: string }[]
+    /** Blocks that neither plex has as they should be, as far as the filer that serves the side knows; counted up to 100. Absent if it knows of none. */
+    unrepairableBlocks?: number
   }[]
   volumes: {
     id: string
@@ -201,6 +203,8 @@ export interface FilerStatus {
     usedBytes: number
     snapshotUsedBytes: number
     snapshots: SnapshotStatus[]
+    /** Of those of its aggregate (see there), the ones that the volume's files or snapshots have. */
+    unrepairableBlocks?: number
     /** Retained: no FilerVolume asks for it; its data stays and can be adopted. */
     state: 'Ready' | 'Creating' | 'Failed' | 'Removed' | 'Retained'
     reason: string

@@ -65,6 +65,11 @@ export const pairStatus = object('What is.', {
             { listType: 'atomic' },
           ),
         ),
+        unrepairableBlocks: optional(
+          integer(
+            'Blocks that neither copy has as they should be, as far as is known, counted up to 100: reading them is an error. Absent if none is known; condition Intact of a FilerVolume says which volumes have them.',
+          ),
+        ),
         plexes: optional(
           list(
             'Its copies.',

@@ -128,6 +128,11 @@ const status = object('What is.', {
   used: optional(
     string('Used by its files, roughly, without what only snapshots hold; exact figures are metrics.'),
   ),
+  unrepairableBlocks: optional(
+    integer(
+      'Its blocks that neither copy has as they should be, as far as is known, counted up to 100: reading them is an error. Absent if none is known.',
+    ),
+  ),
   snapshotCount: optional(integer('How many snapshots there are.')),
   snapshotUsed: optional(string('What only snapshots hold, roughly.')),
   snapshots: optional(
@@ -288,6 +293,18 @@ export const filerVolume: Kind = {
         NoSpace: 'The filer has no room for it, or for the new size.',
         Failed: 'The filer could not make or change it; the message says why.',
         Removing: 'Its data is being freed.',
+      },
+    },
+    {
+      type: 'Intact',
+      means: 'No block of the volume is known that neither copy has as it should be.',
+      reasons: {
+        Intact:
+          'None is known. What was not read since the filer began to serve it is looked at by the scrub.',
+        NotAccepted: 'There is no accepted spec yet.',
+        BlocksLost:
+          'Reading these blocks is an error (EIO), and so are directories and files that need them; everything else is served.',
+        Unknown: 'The volume is not served, so nobody knows.',
       },
     },
     {

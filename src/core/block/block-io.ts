@@ -329,6 +329,14 @@ export class BlockIo {
     this.env.log('error', 'block cannot be repaired', { pvbn, volume, number, kind, reason })
   }
 
+  /** How many blocks are known that no plex has, of all or of those of one volume; a place that is not in use has lost nothing. */
+  unrepairableBlocks(isBusy: (pvbn: number) => boolean, volume?: number): number {
+    let count = 0
+    for (const [pvbn, identity] of this.unrepairable)
+      if ((volume === undefined || identity.volume === volume) && isBusy(pvbn)) count += 1
+    return count
+  }
+
   /** A block was written, or repaired: what was known of damage there is out of date. */
   noteWritten(pvbn: number): void {
     if (this.unrepairable.size > 0) this.unrepairable.delete(pvbn)

@@ -168,10 +168,18 @@ describe('the scrub', () => {
     expect([...unrepairable.keys()].sort((a, b) => a - b)).toEqual(victims.sort((a, b) => a - b))
     expect(set.bed.lines.filter((line) => line.event === 'block cannot be repaired')).toHaveLength(3)
     expect(await set.volume.content.get(21)).toBe('damaged')
+    const known = (): number[] => {
+      const { io, space } = set.aggregate
+      return [undefined, set.volume.index, 0].map((volume) =>
+        io.unrepairableBlocks((pvbn) => space.isBusy(pvbn), volume),
+      )
+    }
+    expect(known()).toEqual([3, 3, 0])
     // Written anew it is whole again, and known to be.
     for (const fbn of [20, 21, 150]) await set.volume.content.put(fbn, fbn + 1)
     await consistencyPoint(set.aggregate)
     expect((await set.scrub.pass()).unrepairable).toBe(0)
+    expect(known()).toEqual([0, 0, 0])
     expect(await problems(set)).toEqual([])
   })
 

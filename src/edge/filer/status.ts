@@ -1,6 +1,7 @@
 /** What a filer says of itself to the operator (FilerStatus), gathered from its parts. */
 import type { FilerPodConfig, FilerStatus, PeerStatus, PlexState } from '../../api/v1alpha1/filer-config.ts'
 import type { Connection } from '../../core/connection/client.ts'
+import type { FilerAggregate } from '../../core/filer/aggregate-store.ts'
 import type { Filer } from '../../core/filer/filer.ts'
 import { propertiesOf } from '../../core/filer/served-volumes.ts'
 import { takeoverProblem } from '../../core/pair/side-facts.ts'
@@ -100,11 +101,22 @@ function aggregates(config: FilerPodConfig, filer: Filer): FilerStatus['aggregat
       plexes,
       devices: [...(store?.devices(name) ?? [])],
       waitingDevices: store?.growth.waiting(name) ?? [],
+      ...unrepairable(opened),
     }
   })
 }
 
+/** What the filer that has the aggregate open knows to be lost of it, or of one of its volumes. */
+function unrepairable(
+  aggregate: FilerAggregate | undefined,
+  volume?: number,
+): { readonly unrepairableBlocks?: number } {
+  const blocks = aggregate?.io.unrepairableBlocks((pvbn) => aggregate.space.isBusy(pvbn), volume) ?? 0
+  return blocks === 0 ? {} : { unrepairableBlocks: blocks }
+}
+
 function ownPlex(side: Side): PlexState {
+  if (side.unfit !== '') return 'Damaged'
   switch (side.mail.state) {
     case 'Complete':
       return side.ownsRecord || side.record?.mirrored === true ? 'Current' : 'OutOfDate'
@@ -139,6 +151,7 @@ function volumes(filer: Filer): FilerStatus['volumes'] {
           sizeBytes: volume.sizeBytes,
           usedBytes: volume.used * 4096,
           snapshotUsedBytes: volume.snapshots.heldBlocks * 4096,
+          ...unrepairable(opened, volume.index),
           snapshots: volume.snapshots.list().map(({ name, created, unique }) => ({
             name,
             created: new Date(created * 1000).toISOString(),

@@ -131,6 +131,7 @@ function aggregateStatus(
     used: roundedUsed(old?.used, report.usedBytes),
     devices: report.devices.length,
     ...(report.waitingDevices.length === 0 ? {} : { waitingDevices: report.waitingDevices }),
+    ...(report.unrepairableBlocks === undefined ? {} : { unrepairableBlocks: report.unrepairableBlocks }),
     plexes: report.plexes.map((p) => ({
       ...p,
       ...(p.state === 'Resyncing' && percent !== null

@@ -6,7 +6,7 @@ import type { KubeObject } from '../../edge/kube/api.ts'
 import { roundedUsed } from '../filer-pair/status.ts'
 import type { PairView, VolumeReport } from '../filer-pair/view.ts'
 import { ANNOTATION_ADDRESS, PORTS } from '../names.ts'
-import { fails, headline, holds } from '../runtime/conditions.ts'
+import { fails, headline, holds, unknown } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
 import type { VolumeInForce } from './accept.ts'
 import { aggregateOf, homeOf } from './volume.ts'
@@ -29,12 +29,13 @@ export function volumeVerdicts(input: VolumeInput): Record<string, Verdict> {
   const { acceptance } = input.volume
   if (acceptance.spec === undefined || input.pair === undefined) {
     const waits = fails('NotAccepted', `the spec is not accepted: ${acceptance.verdict.message}`)
-    return { Accepted: acceptance.verdict, Ready: waits, Exported: waits, Claimed: waits }
+    return { Accepted: acceptance.verdict, Ready: waits, Intact: waits, Exported: waits, Claimed: waits }
   }
   const rules = acceptance.spec.export.rules ?? input.pair.exportDefaults
   return {
     Accepted: acceptance.verdict,
     Ready: ready(input),
+    Intact: intact(input),
     Exported:
       rules.length > 0
         ? holds('Exported', 'clients that a rule names may mount it')
@@ -73,6 +74,18 @@ function ready(input: VolumeInput): Verdict {
     case 'Ready':
       return holds('Ready', 'the volume is served')
   }
+}
+
+function intact(input: VolumeInput): Verdict {
+  const report = input.view.volume(input.volume.id)
+  const served = input.view.sides.get(homeOf(input.volume.acceptance.spec!, input.pair))?.serving === true
+  if (report === undefined || !served) return unknown('Unknown', 'the volume is not served')
+  const lost = report.unrepairableBlocks ?? 0
+  if (lost === 0) return holds('Intact', 'every block that was read is as it should be')
+  return fails(
+    'BlocksLost',
+    `neither copy has ${lost === 1 ? 'a block' : `${lost} blocks`} of the volume, and what needs ${lost === 1 ? 'it' : 'them'} gives EIO; the log of the filer that serves it names them (block cannot be repaired), docs/integrity.md says what to do`,
+  )
 }
 
 function creating(input: VolumeInput, side: string, report: VolumeReport | undefined): string {
@@ -116,6 +129,7 @@ function sizes(report: VolumeReport, before: FilerVolumeStatus | undefined): Par
   return {
     size: roundBytes(report.sizeBytes),
     used: roundedUsed(before?.used, report.usedBytes),
+    ...(report.unrepairableBlocks === undefined ? {} : { unrepairableBlocks: report.unrepairableBlocks }),
     snapshotCount: newest.length,
     snapshotUsed: roundedUsed(before?.snapshotUsed, report.snapshotUsedBytes),
     ...(newest.length === 0
