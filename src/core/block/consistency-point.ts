@@ -15,7 +15,7 @@
  * It decides nothing about logs, epochs or the vote.
  */
 import { BLOCK_BYTES } from '../env/device.ts'
-import { ABSENT, DUAL, HOLE } from '../fs/block-store.ts'
+import { ABSENT, Contradiction, DUAL, HOLE } from '../fs/block-store.ts'
 import { getU48, putU16, putU48 } from '../fs/bytes.ts'
 import { AT_TREE, INLINE, INODE_BYTES } from '../fs/inode.ts'
 import { loaded } from '../fs/tree.ts'
@@ -246,7 +246,7 @@ export class ConsistencyPoint {
     const { space, ownerMap, type } = this.core
     if (pvbn === 0 || !space.isBusy(pvbn) || this.core.isUnwritten(pvbn)) return undefined
     const leaf = ownerMap.get(Math.floor(pvbn / OWNER_FANOUT))
-    assert(leaf !== undefined, 'a block in use has no owner')
+    if (leaf === undefined) throw new Contradiction(`block ${pvbn} is in use and has no owner`)
     return ownerIn(leaf, pvbn, type)
   }
 
@@ -328,7 +328,7 @@ export class ConsistencyPoint {
       if (i % 64 === 62) await this.breathe()
       if (snapshots.keeps(number)) continue
       const pvbn = frozen.freed[i + 1]! || (await loaded(() => volume.lookup(number)))
-      assert(pvbn !== HOLE, 'a block that was never written is freed')
+      if (pvbn === HOLE) throw new Contradiction(`block number ${number} is freed and has no place`)
       released.push(number)
       if (this.isReusedEarly(frozen.freed[i + 1]!)) continue
       core.meta.changes.push(-pvbn)

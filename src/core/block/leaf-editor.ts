@@ -1,9 +1,8 @@
 /**
  * Changing entries in the leaves of a metafile during a consistency point: each leaf is made fresh once and found at once from then on.
  */
-import { Miss } from '../fs/block-store.ts'
+import { Contradiction, Miss } from '../fs/block-store.ts'
 import { getU16, getU48 } from '../fs/bytes.ts'
-import { assert } from '../std/assert.ts'
 import type { Tree } from '../fs/tree.ts'
 import type { OwnerEntry } from './context.ts'
 import type { AggregateType } from './label.ts'
@@ -67,7 +66,7 @@ export class LeafEditor {
 
 /**
  * Sets or clears one bit of an active map; a promise only for the first bit in a leaf. The bit must change: a number that comes into
- * use twice, or goes out of it twice, is a bug that would cost data, and the process dies of it before the image counts.
+ * use twice, or goes out of it twice, would cost data. Throws Contradiction, before the image counts.
  */
 export function setBit(map: LeafEditor, number: number, on: boolean): Promise<void> | undefined {
   const fbn = Math.floor(number / MAP_LEAF_BITS)
@@ -79,10 +78,8 @@ export function setBit(map: LeafEditor, number: number, on: boolean): Promise<vo
 
 function setIn(leaf: Uint8Array, number: number, on: boolean): void {
   const bit = number % MAP_LEAF_BITS
-  assert(
-    ((leaf[bit >> 3]! >> (bit & 7)) & 1) === (on ? 0 : 1),
-    on ? 'a number came into use twice' : 'a number was freed twice',
-  )
+  if (((leaf[bit >> 3]! >> (bit & 7)) & 1) !== (on ? 0 : 1))
+    throw new Contradiction(`block number ${number} ${on ? 'came into use' : 'was freed'} twice`)
   if (on) leaf[bit >> 3]! |= 1 << (bit & 7)
   else leaf[bit >> 3]! &= ~(1 << (bit & 7))
 }

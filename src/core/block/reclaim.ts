@@ -6,7 +6,7 @@
  */
 import { loaded, TRUNCATE_LIMIT_MIN } from '../fs/tree.ts'
 import type { Tree } from '../fs/tree.ts'
-import { Miss } from '../fs/block-store.ts'
+import { Contradiction, Miss } from '../fs/block-store.ts'
 import { getU48 } from '../fs/bytes.ts'
 import type { AggregateCore, RemovedVolume } from './aggregate-core.ts'
 import type { LeafEditor } from './leaf-editor.ts'
@@ -78,7 +78,8 @@ async function reclaimBlocks(
 
 async function placeIn(container: Tree, number: number): Promise<number> {
   const places = await loaded(() => container.get(Math.floor(number / CONTAINER_FANOUT)))
-  return getU48(places!, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
+  if (places === undefined) throw new Contradiction(`block number ${number} of a removed volume has no place`)
+  return getU48(places, (number % CONTAINER_FANOUT) * CONTAINER_ENTRY_BYTES)
 }
 
 /** Frees the blocks of a map, at most `limit` of them. */

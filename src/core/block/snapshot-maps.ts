@@ -8,11 +8,10 @@
  *
  * It knows no numbers of blocks of files: whoever adds a map is told of the leaves that no snapshot had before.
  */
-import { SINGLE } from '../fs/block-store.ts'
+import { Contradiction, SINGLE } from '../fs/block-store.ts'
 import type { BlockStore } from '../fs/block-store.ts'
 import { getU48 } from '../fs/bytes.ts'
 import { decodeTreeRoot, loaded } from '../fs/tree.ts'
-import { assert } from '../std/assert.ts'
 import type { MetaStore } from './meta-store.ts'
 
 /** A leaf of a map, or a whole part that is not looked into. */
@@ -77,7 +76,7 @@ export class SnapshotMaps {
     for (const [i, bn] of table.pointers.entries()) {
       if (bn === 0) continue
       const count = this.counts.get(bn)
-      assert(count !== undefined, 'a block of a snapshot is not counted')
+      if (count === undefined) throw new Contradiction(`block ${bn} of a snapshot's map is not counted`)
       if (count > 1) {
         this.counts.set(bn, count - 1)
         continue

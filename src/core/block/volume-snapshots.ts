@@ -12,7 +12,7 @@
  *
  * Only the consistency point under way calls the asynchronous part, so nothing here runs twice at a time. It knows no files, logs or clocks.
  */
-import { Miss, SINGLE } from '../fs/block-store.ts'
+import { Contradiction, Miss, SINGLE } from '../fs/block-store.ts'
 import { loaded, newTreeRoot, Tree } from '../fs/tree.ts'
 import { assert } from '../std/assert.ts'
 import { LeafEditor } from './leaf-editor.ts'
@@ -550,7 +550,7 @@ export class VolumeSnapshots {
         if (((bits >> bit) & 1) === 0) continue
         const number = index * MAP_LEAF_BITS + byte * 8 + bit
         const pvbn = this.placeAtOnce(number) ?? (await loaded(() => this.host.lookup(number)))
-        assert(pvbn !== 0, 'a block of a snapshot has no place')
+        if (pvbn === 0) throw new Contradiction(`block number ${number} of a snapshot has no place`)
         this.meta.changes.push(-pvbn)
         returned.places.push(pvbn)
         returned.numbers.push(number)

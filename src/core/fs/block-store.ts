@@ -54,6 +54,21 @@ export class DamagedBlock {
 }
 
 /**
+ * What an image says in two places, and differently, though all its blocks are whole: no further image can be made from it. Disks do not do that; a fault of this
+ * program does, in memory or long ago.
+ */
+export class Contradiction extends DamagedBlock {
+  private readonly what: string
+  constructor(what: string) {
+    super(0)
+    this.what = what
+  }
+  override get message(): string {
+    return `the image contradicts itself: ${this.what}; see what tandem check tells of it`
+  }
+}
+
+/**
  * What stands on disk must be so; if it is not, although its checksum holds, it is damage like any other: EIO for what needs it, and the rest of the volume
  * goes on. For content that was read, never for what the running program made.
  */

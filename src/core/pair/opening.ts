@@ -160,7 +160,7 @@ export function makeOwner(side: Side, { store, scan }: OpenedCopy): Owner {
       confirm: () => confirmReads(side),
       confirms: () => context.policy().reads === 'Confirmed',
       answered: () => side.answered(),
-      damaged: (cause) => side.refuse(cause),
+      damaged: (cause, contradicts) => side.refuse(cause, contradicts),
       afterCp: () => side.kick(),
     },
     context.broken,

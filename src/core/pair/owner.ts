@@ -10,7 +10,7 @@
  */
 import type { Fence } from '../connection/client.ts'
 import type { Env } from '../env/env.ts'
-import { DamagedBlock } from '../fs/block-store.ts'
+import { Contradiction, DamagedBlock } from '../fs/block-store.ts'
 import type { Journal } from '../fs/journal.ts'
 import type { LogDevice } from '../nvlog/log-device.ts'
 import type { LogStamp } from '../nvlog/log.ts'
@@ -31,8 +31,11 @@ export interface OwnerHooks {
   fence(): Fence
   /** The own copy cannot be written or is not what it must be: the process ends, the partner takes over. */
   fatal(cause: string, error: unknown): void
-  /** No image can be made any more: a block that it needs is damaged on every plex. The side is given up; what was acknowledged is in the log. */
-  damaged(cause: string): void
+  /**
+   * No image can be made any more: a block that it needs is damaged on every plex, or the image `contradicts` itself. The side is given up; what was
+   * acknowledged is in the log.
+   */
+  damaged(cause: string, contradicts: boolean): void
   /** A consistency point ended. */
   afterCp(): void
   /** Rejects when another process of this filer has begun: asked after each flush that the partner has no part in. */
@@ -280,7 +283,7 @@ export class Owner {
     this.#cpRunning = this.#cps()
       .catch((error: unknown) => {
         if (this.#stopped) return
-        if (error instanceof DamagedBlock) this.#hooks.damaged(error.message)
+        if (error instanceof DamagedBlock) this.#hooks.damaged(error.message, error instanceof Contradiction)
         else this.#hooks.fatal('consistency point failed', error)
       })
       .finally(() => {

@@ -254,6 +254,7 @@ function decideStandby(facts: SideFacts, record: SideRecord): Decision {
     return none('LogLost', 'the log here was in memory only and is lost; waiting to be filled')
   }
   if (facts.copy !== 'Complete') return none('Resyncing', 'the copy here is incomplete')
+  if (facts.unfit !== '') return none('CopyOutOfDate', facts.unfit)
   if (!record.mirrored && !facts.takesStale) {
     return none('CopyOutOfDate', `${record.owner} serves alone; waiting to be filled`)
   }

@@ -64,6 +64,7 @@ export class Side implements SideView {
   openFailure = ''
   /** Why this process does not serve the side again: see `refuse`. */
   unfit = ''
+  #partnerTries = false
   decision: Decision = { action: 'NONE', reason: 'Starting', message: '' }
   partnerWord: SideWord | undefined
   asksTake = false
@@ -257,11 +258,13 @@ export class Side implements SideView {
   }
 
   /**
-   * An image cannot be made, whoever tries: both plexes lack a block. Serving again would end in the same way, so the side waits for somebody to repair it
-   * (`tandem check`) and start this filer anew. The other side goes on.
+   * An image cannot be made. Serving again would end in the same way, so the side waits for somebody to repair it (`tandem check`) and start this filer
+   * anew. The other side goes on. When both plexes lack a block, so does the partner; of a contradiction (`partnerTries`) that is not sure, it may
+   * have been in memory only: the partner tries once, and refuses too if it comes upon the same.
    */
-  refuse(cause: string): void {
+  refuse(cause: string, partnerTries: boolean): void {
     this.unfit = cause
+    this.#partnerTries = partnerTries
     this.context.env.log('error', 'side refused', { side: this.name, cause })
     this.lose(cause)
     this.kick()
@@ -318,7 +321,7 @@ export class Side implements SideView {
         this.owner?.partnership !== undefined &&
         (record?.mirrored === true || this.resync === 'DONE'),
       // An owner whose copy was lost cannot serve; the other one can.
-      asksTake: this.asksTake || (this.ownsRecord && mail.state !== 'Complete'),
+      asksTake: this.asksTake || (this.ownsRecord && (mail.state !== 'Complete' || this.#partnerTries)),
       vote: this.#trust,
       remembers: this.#remembers,
     }

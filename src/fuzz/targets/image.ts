@@ -1,12 +1,14 @@
 /**
  * Blocks of an image changed, with checksums and contexts that hold, so that what parses them is tried and not the checksum: open, check, read everything, change
- * things. What contradicts itself must be told by the check or answered with IO; nothing may throw, loop or be taken for other files' data.
+ * things, make images of that. What contradicts itself must be told by the check, answered with IO, or end a consistency point before its image counts; nothing may throw,
+ * loop or be taken for other files' data.
  */
 import { checkAggregate } from '../../core/block/check.ts'
 import { checkVolumeFiles } from '../../core/block/check-files.ts'
 import { putContext, getContext } from '../../core/block/context.ts'
 import { AggregateError } from '../../core/block/errors.ts'
 import { GROUP_BLOCKS } from '../../core/block/layout.ts'
+import { DamagedBlock } from '../../core/fs/block-store.ts'
 import { putU48 } from '../../core/fs/bytes.ts'
 import { Stack } from '../../core/fs/testing/stack.ts'
 import type { FileSystem } from '../../core/fs/volume.ts'
@@ -146,6 +148,12 @@ async function once(random: SimRandom): Promise<void> {
   }
   if (stack.aggregate.volume('v') === undefined) return
   await use(stack.fs)
+  try {
+    await stack.consistencyPoint()
+    await stack.consistencyPoint()
+  } catch (error) {
+    if (!(error instanceof DamagedBlock)) throw error
+  }
 }
 
 export const image: Target = {
