@@ -1,7 +1,7 @@
 /** Plans for the claim and the PersistentVolume of a volume, in a world in memory. */
 import { describe, expect, test } from '@jest/globals'
 import { CLAIMS, FILER_VOLUMES, PERSISTENT_VOLUMES, SERVICES } from '../../edge/kube/resources.ts'
-import { World } from '../testing/world.ts'
+import type { World } from '../testing/world.ts'
 import {
   flexible,
   running,

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals'
 import { FILER_VOLUMES } from '../../edge/kube/resources.ts'
 import { plan } from '../filer-pair/plan.ts'
 import { ANNOTATION_SNAPSHOT_REQUEST } from '../names.ts'
-import { World } from '../testing/world.ts'
+import type { World } from '../testing/world.ts'
 import { outcomeKey } from './snapshot-request.ts'
 import { flexible, running, volumeStatus, accepted, report, volumeReport } from '../testing/volume-bed.ts'
 
