@@ -52,6 +52,13 @@ const builds: readonly (readonly [string, BrokenBuild, string, readonly Run[], R
     seeds(5),
     /when repeated \(H8\)|expected/,
   ],
+  [
+    'contextNotVerified',
+    { storage: { contextNotVerified: true } },
+    'lost-images',
+    [{ seed: 3 }, ...seeds(20)],
+    /expected/,
+  ],
   ['olderRoot', { olderRoot: true }, 'power-loss-root', moments(6, 5, 40), /H10|H2|damaged/],
 ]
 

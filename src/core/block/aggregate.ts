@@ -481,7 +481,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   /**
    * Takes in the devices of the other plex: 'mirrored' if their live root is known to be equal to ours, 'stale' to be filled by `resync`. Blank devices become
-   * a plex; those of another aggregate are refused.
+   * a plex; those of another aggregate are refused. Throws AggregateError; OLDER: what is in memory came from blocks that are older than the other plex has them.
    */
   async attachPlex(devices: readonly Device[], state: 'mirrored' | 'stale'): Promise<void> {
     assert(this.partner === undefined, 'the other plex is attached')
@@ -521,7 +521,14 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     const newest = info.roots[0]?.root
     const ancestor = newest !== undefined && this.lineage.some((name) => isNamed(newest, name))
     this.commonCp = ancestor && theirs.state === 'complete' ? newest.cp : 0
-    if (state === 'mirrored') this.io.mirror = partner
+    if (state !== 'mirrored') return
+    this.io.mirror = partner
+    const older = await this.meta.disproven()
+    if (older !== undefined)
+      throw new AggregateError(
+        'OLDER',
+        `block ${older} of a metafile is older than on the other plex: a write was lost`,
+      )
   }
 
   /** The other plex takes no part from now on; a consistency point under way goes on without it. Its devices are not closed. */

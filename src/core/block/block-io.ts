@@ -5,6 +5,7 @@
  * written back (repairs.ts). Checksum blocks are cached like any block; the cached one is what the next write of the group starts from.
  */
 import { BLOCK_BYTES } from '../env/device.ts'
+import type { BlockKind } from '../fs/block-store.ts'
 import type { Env } from '../env/env.ts'
 import { BlockBuffer, CLEAN, DIRTY } from './buffer-cache.ts'
 import { RUNS_AT_ONCE } from './block-memory.ts'
@@ -91,18 +92,41 @@ export class BlockIo {
   private async laterOnMirror(identity: Identity, pvbn: number): Promise<number | undefined> {
     const { mirror } = this
     if (mirror === undefined) return undefined
-    const { crc32 } = this.env
     const group = Math.floor(pvbn / GROUP_BLOCKS)
     try {
       const [own, other] = await Promise.all([this.checksums(group), mirror.readChecksums(group)])
-      const theirs = getContext(crc32, other, pvbn % GROUP_BLOCKS)
-      if (theirs?.volume !== identity.volume || theirs.number !== identity.number) return undefined
-      if (theirs.kind !== identity.kind || theirs.pvbn !== pvbn) return undefined
-      const ours = getContext(crc32, own.content, pvbn % GROUP_BLOCKS)
-      return ours === undefined || ours.generation < theirs.generation ? theirs.generation : undefined
+      return this.laterIn(identity, pvbn, own.content, other)
     } catch {
       return undefined
     }
+  }
+
+  private laterIn(identity: Identity, pvbn: number, own: Uint8Array, other: Uint8Array): number | undefined {
+    const { crc32 } = this.env
+    const theirs = getContext(crc32, other, pvbn % GROUP_BLOCKS)
+    if (theirs?.volume !== identity.volume || theirs.number !== identity.number) return undefined
+    if (theirs.kind !== identity.kind || theirs.pvbn !== pvbn) return undefined
+    const ours = getContext(crc32, own, pvbn % GROUP_BLOCKS)
+    return ours === undefined || ours.generation < theirs.generation ? theirs.generation : undefined
+  }
+
+  /** One of these blocks of metafiles of which the other plex has a later one, if there is any. */
+  async olderThanMirror(blocks: ReadonlyMap<number, BlockKind>): Promise<number | undefined> {
+    const { mirror } = this
+    if (mirror === undefined) return undefined
+    const groups = Map.groupBy(blocks, ([pvbn]) => Math.floor(pvbn / GROUP_BLOCKS))
+    for (const [group, those] of groups) {
+      // A place that cannot be read proves nothing.
+      const sums = await Promise.all([this.checksums(group), mirror.readChecksums(group)]).catch(
+        () => undefined,
+      )
+      if (sums === undefined) continue
+      const [own, other] = sums
+      for (const [pvbn, kind] of those)
+        if (this.laterIn({ volume: 0, number: pvbn, kind }, pvbn, own.content, other) !== undefined)
+          return pvbn
+    }
+    return undefined
   }
 
   /** The generation of a block as the own plex has it; undefined if its entry is damaged. */

@@ -24,6 +24,8 @@ export type AggregateErrorCode =
   | 'CONVERTING'
   /** No room for what has to be written. */
   | 'FULL'
+  /** A metafile is older here than on the other plex, with the same root. */
+  | 'OLDER'
   /** A metafile is damaged on every plex. */
   | 'DAMAGED'
 

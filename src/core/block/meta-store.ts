@@ -30,6 +30,11 @@ export class MetaStore implements BlockStore {
    * shows though the other plex is not there yet.
    */
   judge: Tree | undefined
+  /**
+   * What was read without another plex, until the first freeze: pointers to metafiles do not carry the generation, so a write that was lost shows when the other
+   * plex comes, if at all.
+   */
+  private unproven: Map<number, BlockKind> | undefined = new Map()
   private readonly loading = new Map<number, Promise<void>>()
   private readonly damaged: DamageNotes
   private fresh: BlockBuffer[] = []
@@ -122,8 +127,15 @@ export class MetaStore implements BlockStore {
     return true
   }
 
+  /** The other plex, with the same image, is here: a block that was read before, and of which it has a later one. */
+  async disproven(): Promise<number | undefined> {
+    const { unproven } = this
+    return unproven === undefined ? undefined : await this.io.olderThanMirror(unproven)
+  }
+
   /** The blocks of this consistency point, which nothing changes any more. */
   freeze(): BlockBuffer[] {
+    this.unproven = undefined
     const frozen = this.fresh.filter((buffer) => buffer.epoch !== NEVER)
     this.epoch += 1
     this.fresh = []
@@ -169,6 +181,7 @@ export class MetaStore implements BlockStore {
       return
     }
     if (this.buffers.has(bn)) return
+    if (this.io.mirror === undefined) this.unproven?.set(bn, kind)
     const buffer = new BlockBuffer(this.buffers, 0, bn, kind, content, CLEAN, bn)
     this.buffers.set(bn, buffer)
     this.cache.keep(buffer)

@@ -247,6 +247,23 @@ describe('a metafile block whose last write was lost', () => {
     expect(await set.bed.check(0)).toEqual([])
   })
 
+  test('is noticed when the other plex comes, where the owner map itself is older, and not while nothing is', async () => {
+    const set = await scene(22)
+    const { aggregate, bed } = set
+    const places: number[] = []
+    for (const tree of [aggregate.ownerMap, aggregate.activeMap])
+      await tree.walk((entry) => void places.push(entry.bn))
+    await aggregate.close()
+    bed.attach()
+    const whole = await bed.open(0)
+    await whole.attachPlex(bed.devices[1]!, 'mirrored')
+    await whole.close()
+    for (const pvbn of places) leaveOlder(set, 0, pvbn)
+    bed.attach()
+    const older = await bed.open(0)
+    await expect(older.attachPlex(bed.devices[1]!, 'mirrored')).rejects.toMatchObject({ code: 'OLDER' })
+  })
+
   test('of any metafile is read from the other plex while there is one', async () => {
     const set = await scene(21)
     const { aggregate, volume, bed } = set

@@ -16,6 +16,7 @@ import type { Journal } from '../fs/journal.ts'
 import { FileSystem } from '../fs/volume.ts'
 import type { FileSystemOptions } from '../fs/volume.ts'
 import type { LogRecord } from '../nvlog/batch.ts'
+import { OlderCopy } from '../pair/side-copy.ts'
 import type { PartnerDevices, RootFacts, SideJournalFactory, SideStore, StoreCp } from '../pair/side-copy.ts'
 import { asciiBytes, decodeJson, encodeJson } from '../std/ascii-json.ts'
 import { assert } from '../std/assert.ts'
@@ -426,6 +427,7 @@ export class AggregateStore implements SideStore {
     } catch (error) {
       if (!(error instanceof AggregateError)) throw error
       this.detachPartner()
+      if (error.code === 'OLDER') throw new OlderCopy(error.message)
       return error.message
     }
   }

@@ -22,10 +22,12 @@ import {
   replay,
   sameRoots,
   startServing,
+  refuseCopy,
 } from './opening.ts'
 import type { OpenedCopy } from './opening.ts'
 import type { Message } from './partner-link.ts'
 import type { Side } from './side.ts'
+import { OlderCopy } from './side-copy.ts'
 import type { RootFacts } from './side-copy.ts'
 import type { SideRecord } from './vote.ts'
 
@@ -98,8 +100,9 @@ export async function activateByHello(side: Side): Promise<void> {
       }
     })
   } catch (error) {
-    if (!partnership.dissolved) throw error
+    if (!(error instanceof OlderCopy) && !partnership.dissolved) throw error
     await side.stopServing()
+    if (error instanceof OlderCopy) await refuseCopy(side, error.message)
     return
   }
   if (problem !== undefined) {

@@ -58,7 +58,7 @@ export async function openCopy(side: Side): Promise<OpenedCopy | undefined> {
  * The own copy cannot be used. While the partner has a complete one too, this one counts as lost from now on: the partner takes the side over and
  * fills it. Else it stays what it is, since there is no other, and is tried again after a while.
  */
-async function refuseCopy(side: Side, cause: string): Promise<void> {
+export async function refuseCopy(side: Side, cause: string): Promise<void> {
   const { env, mailbox } = side.context
   side.openFailure = cause
   env.log('error', 'copy cannot be opened', { side: side.name, cause })

@@ -88,6 +88,9 @@ export interface StoreCp {
 /** How a partner's device is reached while it is attached; undefined if the partner does not have it. `blocks`: if it does not say its size. */
 export type PartnerDevices = (name: string, blocks: number) => Device | undefined
 
+/** Thrown by `attachPartner`: what was opened is not the image that its root names, and the partner has that one. */
+export class OlderCopy extends Error {}
+
 export interface SideStore {
   readonly growth: SideGrowth
   /** Lowest `covers` of the side's roots; replay begins behind it. */
@@ -107,7 +110,7 @@ export interface SideStore {
   /** From here on operations run, writing their records to `journal`. */
   /** `wantCp` asks for a consistency point soon, whether or not operations changed anything. */
   serve(journal: SideJournalFactory, wantCp: () => void): void
-  /** Gives the reason when the partner's devices are not those of the image; then nothing is attached. */
+  /** Gives the reason when the partner's devices are not those of the image; then nothing is attached. Throws OlderCopy. */
   attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<string | undefined>
   /**
    * Aggregates in which nothing is and of which the other filer has no device, for it is configured without them: from now on nothing is put into
