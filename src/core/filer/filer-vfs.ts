@@ -3,36 +3,8 @@
  * file-system id in the handle. Routing only; operations are the volume's (core/fs), durability and the right to answer are the journal's.
  */
 import { getU48 } from '../fs/bytes.ts'
-import type { MaybePromise } from '../std/maybe.ts'
-import type {
-  AccessResult,
-  Attributes,
-  Caller,
-  CommitResult,
-  CreateHow,
-  Duplicate,
-  DuplicateKey,
-  Export,
-  Failed,
-  FsstatResult,
-  GetattrResult,
-  LinkResult,
-  LookupResult,
-  MakeResult,
-  ReaddirResult,
-  ReadlinkResult,
-  ReadResult,
-  RemoveResult,
-  RenameResult,
-  SetAttributes,
-  SetattrResult,
-  Stability,
-  Vfs,
-  Wcc,
-  WriteResult,
-} from '../vfs/vfs.ts'
+import type { Attributes, Export, Failed, Vfs, Wcc } from '../vfs/vfs.ts'
 import { HANDLE_BYTES, NotServedError } from '../vfs/vfs.ts'
-import type { Time } from '../env/env.ts'
 
 /** What one volume does for itself. */
 export type VolumeVfs = Omit<Vfs, 'exports' | 'exportOf'>
@@ -75,129 +47,51 @@ export class FilerVfs implements Vfs {
     return found === undefined ? 'STALE' : found.export
   }
 
-  duplicate(handle: Uint8Array, key: DuplicateKey): MaybePromise<Uint8Array | undefined> {
-    return this.#volume(handle)?.duplicate(handle, key)
-  }
+  readonly duplicate: Vfs['duplicate'] = (handle, key) => this.#volume(handle)?.duplicate(handle, key)
 
-  getattr(handle: Uint8Array): MaybePromise<GetattrResult> {
-    return this.#volume(handle)?.getattr(handle) ?? this.#gone(handle)
-  }
+  readonly getattr: Vfs['getattr'] = (handle) => this.#volume(handle)?.getattr(handle) ?? this.#gone(handle)
 
-  setattr(
-    caller: Caller,
-    handle: Uint8Array,
-    set: SetAttributes,
-    guard?: Time,
-    dup?: Duplicate<SetattrResult>,
-  ): MaybePromise<SetattrResult> {
-    return this.#volume(handle)?.setattr(caller, handle, set, guard, dup) ?? this.#gone(handle)
-  }
+  readonly setattr: Vfs['setattr'] = (caller, handle, set, guard, dup) =>
+    this.#volume(handle)?.setattr(caller, handle, set, guard, dup) ?? this.#gone(handle)
 
-  lookup(caller: Caller, directory: Uint8Array, name: string): MaybePromise<LookupResult> {
-    return this.#volume(directory)?.lookup(caller, directory, name) ?? this.#gone(directory)
-  }
+  readonly lookup: Vfs['lookup'] = (caller, directory, name) =>
+    this.#volume(directory)?.lookup(caller, directory, name) ?? this.#gone(directory)
 
-  access(caller: Caller, handle: Uint8Array, wanted: number): MaybePromise<AccessResult> {
-    return this.#volume(handle)?.access(caller, handle, wanted) ?? this.#gone(handle)
-  }
+  readonly access: Vfs['access'] = (caller, handle, wanted) =>
+    this.#volume(handle)?.access(caller, handle, wanted) ?? this.#gone(handle)
 
-  readlink(caller: Caller, handle: Uint8Array): MaybePromise<ReadlinkResult> {
-    return this.#volume(handle)?.readlink(caller, handle) ?? this.#gone(handle)
-  }
+  readonly readlink: Vfs['readlink'] = (caller, handle) =>
+    this.#volume(handle)?.readlink(caller, handle) ?? this.#gone(handle)
 
-  read(
-    caller: Caller,
-    handle: Uint8Array,
-    offset: number,
-    count: number,
-    reserve: (bytes: number) => Uint8Array,
-  ): MaybePromise<ReadResult> {
-    return this.#volume(handle)?.read(caller, handle, offset, count, reserve) ?? this.#gone(handle)
-  }
+  readonly read: Vfs['read'] = (caller, handle, offset, count, reserve) =>
+    this.#volume(handle)?.read(caller, handle, offset, count, reserve) ?? this.#gone(handle)
 
-  write(
-    caller: Caller,
-    handle: Uint8Array,
-    offset: number,
-    data: Uint8Array,
-    stable: Stability,
-  ): MaybePromise<WriteResult> {
-    return this.#volume(handle)?.write(caller, handle, offset, data, stable) ?? this.#gone(handle)
-  }
+  readonly write: Vfs['write'] = (caller, handle, offset, data, stable) =>
+    this.#volume(handle)?.write(caller, handle, offset, data, stable) ?? this.#gone(handle)
 
-  create(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    how: CreateHow,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
-    return this.#volume(directory)?.create(caller, directory, name, how, dup) ?? this.#gone(directory)
-  }
+  readonly create: Vfs['create'] = (caller, directory, name, how, dup) =>
+    this.#volume(directory)?.create(caller, directory, name, how, dup) ?? this.#gone(directory)
 
-  mkdir(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    set: SetAttributes,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
-    return this.#volume(directory)?.mkdir(caller, directory, name, set, dup) ?? this.#gone(directory)
-  }
+  readonly mkdir: Vfs['mkdir'] = (caller, directory, name, set, dup) =>
+    this.#volume(directory)?.mkdir(caller, directory, name, set, dup) ?? this.#gone(directory)
 
-  symlink(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    path: string,
-    set: SetAttributes,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
-    return this.#volume(directory)?.symlink(caller, directory, name, path, set, dup) ?? this.#gone(directory)
-  }
+  readonly symlink: Vfs['symlink'] = (caller, directory, name, path, set, dup) =>
+    this.#volume(directory)?.symlink(caller, directory, name, path, set, dup) ?? this.#gone(directory)
 
-  mknod(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    type: 'BLK' | 'CHR' | 'SOCK' | 'FIFO',
-    set: SetAttributes,
-    rdevMajor: number,
-    rdevMinor: number,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
+  readonly mknod: Vfs['mknod'] = (caller, directory, name, type, set, rdevMajor, rdevMinor, dup) => {
     const volume = this.#volume(directory)
     return (
       volume?.mknod(caller, directory, name, type, set, rdevMajor, rdevMinor, dup) ?? this.#gone(directory)
     )
   }
 
-  remove(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    dup?: Duplicate<RemoveResult>,
-  ): MaybePromise<RemoveResult> {
-    return this.#volume(directory)?.remove(caller, directory, name, dup) ?? this.#gone(directory)
-  }
+  readonly remove: Vfs['remove'] = (caller, directory, name, dup) =>
+    this.#volume(directory)?.remove(caller, directory, name, dup) ?? this.#gone(directory)
 
-  rmdir(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    dup?: Duplicate<RemoveResult>,
-  ): MaybePromise<RemoveResult> {
-    return this.#volume(directory)?.rmdir(caller, directory, name, dup) ?? this.#gone(directory)
-  }
+  readonly rmdir: Vfs['rmdir'] = (caller, directory, name, dup) =>
+    this.#volume(directory)?.rmdir(caller, directory, name, dup) ?? this.#gone(directory)
 
-  rename(
-    caller: Caller,
-    from: Uint8Array,
-    fromName: string,
-    to: Uint8Array,
-    toName: string,
-    dup?: Duplicate<RenameResult>,
-  ): MaybePromise<RenameResult> {
+  readonly rename: Vfs['rename'] = (caller, from, fromName, to, toName, dup) => {
     const volume = this.#volume(from)
     if (volume !== undefined && volume !== this.#volume(to)) {
       return this.#volume(to) === undefined ? this.#gone(to) : XDEV
@@ -205,13 +99,7 @@ export class FilerVfs implements Vfs {
     return volume?.rename(caller, from, fromName, to, toName, dup) ?? this.#gone(from)
   }
 
-  link(
-    caller: Caller,
-    handle: Uint8Array,
-    directory: Uint8Array,
-    name: string,
-    dup?: Duplicate<LinkResult>,
-  ): MaybePromise<LinkResult> {
+  readonly link: Vfs['link'] = (caller, handle, directory, name, dup) => {
     const volume = this.#volume(handle)
     if (volume !== undefined && volume !== this.#volume(directory)) {
       return this.#volume(directory) === undefined ? this.#gone(directory) : XDEV
@@ -219,27 +107,14 @@ export class FilerVfs implements Vfs {
     return volume?.link(caller, handle, directory, name, dup) ?? this.#gone(handle)
   }
 
-  readdir(
-    caller: Caller,
-    directory: Uint8Array,
-    cookie: number,
-    verifier: Uint8Array,
-    entriesMax: number,
-    plus: boolean,
-  ): MaybePromise<ReaddirResult> {
-    return (
-      this.#volume(directory)?.readdir(caller, directory, cookie, verifier, entriesMax, plus) ??
-      this.#gone(directory)
-    )
-  }
+  readonly readdir: Vfs['readdir'] = (caller, directory, cookie, verifier, entriesMax, plus) =>
+    this.#volume(directory)?.readdir(caller, directory, cookie, verifier, entriesMax, plus) ??
+    this.#gone(directory)
 
-  fsstat(handle: Uint8Array): MaybePromise<FsstatResult> {
-    return this.#volume(handle)?.fsstat(handle) ?? this.#gone(handle)
-  }
+  readonly fsstat: Vfs['fsstat'] = (handle) => this.#volume(handle)?.fsstat(handle) ?? this.#gone(handle)
 
-  commit(caller: Caller, handle: Uint8Array, offset: number, count: number): MaybePromise<CommitResult> {
-    return this.#volume(handle)?.commit(caller, handle, offset, count) ?? this.#gone(handle)
-  }
+  readonly commit: Vfs['commit'] = (caller, handle, offset, count) =>
+    this.#volume(handle)?.commit(caller, handle, offset, count) ?? this.#gone(handle)
 
   #find(handle: Uint8Array): ServedVolume | undefined {
     const found = this.#table.byFsid(getU48(handle, 2))

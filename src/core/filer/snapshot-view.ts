@@ -18,32 +18,15 @@ import { BLOCK_BYTES } from '../env/device.ts'
 import { then } from '../std/maybe.ts'
 import type { MaybePromise } from '../std/maybe.ts'
 import type {
-  AccessResult,
   Attributes,
   Caller,
-  CommitResult,
-  CreateHow,
   DirectoryEntry,
-  Duplicate,
-  DuplicateKey,
-  FsstatResult,
-  GetattrResult,
-  LinkResult,
   LookupResult,
-  MakeResult,
   ObjectRef,
   ReaddirResult,
-  ReadlinkResult,
-  ReadResult,
-  RemoveResult,
-  RenameResult,
   Result,
-  SetAttributes,
-  SetattrResult,
-  Stability,
   Status,
   Wcc,
-  WriteResult,
 } from '../vfs/vfs.ts'
 import { HANDLE_BYTES } from '../vfs/vfs.ts'
 import type { VolumeVfs } from './filer-vfs.ts'
@@ -78,29 +61,20 @@ export class SnapshotView implements VolumeVfs {
     this.#journal = journal
   }
 
-  duplicate(handle: Uint8Array, key: DuplicateKey): MaybePromise<Uint8Array | undefined> {
-    return isPlain(handle) ? this.#files.duplicate(handle, key) : undefined
-  }
+  readonly duplicate: VolumeVfs['duplicate'] = (handle, key) =>
+    isPlain(handle) ? this.#files.duplicate(handle, key) : undefined
 
-  getattr(handle: Uint8Array): MaybePromise<GetattrResult> {
-    return this.#read(
+  readonly getattr: VolumeVfs['getattr'] = (handle) =>
+    this.#read(
       handle,
       (files) => files.getattr(handle),
       () => ({ ok: true, attributes: this.#attributes() }),
     )
-  }
 
-  setattr(
-    caller: Caller,
-    handle: Uint8Array,
-    set: SetAttributes,
-    guard?: Time,
-    dup?: Duplicate<SetattrResult>,
-  ): MaybePromise<SetattrResult> {
-    return this.#refusal(handle) ?? this.#files.setattr(caller, handle, set, guard, dup)
-  }
+  readonly setattr: VolumeVfs['setattr'] = (caller, handle, set, guard, dup) =>
+    this.#refusal(handle) ?? this.#files.setattr(caller, handle, set, guard, dup)
 
-  lookup(caller: Caller, directory: Uint8Array, name: string): MaybePromise<LookupResult> {
+  readonly lookup: VolumeVfs['lookup'] = (caller, directory, name) => {
     if (isRoot(directory) && name === SNAPSHOT_NAME && isPlain(directory))
       return this.#enter(caller, directory)
     if (isRoot(directory) && name === '..' && !isPlain(directory)) return this.#enter(caller, directory)
@@ -129,154 +103,65 @@ export class SnapshotView implements VolumeVfs {
     return then(files.root(), (root): LookupResult => ({ ...root, directory }))
   }
 
-  access(caller: Caller, handle: Uint8Array, wanted: number): MaybePromise<AccessResult> {
-    return this.#read(
+  readonly access: VolumeVfs['access'] = (caller, handle, wanted) =>
+    this.#read(
       handle,
       (files) => files.access(caller, handle, wanted),
       () => ({ ok: true, attributes: this.#attributes(), access: wanted & ACCESS_READ_LOOKUP }),
     )
-  }
 
-  readlink(caller: Caller, handle: Uint8Array): MaybePromise<ReadlinkResult> {
-    return this.#read(
+  readonly readlink: VolumeVfs['readlink'] = (caller, handle) =>
+    this.#read(
       handle,
       (files) => files.readlink(caller, handle),
       () => ({ ok: false, status: 'INVAL', attributes: this.#attributes() }),
     )
-  }
 
-  read(
-    caller: Caller,
-    handle: Uint8Array,
-    offset: number,
-    count: number,
-    reserve: (bytes: number) => Uint8Array,
-  ): MaybePromise<ReadResult> {
-    return this.#read(
+  readonly read: VolumeVfs['read'] = (caller, handle, offset, count, reserve) =>
+    this.#read(
       handle,
       (files) => files.read(caller, handle, offset, count, reserve),
       () => ({ ok: false, status: 'ISDIR', attributes: this.#attributes() }),
     )
-  }
 
-  write(
-    caller: Caller,
-    handle: Uint8Array,
-    offset: number,
-    data: Uint8Array,
-    stable: Stability,
-  ): MaybePromise<WriteResult> {
-    return this.#refusal(handle) ?? this.#files.write(caller, handle, offset, data, stable)
-  }
+  readonly write: VolumeVfs['write'] = (caller, handle, offset, data, stable) =>
+    this.#refusal(handle) ?? this.#files.write(caller, handle, offset, data, stable)
 
-  create(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    how: CreateHow,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
-    return this.#refusal(directory, name) ?? this.#files.create(caller, directory, name, how, dup)
-  }
+  readonly create: VolumeVfs['create'] = (caller, directory, name, how, dup) =>
+    this.#refusal(directory, name) ?? this.#files.create(caller, directory, name, how, dup)
 
-  mkdir(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    set: SetAttributes,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
-    return this.#refusal(directory, name) ?? this.#files.mkdir(caller, directory, name, set, dup)
-  }
+  readonly mkdir: VolumeVfs['mkdir'] = (caller, directory, name, set, dup) =>
+    this.#refusal(directory, name) ?? this.#files.mkdir(caller, directory, name, set, dup)
 
-  symlink(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    path: string,
-    set: SetAttributes,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
-    return this.#refusal(directory, name) ?? this.#files.symlink(caller, directory, name, path, set, dup)
-  }
+  readonly symlink: VolumeVfs['symlink'] = (caller, directory, name, path, set, dup) =>
+    this.#refusal(directory, name) ?? this.#files.symlink(caller, directory, name, path, set, dup)
 
-  mknod(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    type: 'BLK' | 'CHR' | 'SOCK' | 'FIFO',
-    set: SetAttributes,
-    rdevMajor: number,
-    rdevMinor: number,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
-    return (
-      this.#refusal(directory, name) ??
-      this.#files.mknod(caller, directory, name, type, set, rdevMajor, rdevMinor, dup)
-    )
-  }
+  readonly mknod: VolumeVfs['mknod'] = (caller, directory, name, type, set, rdevMajor, rdevMinor, dup) =>
+    this.#refusal(directory, name) ??
+    this.#files.mknod(caller, directory, name, type, set, rdevMajor, rdevMinor, dup)
 
-  remove(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    dup?: Duplicate<RemoveResult>,
-  ): MaybePromise<RemoveResult> {
-    return this.#refusal(directory, name, 'ACCES') ?? this.#files.remove(caller, directory, name, dup)
-  }
+  readonly remove: VolumeVfs['remove'] = (caller, directory, name, dup) =>
+    this.#refusal(directory, name, 'ACCES') ?? this.#files.remove(caller, directory, name, dup)
 
-  rmdir(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    dup?: Duplicate<RemoveResult>,
-  ): MaybePromise<RemoveResult> {
-    return this.#refusal(directory, name, 'ACCES') ?? this.#files.rmdir(caller, directory, name, dup)
-  }
+  readonly rmdir: VolumeVfs['rmdir'] = (caller, directory, name, dup) =>
+    this.#refusal(directory, name, 'ACCES') ?? this.#files.rmdir(caller, directory, name, dup)
 
-  rename(
-    caller: Caller,
-    from: Uint8Array,
-    fromName: string,
-    to: Uint8Array,
-    toName: string,
-    dup?: Duplicate<RenameResult>,
-  ): MaybePromise<RenameResult> {
-    return (
-      this.#refusal(from, fromName, 'ACCES') ??
-      this.#refusal(to, toName, 'ACCES') ??
-      this.#files.rename(caller, from, fromName, to, toName, dup)
-    )
-  }
+  readonly rename: VolumeVfs['rename'] = (caller, from, fromName, to, toName, dup) =>
+    this.#refusal(from, fromName, 'ACCES') ??
+    this.#refusal(to, toName, 'ACCES') ??
+    this.#files.rename(caller, from, fromName, to, toName, dup)
 
-  link(
-    caller: Caller,
-    handle: Uint8Array,
-    directory: Uint8Array,
-    name: string,
-    dup?: Duplicate<LinkResult>,
-  ): MaybePromise<LinkResult> {
-    return (
-      this.#refusal(handle) ??
-      this.#refusal(directory, name) ??
-      this.#files.link(caller, handle, directory, name, dup)
-    )
-  }
+  readonly link: VolumeVfs['link'] = (caller, handle, directory, name, dup) =>
+    this.#refusal(handle) ??
+    this.#refusal(directory, name) ??
+    this.#files.link(caller, handle, directory, name, dup)
 
-  readdir(
-    caller: Caller,
-    directory: Uint8Array,
-    cookie: number,
-    verifier: Uint8Array,
-    entriesMax: number,
-    plus: boolean,
-  ): MaybePromise<ReaddirResult> {
-    return this.#read(
+  readonly readdir: VolumeVfs['readdir'] = (caller, directory, cookie, verifier, entriesMax, plus) =>
+    this.#read(
       directory,
       (files) => files.readdir(caller, directory, cookie, verifier, entriesMax, plus),
       () => this.#list(cookie, entriesMax, plus),
     )
-  }
 
   /** Cookies are ids, which grow and are never used again: one names a place for ever. */
   #list(cookie: number, entriesMax: number, plus: boolean): MaybePromise<ReaddirResult> {
@@ -311,8 +196,8 @@ export class SnapshotView implements VolumeVfs {
     return Promise.all(objects).then(listed)
   }
 
-  fsstat(handle: Uint8Array): MaybePromise<FsstatResult> {
-    return this.#read(
+  readonly fsstat: VolumeVfs['fsstat'] = (handle) =>
+    this.#read(
       handle,
       (files) => files.fsstat(handle),
       () => {
@@ -321,15 +206,13 @@ export class SnapshotView implements VolumeVfs {
         return { ok: true, attributes: this.#attributes(), ...sizes }
       },
     )
-  }
 
-  commit(caller: Caller, handle: Uint8Array, offset: number, count: number): MaybePromise<CommitResult> {
-    return this.#read(
+  readonly commit: VolumeVfs['commit'] = (caller, handle, offset, count) =>
+    this.#read(
       handle,
       (files) => files.commit(caller, handle, offset, count),
       () => failed('ROFS'),
     )
-  }
 
   get #files(): FileSystem {
     return this.#volume.content

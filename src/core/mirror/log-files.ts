@@ -3,54 +3,17 @@
  * the destination when it is answered, replay and takeover need nothing of their own, and a consistency point writes what is still there.
  */
 import type { Crc32 } from '../env/env.ts'
-import type {
-  Caller,
-  CreateHow,
-  LookupResult,
-  MakeResult,
-  ReaddirResult,
-  ReadResult,
-  RemoveResult,
-  SetAttributes,
-  SetattrResult,
-  Stability,
-  WriteResult,
-} from '../vfs/vfs.ts'
+import type { Caller, Vfs, WriteResult } from '../vfs/vfs.ts'
 import { IO_BYTES_MAX } from '../vfs/vfs.ts'
 import type { MaybePromise } from '../std/maybe.ts'
 import type { MirrorFrame } from './frames.ts'
 import { decodeFrame, encodeFrame } from './frames.ts'
 
 /** What is asked of the hidden volume. */
-export interface LogVolume {
-  rootHandle(): MaybePromise<Uint8Array>
-  create(caller: Caller, directory: Uint8Array, name: string, how: CreateHow): MaybePromise<MakeResult>
-  lookup(caller: Caller, directory: Uint8Array, name: string): MaybePromise<LookupResult>
-  write(
-    caller: Caller,
-    handle: Uint8Array,
-    offset: number,
-    data: Uint8Array,
-    stable: Stability,
-  ): MaybePromise<WriteResult>
-  read(
-    caller: Caller,
-    handle: Uint8Array,
-    offset: number,
-    count: number,
-    reserve: (bytes: number) => Uint8Array,
-  ): MaybePromise<ReadResult>
-  setattr(caller: Caller, handle: Uint8Array, set: SetAttributes): MaybePromise<SetattrResult>
-  remove(caller: Caller, directory: Uint8Array, name: string): MaybePromise<RemoveResult>
-  readdir(
-    caller: Caller,
-    directory: Uint8Array,
-    cookie: number,
-    verifier: Uint8Array,
-    entriesMax: number,
-    plus: boolean,
-  ): MaybePromise<ReaddirResult>
-}
+export type LogVolume = Pick<
+  Vfs,
+  'create' | 'lookup' | 'write' | 'read' | 'setattr' | 'remove' | 'readdir'
+> & { rootHandle(): MaybePromise<Uint8Array> }
 
 const ROOT: Caller = { uid: 0, gid: 0, gids: [] }
 const NAME = /^e(\d+)$/

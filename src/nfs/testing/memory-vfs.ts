@@ -5,35 +5,23 @@
 import type { Time } from '../../core/env/env.ts'
 import type { MaybePromise } from '../../core/std/maybe.ts'
 import type {
-  AccessResult,
   Attributes,
   Caller,
-  CommitResult,
-  CreateHow,
   DirectoryEntry,
   Duplicate,
-  DuplicateKey,
   Export,
   ExportRule,
   FileType,
-  FsstatResult,
-  GetattrResult,
   LinkResult,
-  LookupResult,
   MakeResult,
   ObjectRef,
-  ReadResult,
-  ReaddirResult,
-  ReadlinkResult,
   RemoveResult,
   RenameResult,
   SetAttributes,
   SetattrResult,
-  Stability,
   Status,
   Vfs,
   Wcc,
-  WriteResult,
 } from '../../core/vfs/vfs.ts'
 import { HANDLE_BYTES, LINK_BYTES_MAX, NAME_BYTES_MAX, NotServedError } from '../../core/vfs/vfs.ts'
 
@@ -203,23 +191,16 @@ export class MemoryVfs implements Vfs {
     return typeof node === 'string' ? node : this.#export
   }
 
-  duplicate(_handle: Uint8Array, key: DuplicateKey): MaybePromise<Uint8Array | undefined> {
-    return this.#answer(this.#replies.get(JSON.stringify(key)))
-  }
+  duplicate: Vfs['duplicate'] = (_handle, key) =>
+    this.#answer(this.#replies.get(JSON.stringify(key)))
 
-  getattr(handle: Uint8Array): MaybePromise<GetattrResult> {
+  readonly getattr: Vfs['getattr'] = (handle) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     return this.#answer({ ok: true, attributes: this.#attributes(node) })
   }
 
-  setattr(
-    _caller: Caller,
-    handle: Uint8Array,
-    set: SetAttributes,
-    guard?: Time,
-    dup?: Duplicate<SetattrResult>,
-  ): MaybePromise<SetattrResult> {
+  readonly setattr: Vfs['setattr'] = (_caller, handle, set, guard, dup) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return this.#once(dup, { ok: false, status: node, wcc: {} })
     if (guard && (guard.seconds !== node.ctime.seconds || guard.nanoseconds !== node.ctime.nanoseconds))
@@ -248,7 +229,7 @@ export class MemoryVfs implements Vfs {
     node.size = size
   }
 
-  lookup(_caller: Caller, directory: Uint8Array, name: string): MaybePromise<LookupResult> {
+  readonly lookup: Vfs['lookup'] = (_caller, directory, name) => {
     const dir = this.#node(directory)
     if (typeof dir === 'string') return { ok: false, status: dir }
     const attributes = this.#attributes(dir)
@@ -263,13 +244,13 @@ export class MemoryVfs implements Vfs {
     return this.#answer({ ok: true, object: this.#object(this.#nodes.get(id)!), directory: attributes })
   }
 
-  access(_caller: Caller, handle: Uint8Array, wanted: number): MaybePromise<AccessResult> {
+  readonly access: Vfs['access'] = (_caller, handle, wanted) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     return this.#answer({ ok: true, attributes: this.#attributes(node), access: wanted & 0x3f })
   }
 
-  readlink(_caller: Caller, handle: Uint8Array): MaybePromise<ReadlinkResult> {
+  readonly readlink: Vfs['readlink'] = (_caller, handle) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     const attributes = this.#attributes(node)
@@ -277,13 +258,7 @@ export class MemoryVfs implements Vfs {
     return this.#answer({ ok: true, attributes, path: node.link })
   }
 
-  read(
-    _caller: Caller,
-    handle: Uint8Array,
-    offset: number,
-    count: number,
-    reserve: (bytes: number) => Uint8Array,
-  ): MaybePromise<ReadResult> {
+  readonly read: Vfs['read'] = (_caller, handle, offset, count, reserve) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     const attributes = this.#attributes(node)
@@ -294,13 +269,7 @@ export class MemoryVfs implements Vfs {
     return this.#answer({ ok: true, attributes, data, eof: offset + bytes >= node.size })
   }
 
-  write(
-    _caller: Caller,
-    handle: Uint8Array,
-    offset: number,
-    data: Uint8Array,
-    _stable: Stability,
-  ): MaybePromise<WriteResult> {
+  readonly write: Vfs['write'] = (_caller, handle, offset, data, _stable) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node, wcc: {} }
     if (node.type !== 'REG') return this.#answer({ ok: false, status: 'INVAL', wcc: this.#change(node) })
@@ -357,13 +326,7 @@ export class MemoryVfs implements Vfs {
     return { uid: caller.uid, gid: caller.gid, ...set }
   }
 
-  create(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    how: CreateHow,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
+  readonly create: Vfs['create'] = (caller, directory, name, how, dup) => {
     if (how.mode !== 'EXCLUSIVE' && (how.attributes.size ?? 0) > FILE_BYTES_MAX)
       return this.#once<MakeResult>(dup, { ok: false, status: 'FBIG', wcc: {} })
     const verifier = how.mode === 'EXCLUSIVE' ? Buffer.from(how.verifier).toString('hex') : ''
@@ -390,24 +353,10 @@ export class MemoryVfs implements Vfs {
     )
   }
 
-  mkdir(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    set: SetAttributes,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
-    return this.#makeIn(directory, name, dup, (dir) => this.#make('DIR', this.#owned(caller, set), dir.id))
-  }
+  readonly mkdir: Vfs['mkdir'] = (caller, directory, name, set, dup) =>
+    this.#makeIn(directory, name, dup, (dir) => this.#make('DIR', this.#owned(caller, set), dir.id))
 
-  symlink(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    path: string,
-    set: SetAttributes,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
+  readonly symlink: Vfs['symlink'] = (caller, directory, name, path, set, dup) => {
     if (path.length > LINK_BYTES_MAX)
       return this.#once<MakeResult>(dup, { ok: false, status: 'NAMETOOLONG', wcc: {} })
     return this.#makeIn(directory, name, dup, (dir) => {
@@ -418,23 +367,13 @@ export class MemoryVfs implements Vfs {
     })
   }
 
-  mknod(
-    caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    type: 'BLK' | 'CHR' | 'SOCK' | 'FIFO',
-    set: SetAttributes,
-    rdevMajor: number,
-    rdevMinor: number,
-    dup?: Duplicate<MakeResult>,
-  ): MaybePromise<MakeResult> {
-    return this.#makeIn(directory, name, dup, (dir) => {
+  readonly mknod: Vfs['mknod'] = (caller, directory, name, type, set, rdevMajor, rdevMinor, dup) =>
+    this.#makeIn(directory, name, dup, (dir) => {
       const node = this.#make(type, this.#owned(caller, set), dir.id)
       node.rdevMajor = rdevMajor
       node.rdevMinor = rdevMinor
       return node
     })
-  }
 
   #removeFrom(
     directory: Uint8Array,
@@ -462,32 +401,13 @@ export class MemoryVfs implements Vfs {
     else node.ctime = this.#now()
   }
 
-  remove(
-    _caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    dup?: Duplicate<RemoveResult>,
-  ): MaybePromise<RemoveResult> {
-    return this.#removeFrom(directory, name, dup, false)
-  }
+  readonly remove: Vfs['remove'] = (_caller, directory, name, dup) =>
+    this.#removeFrom(directory, name, dup, false)
 
-  rmdir(
-    _caller: Caller,
-    directory: Uint8Array,
-    name: string,
-    dup?: Duplicate<RemoveResult>,
-  ): MaybePromise<RemoveResult> {
-    return this.#removeFrom(directory, name, dup, true)
-  }
+  readonly rmdir: Vfs['rmdir'] = (_caller, directory, name, dup) =>
+    this.#removeFrom(directory, name, dup, true)
 
-  rename(
-    _caller: Caller,
-    fromHandle: Uint8Array,
-    fromName: string,
-    toHandle: Uint8Array,
-    toName: string,
-    dup?: Duplicate<RenameResult>,
-  ): MaybePromise<RenameResult> {
+  readonly rename: Vfs['rename'] = (_caller, fromHandle, fromName, toHandle, toName, dup) => {
     const from = this.#parent(fromHandle, fromName)
     const to = this.#parent(toHandle, toName)
     if ('status' in from)
@@ -528,13 +448,7 @@ export class MemoryVfs implements Vfs {
     })
   }
 
-  link(
-    _caller: Caller,
-    handle: Uint8Array,
-    directory: Uint8Array,
-    name: string,
-    dup?: Duplicate<LinkResult>,
-  ): MaybePromise<LinkResult> {
+  readonly link: Vfs['link'] = (_caller, handle, directory, name, dup) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return this.#once<LinkResult>(dup, { ok: false, status: node, wcc: {} })
     const dir = this.#parent(directory, name)
@@ -555,14 +469,7 @@ export class MemoryVfs implements Vfs {
     return this.#once<LinkResult>(dup, { ok: true, attributes: this.#attributes(node), wcc })
   }
 
-  readdir(
-    _caller: Caller,
-    directory: Uint8Array,
-    cookie: number,
-    _verifier: Uint8Array,
-    entriesMax: number,
-    plus: boolean,
-  ): MaybePromise<ReaddirResult> {
+  readonly readdir: Vfs['readdir'] = (_caller, directory, cookie, _verifier, entriesMax, plus) => {
     const dir = this.#node(directory)
     if (typeof dir === 'string') return { ok: false, status: dir }
     if (dir.type !== 'DIR')
@@ -585,7 +492,7 @@ export class MemoryVfs implements Vfs {
     })
   }
 
-  fsstat(handle: Uint8Array): MaybePromise<FsstatResult> {
+  readonly fsstat: Vfs['fsstat'] = (handle) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     const attributes = this.#attributes(node)
@@ -599,7 +506,7 @@ export class MemoryVfs implements Vfs {
     })
   }
 
-  commit(_caller: Caller, handle: Uint8Array, _offset: number, _count: number): MaybePromise<CommitResult> {
+  readonly commit: Vfs['commit'] = (_caller, handle, _offset, _count) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node, wcc: {} }
     return this.#answer({ ok: true, wcc: this.#change(node), verifier: VERIFIER })
