@@ -9,6 +9,7 @@ import type { DesiredMirror } from '../core/filer/served-volumes.ts'
 import type { SourceLimits } from '../core/mirror/source-host.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
 import { FilerPair } from './filer-pair.ts'
+import { describePair } from './describe.ts'
 import { FILERS } from './names.ts'
 import { problemsOf, untilEqual } from './pair-check.ts'
 import { failureOf } from './run-result.ts'
@@ -180,8 +181,8 @@ export class MirrorRing {
   describe(): string {
     const mirrors = this.#mirrored.map((_, n) => `mirror ${n}: ${JSON.stringify(this.status(n))}`)
     return [
-      this.pairs[0]!.describe(80),
-      ...this.pairs.slice(1).map((pair) => pair.describe(0)),
+      describePair(this.pairs[0]!, 80),
+      ...this.pairs.slice(1).map((pair) => describePair(pair, 0)),
       ...mirrors,
     ].join('\n')
   }

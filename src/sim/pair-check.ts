@@ -1,6 +1,6 @@
 /**
  * What must hold of a pair at rest: the roots of both copies of each side equal, each copy consistent by itself as `tandem check` sees it, the same
- * content in every block in use, and memory within its bounds.
+ * content in every block in use, and memory within its bounds; and what mends damage before that is asked.
  */
 import { Aggregate } from '../core/block/aggregate.ts'
 import { BufferCache } from '../core/block/buffer-cache.ts'
@@ -143,4 +143,28 @@ export async function problemsOf(pair: FilerPair): Promise<string[]> {
     }
   }
   return problems
+}
+
+/**
+ * All records in images, everything in use read on both plexes of both sides and mended: whatever the devices did wrong so far is undone. Throws if
+ * something could not be mended.
+ */
+export async function mend(pair: FilerPair, limitMs: number): Promise<void> {
+  pair.damage.rest()
+  for (const side of FILERS) {
+    await pair.untilGood(limitMs)
+    const filer = pair.running[pair.ownerOf(side)]!.filer!
+    await pair.world.wait(filer.pair.sides.get(side)!.owner!.cpNow(), limitMs, 'a consistency point')
+    for (const [name, scrub] of filer.stores.get(side)!.scrubs) {
+      for (let left = 1; left > 0;) {
+        const result = await pair.world.wait(scrub.pass(), limitMs, `a pass of the scrub over ${name}`)
+        pair.world.note(`scrub ${name} ${result.damaged} ${result.repaired}`)
+        if (result.unrepairable > 0) {
+          throw new Error(`${result.unrepairable} blocks of ${name} are damaged on both plexes`)
+        }
+        left = result.left
+      }
+    }
+  }
+  pair.damage.mended()
 }

@@ -18,7 +18,7 @@
 import type { FilerPair } from './filer-pair.ts'
 import type { FilerName, SideName } from './names.ts'
 import { FILERS, LINKS, other } from './names.ts'
-import { checkDown } from './pair-check.ts'
+import { checkDown, mend } from './pair-check.ts'
 
 /** The power of the second (the first, if there is none) fails at a moment of the first, while the body is played. */
 interface Stretch {
@@ -314,7 +314,7 @@ export class Player {
         return pair.damage.rotLabels(this.#whom(words)[0]!)
       case 'scrub':
         pair.peace()
-        return pair.mend(SETTLE_MS)
+        return mend(pair, SETTLE_MS)
       case 'peace':
         return pair.peace()
       case 'settle':

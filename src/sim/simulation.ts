@@ -11,7 +11,8 @@ import { FILERS } from './names.ts'
 import { failureOf } from './run-result.ts'
 import type { RunResult } from './run-result.ts'
 import { simulateMirrors } from './mirrors.ts'
-import { checkMemory, problemsOf, untilEqual } from './pair-check.ts'
+import { describePair } from './describe.ts'
+import { checkMemory, mend, problemsOf, untilEqual } from './pair-check.ts'
 import type { ClientOrders, Scenario } from './scenario.ts'
 import { Player, SETTLE_MS } from './scenario.ts'
 
@@ -76,7 +77,7 @@ export async function simulate(
   try {
     await run(pair, all, scenario, moment)
   } catch (error) {
-    failure = failureOf(error, pair.describe())
+    failure = failureOf(error, describePair(pair))
   }
   const sum = (of: (client: Client | SnapshotClient) => number): number =>
     all.reduce((total, client) => total + of(client), 0)
@@ -125,7 +126,7 @@ async function run(
   await orders.stop()
   await orders.read()
   await pair.untilGrown(SETTLE_MS)
-  if (pair.damage.victim !== undefined) await pair.mend(SETTLE_MS)
+  if (pair.damage.victim !== undefined) await mend(pair, SETTLE_MS)
   await untilEqual(pair, SETTLE_MS)
   const problems = await problemsOf(pair)
   if (problems.length > 0) throw new Violation(`at rest: ${problems.slice(0, 10).join('; ')}`)
