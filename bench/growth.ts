@@ -5,6 +5,7 @@
  *   node bench/growth.ts [short|long]
  *
  * - *write*: one stable 4 KiB write at a time, to files chosen by chance among 1,000 (near) and among all (anywhere): p50, p99, CPU.
+ * - *through NFS*: the same writes by a client over TCP on the loopback, in the same process: its own CPU and the protocol's come on top.
  * - *consistency point*: 1,000 blocks changed, one in each of 1,000 files: what it writes, and the CPU of it. Medians.
  * - *memory*: the highest resident size of the process, against the cache that it was given.
  *
@@ -55,6 +56,8 @@ interface GrowthPoint {
   createRate: number
   near: Latency
   anywhere: Latency
+  nfsNear: Latency
+  nfsAnywhere: Latency
   cpBlocks: number
   cpCpuMs: number
   cpMs: number
@@ -68,21 +71,51 @@ interface Target {
   readonly handle: Uint8Array
 }
 
+type Write = (target: Target, data: Uint8Array) => Promise<void>
+
 /** Microseconds of single writes, one after the other. */
-async function writes(rig: Rig, count: number, pick: (n: number) => Promise<Target>): Promise<Latency> {
+async function writes(count: number, write: Write, pick: () => Target): Promise<Latency> {
   const data = new Uint8Array(4096).fill(3)
   const times: number[] = []
   let cpu = 0
   for (let n = 0; n < count; n++) {
-    const { volume, handle } = await pick(n)
+    const target = pick()
     data[0] = n & 255
     const cpuBefore = cpuMicroseconds()
     const began = performance.now()
-    await rig.write(volume, handle, 0, data)
+    await write(target, data)
     times.push((performance.now() - began) * 1000)
     cpu += cpuMicroseconds() - cpuBefore
   }
   return { p50: quantile(times, 0.5), p99: quantile(times, 0.99), cpu: cpu / count }
+}
+
+/** Writes to files that are near and to any, by the file system's own calls and through NFS. */
+async function allWrites(
+  rig: Rig,
+  count: number,
+  near: readonly Target[],
+  any: (n: number) => Target,
+  size: number,
+) {
+  const pick = random(1)
+  const pickNear = (): Target => near[pick(near.length)]!
+  const pickAny = (): Target => any(pick(size))
+  const own: Write = ({ volume, handle }, data) => rig.write(volume, handle, 0, data)
+  const direct = { near: await writes(count, own, pickNear), anywhere: await writes(count, own, pickAny) }
+  const served = await rig.overNfs()
+  const byNfs: Write = async ({ handle }, data) => {
+    const { committed } = await served.client.write(handle, 0, data)
+    if (committed !== 'FILE_SYNC') throw new Error(`a stable write was answered ${committed}`)
+  }
+  // The first calls open the connection.
+  await writes(100, byNfs, pickNear)
+  const nfs = {
+    nfsNear: await writes(count, byNfs, pickNear),
+    nfsAnywhere: await writes(count, byNfs, pickAny),
+  }
+  served.close()
+  return { ...direct, ...nfs }
 }
 
 /** Consistency points of one changed block in each of `targets`. */
@@ -128,7 +161,6 @@ async function filesPoint(rig: Rig, size: number, sizes: GrowthSizes): Promise<G
   const served = rig.aggregate.volume(volume.id)!
   const middle = Math.floor(size / 2 / PER_DIRECTORY) * PER_DIRECTORY
   const near = Array.from({ length: NEAR }, (_, n) => target(middle + n))
-  const pick = random(1)
   const cp = await points(rig, near, sizes.rounds)
   return {
     kind: 'files',
@@ -136,8 +168,7 @@ async function filesPoint(rig: Rig, size: number, sizes: GrowthSizes): Promise<G
     createRate,
     openMs,
     ...cp,
-    near: await writes(rig, sizes.writes, async () => near[pick(NEAR)]!),
-    anywhere: await writes(rig, sizes.writes, async () => target(pick(size))),
+    ...(await allWrites(rig, sizes.writes, near, target, size)),
     residentBytes: residentBytes().highest,
     cacheBytes: CACHE_BYTES,
   }
@@ -161,7 +192,6 @@ async function volumesPoint(rig: Rig, size: number, sizes: GrowthSizes): Promise
   const openMs = await reopened(rig)
   const served = rig.aggregate.volume(names[0]!)!
   const near = nearHandles.map((handle) => ({ volume: served, handle }))
-  const pick = random(1)
   const cp = await points(rig, near, sizes.rounds)
   return {
     kind: 'volumes',
@@ -169,11 +199,13 @@ async function volumesPoint(rig: Rig, size: number, sizes: GrowthSizes): Promise
     createRate,
     openMs,
     ...cp,
-    near: await writes(rig, sizes.writes, async () => near[pick(NEAR)]!),
-    anywhere: await writes(rig, sizes.writes, async () => {
-      const n = pick(size)
-      return { volume: rig.aggregate.volume(names[n]!)!, handle: handles[n]! }
-    }),
+    ...(await allWrites(
+      rig,
+      sizes.writes,
+      near,
+      (n) => ({ volume: rig.aggregate.volume(names[n]!)!, handle: handles[n]! }),
+      size,
+    )),
     residentBytes: residentBytes().highest,
     cacheBytes: CACHE_BYTES,
   }
@@ -247,6 +279,8 @@ const cells = (point: GrowthPoint): string[] => [
   whole(point.near.cpu),
   `${whole(point.anywhere.p50)} / ${whole(point.anywhere.p99)}`,
   whole(point.anywhere.cpu),
+  `${whole(point.nfsNear.p50)} / ${whole(point.nfsNear.p99)}`,
+  `${whole(point.nfsAnywhere.p50)} / ${whole(point.nfsAnywhere.p99)}`,
   whole(point.cpBlocks),
   point.cpCpuMs.toFixed(1),
   whole(point.residentBytes / MIB),
@@ -266,7 +300,7 @@ function verdictsOf(list: readonly GrowthPoint[]): { verdicts: string[]; failure
     const blocks = ratio((point) => point.cpBlocks)
     const text =
       `${whole(last.size)} ${kind} against ${whole(first.size)}: ` +
-      `a write near takes ${ratio((point) => point.near.p50).toFixed(2)}× the time (p50) and ${ratio((point) => point.near.cpu).toFixed(2)}× the CPU; ` +
+      `a write near takes ${ratio((point) => point.near.p50).toFixed(2)}× the time (p50) and ${ratio((point) => point.near.cpu).toFixed(2)}× the CPU, through NFS ${ratio((point) => point.nfsNear.p50).toFixed(2)}× the time, anywhere ${ratio((point) => point.nfsAnywhere.p50).toFixed(2)}×; ` +
       `a consistency point of 1,000 changed blocks writes ${blocks.toFixed(2)}× the blocks with ${ratio((point) => point.cpCpuMs).toFixed(2)}× the CPU`
     verdicts.push(text)
     if (blocks > 1.2) failures.push(`P11, ${text}`)
@@ -280,8 +314,8 @@ export async function growthSection(long: boolean, say: Say): Promise<Section> {
   return {
     title: 'P11: what stays the same when there is more',
     notes: [
-      'One owner in one process, without NFS and without a partner, over device files on this disk ([`bench/growth.ts`](../bench/growth.ts)). ',
-      'A write is 4 KiB, stable, one at a time, to a file chosen by chance among 1,000 (near) or among all (anywhere). A consistency point is of 1,000 changed blocks, ',
+      'One owner in one process, without a partner, over device files on this disk ([`bench/growth.ts`](../bench/growth.ts)). ',
+      'A write is 4 KiB, stable, one at a time, to a file chosen by chance among 1,000 (near) or among all (anywhere); through NFS by a client over TCP in the same process. A consistency point is of 1,000 changed blocks, ',
       `one in each of 1,000 files. Memory is the highest resident size, with a cache of ${CACHE_BYTES / MIB} MiB. Medians.`,
     ],
     heads: [
@@ -290,6 +324,8 @@ export async function growthSection(long: boolean, say: Say): Promise<Section> {
       'CPU µs',
       'anywhere, p50 / p99 µs',
       'CPU µs',
+      'through NFS near, p50 / p99 µs',
+      'through NFS anywhere, p50 / p99 µs',
       'Consistency point, blocks',
       'CPU ms',
       'Memory, MiB',

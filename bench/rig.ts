@@ -1,5 +1,5 @@
 /**
- * One owner in this process, for measuring the storage core without NFS and without a partner: an aggregate on device files, its log
+ * One owner in this process, for measuring the storage core without a partner, and without NFS unless that is asked for: an aggregate on device files, its log
  * file, consistency points, one journal. Operations are those of `FileSystem`, as the NFS server calls them.
  *
  * Devices count what is written, so that a cost can be given in blocks and not only in time. Everything lies in one folder.
@@ -13,6 +13,8 @@ import { BLOCK_BYTES } from '../src/core/env/device.ts'
 import type { Env } from '../src/core/env/env.ts'
 import type { AggregateStore, FilerAggregate, FilerVolume } from '../src/core/filer/aggregate-store.ts'
 import { AggregateCopy } from '../src/core/filer/aggregate-copy.ts'
+import { FilerVfs } from '../src/core/filer/filer-vfs.ts'
+import { ServedVolumes } from '../src/core/filer/served-volumes.ts'
 import { formatLog } from '../src/core/nvlog/log-device.ts'
 import { Lease } from '../src/core/pair/lease.ts'
 import { DEFAULT_PAIR_TIMES } from '../src/core/pair/options.ts'
@@ -21,6 +23,9 @@ import type { LogFile } from '../src/edge/filer/log-files.ts'
 import { logBlocks, openLogFile } from '../src/edge/filer/log-files.ts'
 import { openDevice } from '../src/edge/node/device.ts'
 import { nodeEnv } from '../src/edge/node/env.ts'
+import { TcpServer } from '../src/edge/node/tcp-server.ts'
+import { NfsClient } from '../src/nfs/client/nfs-client.ts'
+import { NfsServer } from '../src/nfs/server/server.ts'
 import { seededRandom } from '../src/sim/device.ts'
 import type { Caller, DuplicateKey, MakeResult } from '../src/core/vfs/vfs.ts'
 
@@ -220,7 +225,10 @@ export class Rig {
       fsid: 0x100000 + index,
       index,
       properties: {
-        export: { path: `/${id}`, rules: [] },
+        export: {
+          path: `/${id}`,
+          rules: [{ clients: ['127.0.0.0/8'], access: 'ReadWrite', squash: 'None' }],
+        },
         seed: index,
         seconds: 1_700_000_000,
       },
@@ -243,6 +251,21 @@ export class Rig {
   async file(volume: FilerVolume, directory: Uint8Array, name: string): Promise<Uint8Array> {
     const how = { mode: 'GUARDED' as const, attributes: {} }
     return handleOf(await volume.content.create(caller, directory, name, how, this.duplicate<MakeResult>()))
+  }
+
+  /** All volumes served on the loopback, as a filer serves them, and a client of that. */
+  async overNfs(): Promise<{ readonly client: NfsClient; close(): void }> {
+    const volumes = new ServedVolumes(this.env, ['a'], new Map([['a', this.store]]))
+    await volumes.opened('a')
+    const tcp = new TcpServer(new NfsServer(this.env, new FilerVfs(volumes)), this.env.log)
+    const client = new NfsClient({ host: '127.0.0.1', port: await tcp.listen(0, '127.0.0.1') })
+    return {
+      client,
+      close() {
+        client.close()
+        tcp.close()
+      },
+    }
   }
 
   async write(volume: FilerVolume, handle: Uint8Array, offset: number, data: Uint8Array): Promise<void> {
