@@ -18,6 +18,7 @@ import { assert } from '../std/assert.ts'
 import { LeafEditor } from './leaf-editor.ts'
 import type { MetaStore } from './meta-store.ts'
 import { countWithout, NumberSet, orInto } from './number-set.ts'
+import { SnapshotCounts } from './snapshot-counts.ts'
 import { SnapshotMaps } from './snapshot-maps.ts'
 import {
   decodeSnapshot,
@@ -26,6 +27,8 @@ import {
   SNAPSHOT_NAME_BYTES_MAX,
   SNAPSHOTS_PER_LEAF,
 } from './snapshot-table.ts'
+import { SnapshotQueue } from './snapshot-queue.ts'
+import type { MakeOrder, Waiting } from './snapshot-queue.ts'
 import type { SnapshotEntry } from './snapshot-table.ts'
 import { MAP_LEAF_BITS } from './space-map.ts'
 
@@ -33,8 +36,6 @@ import { MAP_LEAF_BITS } from './space-map.ts'
 export const SNAPSHOTS_MAX = 255
 /** Freed numbers that looking at one leaf of a map counts for, in the budget of a slice. */
 const STEP_COST = 32
-/** Leaves of maps that one consistency point reads at most to count again what each snapshot alone holds. */
-const COUNT_LEAVES = 1024
 /** Metafile blocks that a change of the snapshot table may cost beyond those that exist. */
 const TABLE_GROWTH = 8
 
@@ -72,13 +73,6 @@ interface State extends Snapshot {
   visible: boolean
 }
 
-export interface MakeOrder {
-  readonly name: string
-  readonly requestId: string
-  /** Seconds since the epoch. */
-  readonly created: number
-}
-
 export type SnapshotRefusal = 'NoSuchSnapshot' | 'SnapshotExists' | 'InvalidName' | 'TooMany'
 
 /** What a volume is to its snapshots. */
@@ -87,11 +81,6 @@ export interface SnapshotHost {
   readonly activeRoot: Uint8Array
   /** The PVBN of a number that is not fresh. Throws Miss, DamagedBlock. */
   lookup(number: number): number
-}
-
-interface Waiting {
-  readonly resolve: () => void
-  readonly reject: (reason: Error) => void
 }
 
 /** What one freeze took of the orders. */
@@ -112,14 +101,6 @@ export interface Returned {
   breathe(): Promise<void> | undefined
 }
 
-/** The orders of a volume that is not served here any more: they were not carried out, or nobody knows. */
-export class SnapshotLost extends Error {
-  constructor() {
-    super('the volume stopped being served before the snapshot was complete')
-    this.name = 'SnapshotLost'
-  }
-}
-
 /** Names that begin so are of snapshots that only the filer itself knows: pinned images of mirrors. Nobody can ask for one by such a name. */
 const HIDDEN = ':'
 export const SNAPSHOT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
@@ -136,9 +117,8 @@ export class VolumeSnapshots {
   private readonly states = new Map<number, State>()
   private readonly held = new NumberSet()
   private nextId: number
-  private orders: (Waiting & ({ readonly make: MakeOrder } | { readonly remove: State }))[] = []
-  /** Orders that are not complete, so that one that is repeated meanwhile waits for the same consistency point. */
-  private readonly underWay = new Map<string, Promise<void>>()
+  private readonly queue = new SnapshotQueue<State>()
+  private readonly counts: SnapshotCounts<State>
   private restoring: { from: State; requestId: string } | undefined
   /** The freeze that makes a snapshot is not worked in yet: every number of its image is held. */
   private making = false
@@ -147,10 +127,6 @@ export class VolumeSnapshots {
   private frozenExtra = 0
   private extra = 0
   private keptSince = 0
-  /** Leaves of maps where what single snapshots hold may have changed. */
-  private readonly stale = new Set<number>()
-  private readonly counted = new Map<number, ReadonlyMap<State, number>>()
-
   constructor(
     host: SnapshotHost,
     meta: MetaStore,
@@ -162,6 +138,7 @@ export class VolumeSnapshots {
     },
   ) {
     this.host = host
+    this.counts = new SnapshotCounts(this.states, host)
     this.meta = meta
     this.maps = new SnapshotMaps(meta)
     this.tableRoot = saved.snapshots ?? newTreeRoot(SINGLE)
@@ -194,7 +171,7 @@ export class VolumeSnapshots {
     for (const index of this.held.indexes()) {
       const active = await loaded(() => this.host.active.get(index))
       this.heldOnly += countWithout(this.held.chunk(index)!, active)
-      this.stale.add(index)
+      this.counts.note(index)
     }
     return true
   }
@@ -270,14 +247,14 @@ export class VolumeSnapshots {
 
   /** There is something for a consistency point to do although no file changed. */
   get busy(): boolean {
-    if (this.orders.length > 0 || this.stale.size > 0) return true
+    if (this.queue.length > 0 || this.counts.waits) return true
     for (const { deleting } of this.states.values()) if (deleting) return true
     return false
   }
 
   /** None at all, and none asked for. */
   get none(): boolean {
-    return this.states.size === 0 && this.orders.length === 0
+    return this.states.size === 0 && this.queue.length === 0
   }
 
   /**
@@ -285,7 +262,7 @@ export class VolumeSnapshots {
    */
   get reserve(): number {
     if (this.none) return 0
-    return this.table.blocks + this.host.active.blocks + TABLE_GROWTH + this.orders.length
+    return this.table.blocks + this.host.active.blocks + TABLE_GROWTH + this.queue.length
   }
 
   /**
@@ -300,35 +277,20 @@ export class VolumeSnapshots {
       return known.requestId === order.requestId ? Promise.resolve() : 'SnapshotExists'
     }
     const key = `make ${order.name} ${order.requestId}`
-    const same = this.underWay.get(key)
+    const same = this.queue.same(key)
     if (same !== undefined) return same
     const taken = [...this.states.values()].some((state) => !state.deleting && state.name === order.name)
-    const asked = this.orders.some((one) => 'make' in one && one.make.name === order.name)
+    const asked = this.queue.makes.some(({ name }) => name === order.name)
     if (taken || asked) return 'SnapshotExists'
-    const makes = this.orders.filter((one) => 'make' in one).length
-    if (this.states.size + makes >= SNAPSHOTS_MAX) return 'TooMany'
-    return this.ask(key, order.requestId, { make: order })
-  }
-
-  private ask(
-    key: string,
-    requestId: string,
-    what: { readonly make: MakeOrder } | { readonly remove: State },
-  ): Promise<void> {
-    const asked = new Promise<void>((resolve, reject) => this.orders.push({ ...what, resolve, reject }))
-    if (requestId !== '') {
-      this.underWay.set(key, asked)
-      const forget = (): void => void this.underWay.delete(key)
-      asked.then(forget, forget)
-    }
-    return asked
+    if (this.states.size + this.queue.makes.length >= SNAPSHOTS_MAX) return 'TooMany'
+    return this.queue.ask(order.requestId === '' ? '' : key, { make: order })
   }
 
   /** Pins the image of the next freeze as a hidden snapshot; false if there are as many as there can be. Its durability is seen in `pins`. */
   pin(name: string, note: string, created: number): boolean {
     assert(name.startsWith(HIDDEN) && note.length <= REQUEST_BYTES_MAX, 'not the name of a pin')
-    if (this.states.size + this.orders.length >= SNAPSHOTS_MAX) return false
-    this.ask('', '', { make: { name, requestId: note, created } }).catch(() => undefined)
+    if (this.states.size + this.queue.length >= SNAPSHOTS_MAX) return false
+    this.queue.ask('', { make: { name, requestId: note, created } }).catch(() => undefined)
     return true
   }
 
@@ -336,13 +298,13 @@ export class VolumeSnapshots {
     const state = this.states.get(id)
     if (state?.visible !== true) return
     state.visible = false
-    this.ask('', '', { remove: state }).catch(() => undefined)
+    this.queue.ask('', { remove: state }).catch(() => undefined)
   }
 
   /** Asks for the deletion of a snapshot, like `make`. */
   remove(name: string, requestId: string): Promise<void> | SnapshotRefusal {
     const key = `remove ${name} ${requestId}`
-    const same = this.underWay.get(key)
+    const same = this.queue.same(key)
     if (same !== undefined) return same
     const state = this.named(name) as State | undefined
     if (state === undefined) {
@@ -351,7 +313,7 @@ export class VolumeSnapshots {
     // Nothing may come to depend on it between now and the freeze.
     state.visible = false
     this.lastDelete = requestId
-    return this.ask(key, requestId, { remove: state })
+    return this.queue.ask(requestId === '' ? '' : key, { remove: state })
   }
 
   /**
@@ -369,8 +331,8 @@ export class VolumeSnapshots {
 
   /** Takes the orders. `used`, `content`: of the image that is frozen; `usedBefore`: of the one before. Synchronous. */
   freeze(cp: number, used: number, content: Uint8Array, usedBefore: number): FrozenSnapshots {
-    const { orders, restoring } = this
-    this.orders = []
+    const { restoring } = this
+    const orders = this.queue.take()
     this.restoring = undefined
     this.frozenExtra = this.extra
     this.extra = 0
@@ -421,14 +383,14 @@ export class VolumeSnapshots {
     await this.hold(dying)
     this.host.activeRoot.set(from.map)
     this.heldOnly += usedBefore - from.used
-    for (const index of this.held.indexes()) this.stale.add(index)
+    for (const index of this.held.indexes()) this.counts.note(index)
   }
 
   /** A number was freed that is held: true, and noted. Its bit in the active map is cleared by the caller. */
   keeps(number: number): boolean {
     if (!this.held.has(number)) return false
     this.heldOnly += 1
-    this.stale.add(Math.floor(number / MAP_LEAF_BITS))
+    this.counts.note(Math.floor(number / MAP_LEAF_BITS))
     return true
   }
 
@@ -439,9 +401,7 @@ export class VolumeSnapshots {
   async settle(frozen: FrozenSnapshots, budget: number, returned: Returned): Promise<number> {
     this.frozenExtra = 0
     if (this.states.size === 0) {
-      // The last one is gone: there is nothing left to be counted.
-      this.stale.clear()
-      this.counted.clear()
+      this.counts.clear()
       return budget
     }
     const editor = new LeafEditor(this.table)
@@ -453,7 +413,7 @@ export class VolumeSnapshots {
     for (const state of [...frozen.made, ...frozen.deleted]) await this.write(editor, state)
     if (frozen.restored !== undefined) await this.write(editor, frozen.restored.dying)
     const left = await this.reclaim(editor, budget, returned)
-    await this.count()
+    await this.counts.count()
     return left
   }
 
@@ -474,12 +434,12 @@ export class VolumeSnapshots {
 
   /** Nobody carries out what was asked for. */
   lose(): void {
-    for (const { reject } of this.orders.splice(0)) reject(new SnapshotLost())
+    this.queue.lose()
   }
 
   /** A slice of a removed volume's snapshots; what is left of the budget. */
   async reclaimAll(budget: number, returned: Returned): Promise<number> {
-    this.stale.clear()
+    this.counts.stop()
     return await this.reclaim(new LeafEditor(this.table), budget, returned)
   }
 
@@ -535,13 +495,13 @@ export class VolumeSnapshots {
   private async release(state: State, index: number, returned: Returned): Promise<number> {
     const mine = (await loaded(() => state.tree.get(index)))!.slice()
     let others: Uint8Array | undefined
-    for (const { leaf } of (await this.leavesAt(index, state)).values()) {
+    for (const { leaf } of (await this.counts.leavesAt(index, state)).values()) {
       if (others === undefined) others = leaf.slice()
       else orInto(others, leaf)
     }
     const active = (await loaded(() => this.host.active.get(index)))?.slice()
     this.held.replace(index, others)
-    this.stale.add(index)
+    this.counts.note(index)
     let count = 0
     for (let byte = 0; byte < mine.length; byte++) {
       if (byte % 64 === 0) await returned.breathe()
@@ -571,54 +531,12 @@ export class VolumeSnapshots {
     }
   }
 
-  /** The different leaves that snapshots' maps have at `index`, as far as they count, and how many have each. */
-  private async leavesAt(
-    index: number,
-    except?: State,
-  ): Promise<Map<number, { leaf: Uint8Array; owner: State; owners: number }>> {
-    const leaves = new Map<number, { leaf: Uint8Array; owner: State; owners: number }>()
-    for (const state of this.states.values()) {
-      if (state === except || (state.deleting && index < state.cursor)) continue
-      const pointer = await loaded(() => state.tree.lookup(index))
-      if (pointer === undefined) continue
-      const known = leaves.get(pointer.bn)
-      if (known !== undefined) known.owners += 1
-      else {
-        const leaf = (await loaded(() => state.tree.get(index)))!
-        leaves.set(pointer.bn, { leaf, owner: state, owners: 1 })
-      }
-    }
-    return leaves
-  }
-
   private noteStale(from: number, to: number): void {
     if (to - from === 1) {
-      if (this.held.chunk(from) !== undefined) this.stale.add(from)
+      if (this.held.chunk(from) !== undefined) this.counts.note(from)
       return
     }
-    for (const index of this.held.indexes()) if (index >= from && index < to) this.stale.add(index)
-  }
-
-  /** Counts again what single snapshots hold, where that may have changed: some leaves at each consistency point. */
-  private async count(): Promise<void> {
-    let left = COUNT_LEAVES
-    for (const index of this.stale) {
-      if (left <= 0) return
-      this.stale.delete(index)
-      const leaves = await this.leavesAt(index)
-      left -= 1 + leaves.size
-      const active = await loaded(() => this.host.active.get(index))
-      const counts = new Map<State, number>()
-      const common = commonOf([...leaves.values()])
-      for (const { leaf, owner, owners } of leaves.values()) {
-        const count = owners > 1 || owner.deleting ? 0 : countWithout(leaf, active, common)
-        if (count > 0) counts.set(owner, count)
-      }
-      for (const [state, count] of this.counted.get(index) ?? []) state.unique -= count
-      for (const [state, count] of counts) state.unique += count
-      if (counts.size > 0) this.counted.set(index, counts)
-      else this.counted.delete(index)
-    }
+    for (const index of this.held.indexes()) if (index >= from && index < to) this.counts.note(index)
   }
 
   private async write(editor: LeafEditor, state: State): Promise<void> {
@@ -635,18 +553,4 @@ export class VolumeSnapshots {
     encodeSnapshot(leaf, slot % SNAPSHOTS_PER_LEAF, undefined)
     if (leaf.every((byte) => byte === 0)) await editor.punch(index)
   }
-}
-
-/** The bits that more than one snapshot has. */
-function commonOf(leaves: readonly { leaf: Uint8Array; owners: number }[]): Uint8Array | undefined {
-  if (leaves.length < 2) return undefined
-  const once = new Uint8Array(MAP_LEAF_BITS / 8)
-  const common = new Uint8Array(MAP_LEAF_BITS / 8)
-  for (const { leaf, owners } of leaves) {
-    for (let i = 0; i < leaf.length; i++) {
-      common[i]! |= owners > 1 ? leaf[i]! : once[i]! & leaf[i]!
-      once[i]! |= leaf[i]!
-    }
-  }
-  return common
 }

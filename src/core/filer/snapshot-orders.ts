@@ -5,7 +5,7 @@
  * any other. An order that is repeated with the same request id is answered as it was; nothing is done twice.
  */
 import type { Env } from '../env/env.ts'
-import { SnapshotLost } from '../block/volume-snapshots.ts'
+import { SnapshotLost } from '../block/snapshot-queue.ts'
 import type { SnapshotRefusal } from '../block/volume-snapshots.ts'
 import type { AggregateStore, FilerAggregate } from './aggregate-store.ts'
 
