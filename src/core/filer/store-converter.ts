@@ -10,7 +10,7 @@
 import { DeviceError } from '../env/device.ts'
 import type { Env, Timer } from '../env/env.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
-import { SnapshotLost } from '../block/volume-snapshots.ts'
+import { SnapshotLost } from '../block/snapshot-queue.ts'
 import { CONVERSION_VERSION } from '../block/label.ts'
 import { adoptionOf } from '../conversion/in-place.ts'
 import { conversionProblem, estimateOf } from '../conversion/check.ts'

@@ -191,16 +191,15 @@ export class MemoryVfs implements Vfs {
     return typeof node === 'string' ? node : this.#export
   }
 
-  duplicate: Vfs['duplicate'] = (_handle, key) =>
-    this.#answer(this.#replies.get(JSON.stringify(key)))
+  duplicate: Vfs['duplicate'] = (_handle, key) => this.#answer(this.#replies.get(JSON.stringify(key)))
 
-  readonly getattr: Vfs['getattr'] = (handle) => {
+  getattr: Vfs['getattr'] = (handle) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     return this.#answer({ ok: true, attributes: this.#attributes(node) })
   }
 
-  readonly setattr: Vfs['setattr'] = (_caller, handle, set, guard, dup) => {
+  setattr: Vfs['setattr'] = (_caller, handle, set, guard, dup) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return this.#once(dup, { ok: false, status: node, wcc: {} })
     if (guard && (guard.seconds !== node.ctime.seconds || guard.nanoseconds !== node.ctime.nanoseconds))
@@ -229,7 +228,7 @@ export class MemoryVfs implements Vfs {
     node.size = size
   }
 
-  readonly lookup: Vfs['lookup'] = (_caller, directory, name) => {
+  lookup: Vfs['lookup'] = (_caller, directory, name) => {
     const dir = this.#node(directory)
     if (typeof dir === 'string') return { ok: false, status: dir }
     const attributes = this.#attributes(dir)
@@ -244,13 +243,13 @@ export class MemoryVfs implements Vfs {
     return this.#answer({ ok: true, object: this.#object(this.#nodes.get(id)!), directory: attributes })
   }
 
-  readonly access: Vfs['access'] = (_caller, handle, wanted) => {
+  access: Vfs['access'] = (_caller, handle, wanted) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     return this.#answer({ ok: true, attributes: this.#attributes(node), access: wanted & 0x3f })
   }
 
-  readonly readlink: Vfs['readlink'] = (_caller, handle) => {
+  readlink: Vfs['readlink'] = (_caller, handle) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     const attributes = this.#attributes(node)
@@ -258,7 +257,7 @@ export class MemoryVfs implements Vfs {
     return this.#answer({ ok: true, attributes, path: node.link })
   }
 
-  readonly read: Vfs['read'] = (_caller, handle, offset, count, reserve) => {
+  read: Vfs['read'] = (_caller, handle, offset, count, reserve) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     const attributes = this.#attributes(node)
@@ -269,7 +268,7 @@ export class MemoryVfs implements Vfs {
     return this.#answer({ ok: true, attributes, data, eof: offset + bytes >= node.size })
   }
 
-  readonly write: Vfs['write'] = (_caller, handle, offset, data, _stable) => {
+  write: Vfs['write'] = (_caller, handle, offset, data, _stable) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node, wcc: {} }
     if (node.type !== 'REG') return this.#answer({ ok: false, status: 'INVAL', wcc: this.#change(node) })
@@ -326,7 +325,7 @@ export class MemoryVfs implements Vfs {
     return { uid: caller.uid, gid: caller.gid, ...set }
   }
 
-  readonly create: Vfs['create'] = (caller, directory, name, how, dup) => {
+  create: Vfs['create'] = (caller, directory, name, how, dup) => {
     if (how.mode !== 'EXCLUSIVE' && (how.attributes.size ?? 0) > FILE_BYTES_MAX)
       return this.#once<MakeResult>(dup, { ok: false, status: 'FBIG', wcc: {} })
     const verifier = how.mode === 'EXCLUSIVE' ? Buffer.from(how.verifier).toString('hex') : ''
@@ -353,10 +352,10 @@ export class MemoryVfs implements Vfs {
     )
   }
 
-  readonly mkdir: Vfs['mkdir'] = (caller, directory, name, set, dup) =>
+  mkdir: Vfs['mkdir'] = (caller, directory, name, set, dup) =>
     this.#makeIn(directory, name, dup, (dir) => this.#make('DIR', this.#owned(caller, set), dir.id))
 
-  readonly symlink: Vfs['symlink'] = (caller, directory, name, path, set, dup) => {
+  symlink: Vfs['symlink'] = (caller, directory, name, path, set, dup) => {
     if (path.length > LINK_BYTES_MAX)
       return this.#once<MakeResult>(dup, { ok: false, status: 'NAMETOOLONG', wcc: {} })
     return this.#makeIn(directory, name, dup, (dir) => {
@@ -367,7 +366,7 @@ export class MemoryVfs implements Vfs {
     })
   }
 
-  readonly mknod: Vfs['mknod'] = (caller, directory, name, type, set, rdevMajor, rdevMinor, dup) =>
+  mknod: Vfs['mknod'] = (caller, directory, name, type, set, rdevMajor, rdevMinor, dup) =>
     this.#makeIn(directory, name, dup, (dir) => {
       const node = this.#make(type, this.#owned(caller, set), dir.id)
       node.rdevMajor = rdevMajor
@@ -401,13 +400,11 @@ export class MemoryVfs implements Vfs {
     else node.ctime = this.#now()
   }
 
-  readonly remove: Vfs['remove'] = (_caller, directory, name, dup) =>
-    this.#removeFrom(directory, name, dup, false)
+  remove: Vfs['remove'] = (_caller, directory, name, dup) => this.#removeFrom(directory, name, dup, false)
 
-  readonly rmdir: Vfs['rmdir'] = (_caller, directory, name, dup) =>
-    this.#removeFrom(directory, name, dup, true)
+  rmdir: Vfs['rmdir'] = (_caller, directory, name, dup) => this.#removeFrom(directory, name, dup, true)
 
-  readonly rename: Vfs['rename'] = (_caller, fromHandle, fromName, toHandle, toName, dup) => {
+  rename: Vfs['rename'] = (_caller, fromHandle, fromName, toHandle, toName, dup) => {
     const from = this.#parent(fromHandle, fromName)
     const to = this.#parent(toHandle, toName)
     if ('status' in from)
@@ -448,7 +445,7 @@ export class MemoryVfs implements Vfs {
     })
   }
 
-  readonly link: Vfs['link'] = (_caller, handle, directory, name, dup) => {
+  link: Vfs['link'] = (_caller, handle, directory, name, dup) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return this.#once<LinkResult>(dup, { ok: false, status: node, wcc: {} })
     const dir = this.#parent(directory, name)
@@ -469,7 +466,7 @@ export class MemoryVfs implements Vfs {
     return this.#once<LinkResult>(dup, { ok: true, attributes: this.#attributes(node), wcc })
   }
 
-  readonly readdir: Vfs['readdir'] = (_caller, directory, cookie, _verifier, entriesMax, plus) => {
+  readdir: Vfs['readdir'] = (_caller, directory, cookie, _verifier, entriesMax, plus) => {
     const dir = this.#node(directory)
     if (typeof dir === 'string') return { ok: false, status: dir }
     if (dir.type !== 'DIR')
@@ -492,7 +489,7 @@ export class MemoryVfs implements Vfs {
     })
   }
 
-  readonly fsstat: Vfs['fsstat'] = (handle) => {
+  fsstat: Vfs['fsstat'] = (handle) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node }
     const attributes = this.#attributes(node)
@@ -506,7 +503,7 @@ export class MemoryVfs implements Vfs {
     })
   }
 
-  readonly commit: Vfs['commit'] = (_caller, handle, _offset, _count) => {
+  commit: Vfs['commit'] = (_caller, handle, _offset, _count) => {
     const node = this.#node(handle)
     if (typeof node === 'string') return { ok: false, status: node, wcc: {} }
     return this.#answer({ ok: true, wcc: this.#change(node), verifier: VERIFIER })
