@@ -11,7 +11,7 @@ import type { Connection } from '../core/connection/client.ts'
 import { ConnectionManager } from '../core/connection/manager.ts'
 import { Filer } from '../core/filer/filer.ts'
 import type { ConversionStatus, DesiredConversion } from '../core/filer/conversions-context.ts'
-import type { Desired, DesiredMirror } from '../core/filer/served-volumes.ts'
+import type { Desired, DesiredMirror, DesiredVolume } from '../core/filer/served-volumes.ts'
 import type { SourceLimits } from '../core/mirror/source-host.ts'
 import type { LogDevice } from '../core/nvlog/log-device.ts'
 import { Mailbox } from '../core/pair/mailbox.ts'
@@ -112,6 +112,8 @@ export class FilerPair {
   mirrors: readonly DesiredMirror[] = []
   /** Of the traditional volume of each side. */
   readonly conversions = new Map<SideName, DesiredConversion>()
+  /** Volumes to which other pairs mirror theirs. */
+  copies: readonly DesiredVolume[] = []
   #generations = 0
   readonly damage: Damage
   crashes = 0
@@ -209,9 +211,12 @@ export class FilerPair {
       ...desired,
       generation: generation + this.#generations,
       // Volumes of several pairs in one world have names of their own.
-      volumes: volumes.map((volume) =>
-        volume.name === 'a' || volume.name === 'b' ? { ...volume, id: this.volumeId(volume.name) } : volume,
-      ),
+      volumes: [
+        ...volumes.map((volume) =>
+          volume.name === 'a' || volume.name === 'b' ? { ...volume, id: this.volumeId(volume.name) } : volume,
+        ),
+        ...this.copies,
+      ],
       ...(this.mirrors.length === 0 ? {} : { mirrors: this.mirrors }),
       ...(this.conversions.size === 0 ? {} : { conversions: [...this.conversions.values()] }),
     }

@@ -4,8 +4,8 @@
  */
 import { Caller, SideAnswers, Violation } from './caller.ts'
 import { Client } from './client.ts'
-import type { MirrorStatus } from '../core/filer/mirrors-context.ts'
-import type { DesiredMirror } from '../core/filer/served-volumes.ts'
+import type { DesiredMirror, DesiredVolume } from '../core/filer/served-volumes.ts'
+import type { MirrorStatus } from '../core/mirror/status.ts'
 import type { SourceLimits } from '../core/mirror/source-host.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
 import { FilerPair } from './filer-pair.ts'
@@ -83,6 +83,22 @@ export class MirrorRing {
     return this.pairs[(n + 1) % this.pairs.length]!
   }
 
+  /** Volumes of a pair to which others mirror theirs. */
+  #copiesOf(pair: FilerPair): DesiredVolume[] {
+    const rules = [{ clients: ['*'], access: 'ReadWrite' as const, squash: 'None' as const }]
+    return [...this.#mirrored.keys()]
+      .filter((n) => this.destinationOf(n) === pair)
+      .map((n) => ({
+        id: `copy-${n}`,
+        name: `copy-${n}`,
+        type: 'Flexible',
+        aggregate: 'aggr-a',
+        sizeBytes: VOLUME_BYTES,
+        export: { path: `/copy-${n}`, rules },
+        state: 'Present',
+      }))
+  }
+
   #mirrorsOf(pair: FilerPair): DesiredMirror[] {
     const mirrors: DesiredMirror[] = []
     for (const [n, source] of this.#mirrored.entries()) {
@@ -99,15 +115,8 @@ export class MirrorRing {
       }
       if (pair === destination) {
         const peers = FILERS.map((name) => source.nameOf(name))
-        const rules = [{ clients: ['*'], access: 'ReadWrite' as const, squash: 'None' as const }]
-        const volume = {
-          name: `copy-${n}`,
-          aggregate: 'aggr-a',
-          sizeBytes: VOLUME_BYTES,
-          export: { path: `/copy-${n}`, rules },
-        }
         const state = this.#broken.has(n) ? ('Broken' as const) : ('Mirrored' as const)
-        mirrors.push({ id: `m${n}`, role: 'Destination', volumeId: `copy-${n}`, peers, state, volume })
+        mirrors.push({ id: `m${n}`, role: 'Destination', volumeId: `copy-${n}`, peers, state })
       }
     }
     return mirrors
@@ -116,6 +125,7 @@ export class MirrorRing {
   async start(): Promise<void> {
     for (const pair of this.pairs) {
       pair.mirrors = this.#mirrorsOf(pair)
+      pair.copies = this.#copiesOf(pair)
       for (const name of FILERS) pair.start(name)
     }
     for (const pair of this.pairs) await pair.untilGood(SETTLE_MS)

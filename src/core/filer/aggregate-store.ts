@@ -27,7 +27,7 @@ import { StoreGrowth } from './store-growth.ts'
 import { NO_MIRRORS } from './store-mirroring.ts'
 import type { StoreMirroring } from './store-mirroring.ts'
 import type { VolumeOperation } from './volume-operation.ts'
-import { applyOperation, isDestination, newContent } from './volumes.ts'
+import { applyOperation, isServed, newContent } from './volumes.ts'
 import type { FilerAggregate, FilerVolume } from './volumes.ts'
 
 export type { FilerAggregate, FilerVolume } from './volumes.ts'
@@ -280,14 +280,14 @@ export class AggregateStore implements SideStore {
       for (const volume of aggregate.volumes()) this.startContent(aggregate, volume)
       this.#startScrub(aggregate)
     }
-    this.mirroring.served()
+    this.mirroring.serve()
     this.#options.opened(this)
     this.#continue()
   }
 
   /** What takes in images of another pair's volume has no files of its own. */
   startContent(aggregate: FilerAggregate, volume: FilerVolume): void {
-    if (!isDestination(volume)) volume.content.start(lossOf(aggregate))
+    if (isServed(volume)) volume.content.start(lossOf(aggregate))
   }
 
   /** A consistency point at once: somebody waits for it. */
@@ -530,7 +530,7 @@ export class AggregateStore implements SideStore {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.mirroring.closed()
+    this.mirroring.close()
     for (const scrub of this.scrubs.values()) scrub.stop()
     this.#cpTimer?.cancel()
     this.#lost.reject(new SnapshotLost())

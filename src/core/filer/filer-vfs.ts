@@ -16,8 +16,8 @@ export interface ServedVolume {
 
 /** Which volumes there are; the filer keeps it current over takeovers and changes of the desired state. */
 export interface VolumeTable {
-  /** 'ELSEWHERE': known to this pair, but not served here now. Undefined: no such volume. */
-  byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | undefined
+  /** 'ELSEWHERE': known to this pair, but not served here now. 'LATER': kept here for another pair, which serves it. Undefined: no such volume. */
+  byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | 'LATER' | undefined
   served(): Iterable<ServedVolume>
   /** Nothing is served yet, or a side is being opened: what is not in the table may come. */
   opening(): boolean
@@ -28,6 +28,7 @@ const fail = (status: Bad['status']): Bad => ({ ok: false, status, wcc: {}, from
 const STALE = fail('STALE')
 const BADHANDLE = fail('BADHANDLE')
 const XDEV = fail('XDEV')
+const JUKEBOX = fail('JUKEBOX')
 
 export class FilerVfs implements Vfs {
   readonly #table: VolumeTable
@@ -41,9 +42,10 @@ export class FilerVfs implements Vfs {
     return [...this.#table.served()].map((volume) => volume.export)
   }
 
-  exportOf(handle: Uint8Array): Export | 'STALE' | 'BADHANDLE' {
+  exportOf(handle: Uint8Array): Export | 'STALE' | 'BADHANDLE' | 'JUKEBOX' {
     if (handle.length !== HANDLE_BYTES) return 'BADHANDLE'
     const found = this.#find(handle)
+    if (found === 'LATER') return 'JUKEBOX'
     return found === undefined ? 'STALE' : found.export
   }
 
@@ -116,17 +118,19 @@ export class FilerVfs implements Vfs {
   readonly commit: Vfs['commit'] = (caller, handle, offset, count) =>
     this.#volume(handle)?.commit(caller, handle, offset, count) ?? this.#gone(handle)
 
-  #find(handle: Uint8Array): ServedVolume | undefined {
+  #find(handle: Uint8Array): ServedVolume | 'LATER' | undefined {
     const found = this.#table.byFsid(getU48(handle, 2))
     if (found === 'ELSEWHERE') throw new NotServedError()
     return found
   }
 
   #volume(handle: Uint8Array): VolumeVfs | undefined {
-    return handle.length === HANDLE_BYTES ? this.#find(handle)?.files : undefined
+    const found = handle.length === HANDLE_BYTES ? this.#find(handle) : undefined
+    return found === 'LATER' ? undefined : found?.files
   }
 
   #gone(handle: Uint8Array): Bad {
-    return handle.length === HANDLE_BYTES ? STALE : BADHANDLE
+    if (handle.length !== HANDLE_BYTES) return BADHANDLE
+    return this.#find(handle) === 'LATER' ? JUKEBOX : STALE
   }
 }

@@ -2,7 +2,7 @@
 import { imageBlock, imageDifference } from '../block/image-difference.ts'
 import type { SnapshotImage } from '../block/volume-snapshots.ts'
 import { encodeBlocks, encodeNumbers } from '../mirror/messages.ts'
-import type { Pin } from '../mirror/source-host.ts'
+import type { Pin } from '../mirror/records.ts'
 import type { MirrorSource } from '../mirror/source.ts'
 import type { FilerAggregate, FilerVolume } from './volumes.ts'
 
@@ -14,7 +14,7 @@ export async function streamImage(
   aggregate: FilerAggregate,
   volume: FilerVolume,
   { from, to }: { readonly from: SnapshotImage | undefined; readonly to: SnapshotImage },
-  { image, covers }: Pin,
+  pin: Pin,
   mirror: MirrorSource,
   room: (blocks: number) => Promise<boolean>,
 ): Promise<void> {
@@ -31,5 +31,10 @@ export async function streamImage(
       mirror.tell({ type: 'blocks' }, encodeBlocks(blocks))
     }
   }
-  if (await room(0)) mirror.tell({ type: 'end', image, covers }, to.content.slice())
+  if (await room(0)) mirror.tell({ type: 'end', pin: plain(pin) }, to.content.slice())
+}
+
+/** What travels of it. */
+function plain({ image, covers, generation, bytes, sizeBytes }: Pin): Pin {
+  return { image, covers, generation, bytes, sizeBytes }
 }

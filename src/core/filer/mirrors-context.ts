@@ -17,18 +17,6 @@ export interface MirrorsOptions {
   readonly broken?: BrokenMirror
 }
 
-/** What a filer reports of a mirror of which it serves one end. */
-export interface MirrorStatus {
-  readonly id: string
-  readonly role: 'Source' | 'Destination'
-  readonly state: string
-  readonly reason: string
-  readonly durableImage: number
-  readonly logFiles: number
-  readonly logFilesMax?: number
-  readonly unacknowledged?: number
-}
-
 export interface MirrorsContext {
   readonly options: MirrorsOptions
   readonly link: MirrorLink

@@ -6,7 +6,8 @@ import type { Message, ToDestination, ToSource } from '../mirror/messages.ts'
 import type { AggregateStore } from './aggregate-store.ts'
 import type { StoreMirroring } from './store-mirroring.ts'
 import { MirrorLink } from './mirror-link.ts'
-import type { MirrorsContext, MirrorsOptions, MirrorStatus } from './mirrors-context.ts'
+import type { MirrorStatus } from '../mirror/status.ts'
+import type { MirrorsContext, MirrorsOptions } from './mirrors-context.ts'
 import type { DesiredMirror } from './served-volumes.ts'
 import { StoreMirrors } from './store-mirrors.ts'
 
@@ -20,6 +21,8 @@ const TO_SOURCE: readonly string[] = [
   'joined',
   'failed',
   'elsewhere',
+  'willing',
+  'reversed',
 ]
 
 export class Mirrors implements MirrorsContext {

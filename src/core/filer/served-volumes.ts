@@ -13,7 +13,7 @@ import { asciiBytes } from '../std/ascii-json.ts'
 import type { Export } from '../vfs/vfs.ts'
 import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-store.ts'
 import type { DesiredConversion } from './conversions-context.ts'
-import { isDestination } from './volumes.ts'
+import { freeIndex, isServed } from './volumes.ts'
 import type { ServedVolume, VolumeTable } from './filer-vfs.ts'
 import { carryOut, refusedOrder } from './snapshot-orders.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
@@ -55,20 +55,23 @@ export interface DesiredVolume {
 }
 /** A mirror of which this pair has one end. */
 export interface DesiredMirror {
+  /** The same at both ends for ever, whichever is the source. */
   readonly id: string
   readonly role: 'Source' | 'Destination'
+  /** One of `volumes`. A destination is empty when its mirror begins. */
   readonly volumeId: string
   /** Connections to the filers of the other pair, by the names under which this filer has them. */
   readonly peers: readonly string[]
-  /** Of a destination: 'Broken' makes it a volume of its own. */
-  readonly state: 'Mirrored' | 'Broken'
-  /** Of a destination, which the mirror makes. */
-  readonly volume?: {
-    readonly name: string
-    readonly aggregate: string
-    readonly sizeBytes: number
-    readonly export: VolumeProperties['export']
-  }
+  /** Broken: the destination is a volume of its own. Removed: so, and both ends forget the mirror. A mirror that nobody speaks of stays as it is. */
+  readonly state: 'Mirrored' | 'Broken' | 'Removed'
+  /** Relaxed if not said. */
+  readonly policy?: 'Relaxed' | 'Strict'
+  /** None if not said. */
+  readonly destinationAccess?: 'None' | 'ReadOnly'
+  /** At least 3. */
+  readonly logFilesMax?: number
+  /** The id of the divergence that the end which is to be the destination may give up. */
+  readonly discardChanges?: string
 }
 
 interface Served extends ServedVolume {
@@ -84,6 +87,8 @@ export class ServedVolumes implements VolumeTable {
   #byFsid = new Map<number, Served>()
   /** Volumes that are here but not served: their handles are STALE, not somebody else's. */
   readonly #retained = new Set<number>()
+  /** Destinations of mirrors: the other pair serves them. */
+  readonly #mirrored = new Set<number>()
   /** Stores whose volumes are all in `#byFsid`: a side is opened in several steps, and until the last an unknown id may be its. */
   readonly #complete = new Map<string, AggregateStore>()
   #desired: Desired | undefined
@@ -104,9 +109,10 @@ export class ServedVolumes implements VolumeTable {
     this.#schedules = new SnapshotSchedules(env)
   }
 
-  byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | undefined {
+  byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | 'LATER' | undefined {
     const served = this.#byFsid.get(fsid)
     if (served) return served
+    if (this.#mirrored.has(fsid)) return 'LATER'
     if (this.#retained.has(fsid)) return undefined
     return this.#stores.size < this.#sides.length || this.opening() ? 'ELSEWHERE' : undefined
   }
@@ -134,6 +140,7 @@ export class ServedVolumes implements VolumeTable {
     for (const [fsid, { volume }] of this.#byFsid) if (!open.has(volume)) this.#byFsid.delete(fsid)
     const here = new Set([...open].map((volume) => volume.fsid))
     for (const fsid of this.#retained) if (!here.has(fsid)) this.#retained.delete(fsid)
+    for (const fsid of this.#mirrored) if (!here.has(fsid)) this.#mirrored.delete(fsid)
   }
 
   /** A side was opened: its volumes are served as their properties say. */
@@ -154,7 +161,12 @@ export class ServedVolumes implements VolumeTable {
 
   async publish(volume: FilerVolume, store: AggregateStore, aggregate: string): Promise<void> {
     const properties = propertiesOf(volume)
-    if (properties.hidden === true || isDestination(volume)) return
+    if (properties.hidden === true) return
+    if (!isServed(volume)) {
+      this.#byFsid.delete(volume.fsid)
+      this.#mirrored.add(volume.fsid)
+      return
+    }
     if (properties.retained === true) {
       this.#byFsid.delete(volume.fsid)
       this.#retained.add(volume.fsid)
@@ -165,7 +177,9 @@ export class ServedVolumes implements VolumeTable {
     const known = this.#byFsid.get(volume.fsid)
     const files =
       known?.volume === volume ? known.files : new SnapshotView(this.#env, volume, store.answerOf(aggregate))
+    if (!isServed(volume)) return
     this.#retained.delete(volume.fsid)
+    this.#mirrored.delete(volume.fsid)
     const exported: Export = { path, volume: volume.name, rules, root }
     this.#byFsid.set(volume.fsid, { files, export: exported, volume, store, aggregate })
   }
@@ -305,8 +319,7 @@ export class ServedVolumes implements VolumeTable {
       for (const volume of [...aggregate.volumes()]) {
         const { id, sizeBytes } = volume
         // Their mirrors say what becomes of them.
-        if (propertiesOf(volume).hidden === true || propertiesOf(volume).mirror?.role === 'Destination')
-          continue
+        if (propertiesOf(volume).hidden === true || !isServed(volume)) continue
         if (wanted.has(id) || propertiesOf(volume).retained === true) continue
         await store.change(name, () => {
           const current = aggregate.volume(id)
@@ -341,7 +354,9 @@ export class ServedVolumes implements VolumeTable {
     if (volume && volume.type !== wanted.type) {
       throw new AggregateError('TYPE', `the volume is ${volume.type}, and cannot become ${wanted.type}`)
     }
-    if (volume && isAsWanted(volume, wanted)) return
+    // A destination has what its source has; its name and its export are its own.
+    if (volume && isAsWanted(volume, isServed(volume) ? wanted : { ...wanted, sizeBytes: volume.sizeBytes }))
+      return
     const problem = scheduleProblem(wanted.snapshotSchedules)
     if (problem !== undefined) throw new AggregateError('PROPERTIES', problem)
     await store.change(wanted.aggregate, () => this.#operationFor(aggregate, wanted))
@@ -350,8 +365,9 @@ export class ServedVolumes implements VolumeTable {
   }
 
   #operationFor(aggregate: FilerAggregate, wanted: DesiredVolume): VolumeOperation {
-    const { id, name, sizeBytes } = wanted
+    const { id, name } = wanted
     const volume = aggregate.volume(id)
+    const sizeBytes = volume === undefined || isServed(volume) ? wanted.sizeBytes : volume.sizeBytes
     if (volume) {
       requireRoom(volume, sizeBytes)
       const { seed, seconds, schedules: known, mirror } = propertiesOf(volume)
@@ -404,11 +420,6 @@ function requireRoom(volume: FilerVolume, sizeBytes: number): void {
   )
 }
 
-export function freeIndex(aggregate: FilerAggregate): number {
-  let index = 1
-  while (aggregate.volumeAt(index) || aggregate.removed.some(({ entry }) => entry.index === index)) index += 1
-  return index
-}
 
 /** The volume is flexible already, and not yet whole: blocks are absent, or its old devices are no part of the aggregate. */
 export function isConverting({ old }: FilerAggregate, volume: FilerVolume): boolean {

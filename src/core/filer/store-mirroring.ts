@@ -6,7 +6,8 @@ import type { FilerVolume } from './volumes.ts'
 export interface StoreMirroring {
   /** All records of the side come by when it is opened, those that an image has too. */
   replayed(aggregate: string, record: LogRecord): void
-  served(): void
+  /** What is open is served from now on. */
+  serve(): void
   /** The journal of a volume's operations. */
   journal(volume: FilerVolume, own: Journal): Journal
   /** The least number that the next consistency point may have. */
@@ -16,16 +17,16 @@ export interface StoreMirroring {
   frozen(): void
   /** Complete on every copy. */
   committed(): void
-  closed(): void
+  close(): void
 }
 
 export const NO_MIRRORS: StoreMirroring = {
   replayed: () => undefined,
-  served: () => undefined,
+  serve: () => undefined,
   journal: (_, own) => own,
   cpLeast: 0,
   freezing: () => undefined,
   frozen: () => undefined,
   committed: () => undefined,
-  closed: () => undefined,
+  close: () => undefined,
 }

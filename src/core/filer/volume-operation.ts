@@ -1,7 +1,6 @@
 /** Logged operations on an aggregate's volumes (records of volume 0, as JSON), and what a volume's properties hold. */
-import type { DestinationRecord } from '../mirror/destination.ts'
 import type { Adoption } from '../conversion/in-place.ts'
-import type { SourceRecord } from '../mirror/source-host.ts'
+import type { MirrorProperties } from '../mirror/records.ts'
 
 export interface ExportProperties {
   readonly path: string
@@ -30,19 +29,21 @@ export interface VolumeProperties {
   readonly retained?: boolean
 }
 
-export type MirrorProperties =
-  /** `last`: last record of the volume in this image. */
-  (SourceRecord & { readonly last: number }) | DestinationRecord
-
 export type VolumeOperation =
   | {
       /** What is known of the volume's mirror. */
       readonly op: 'mirror'
       readonly id: string
+      /** What changes of it; all of it, if it says the role. */
       readonly mirror: Partial<MirrorProperties>
       /** The volume goes on as this file system: the mirror was broken. */
       readonly fsid?: number
+      /** The empty volume begins anew under this index, without a root directory: images of another one come. */
+      readonly index?: number
+      /** Its files are those of this pinned image, and its other pins go: it takes in images of the other end. */
+      readonly image?: number
     }
+  | { readonly op: 'unmirror'; readonly id: string }
   | {
       readonly op: 'create'
       readonly id: string

@@ -4,6 +4,7 @@ import type { Json } from '../block/codec.ts'
 import type { Volume } from '../block/volume.ts'
 import { FileSystem } from '../fs/volume.ts'
 import { assert } from '../std/assert.ts'
+import { backTo } from './mirror-pins.ts'
 import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
 
 export type FilerVolume = Volume<FileSystem>
@@ -26,6 +27,19 @@ function newVolumeOf(volume: FilerVolume): Parameters<typeof FileSystem.make>[1]
 export function isDestination(volume: FilerVolume): boolean {
   const { mirror } = volume.properties as unknown as VolumeProperties
   return mirror?.role === 'Destination' && mirror.state !== 'Broken'
+}
+
+/** Its files are for clients: not those of a destination, nor of a source that is about to be one. */
+export function isServed(volume: FilerVolume): boolean {
+  const { mirror } = volume.properties as unknown as VolumeProperties
+  return !isDestination(volume) && !(mirror?.role === 'Source' && mirror.state === 'Reversing')
+}
+
+/** For a new volume. */
+export function freeIndex(aggregate: FilerAggregate): number {
+  let index = 1
+  while (aggregate.volumeAt(index) || aggregate.removed.some(({ entry }) => entry.index === index)) index += 1
+  return index
 }
 
 /** The root of a new volume's files. */
@@ -52,10 +66,25 @@ export function applyOperation(aggregate: FilerAggregate, operation: VolumeOpera
       return
     }
     case 'mirror': {
-      const { id, mirror, fsid } = operation
-      const before = aggregate.volume(id)!.properties as unknown as VolumeProperties
-      const properties = { ...before, mirror: { ...before.mirror, ...mirror } } as unknown as Json
-      aggregate.changeVolume(id, { properties, ...(fsid === undefined ? {} : { fsid }) })
+      const { id, mirror, fsid, index, image } = operation
+      const volume = aggregate.volume(id)!
+      const before = volume.properties as unknown as VolumeProperties
+      const known = 'role' in mirror ? {} : before.mirror
+      const properties = { ...before, mirror: { ...known, ...mirror } } as unknown as Json
+      if (index === undefined)
+        aggregate.changeVolume(id, { properties, ...(fsid === undefined ? {} : { fsid }) })
+      else {
+        const { name, sizeBytes, fsid: same } = volume
+        aggregate.removeVolume(id)
+        aggregate.createVolume({ id, name, type: 'Flexible', sizeBytes, fsid: same, index, properties })
+      }
+      if (image !== undefined) backTo(volume, image)
+      return
+    }
+    case 'unmirror': {
+      const { mirror: _, ...properties } = aggregate.volume(operation.id)!
+        .properties as unknown as VolumeProperties
+      aggregate.changeVolume(operation.id, { properties: { ...properties } as unknown as Json })
       return
     }
     case 'remove':

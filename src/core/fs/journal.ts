@@ -8,6 +8,9 @@
  */
 import type { MaybePromise } from '../std/maybe.ts'
 
+/** What `admit` rejects with when a change cannot begin now, and nothing was changed: the caller tries again later (JUKEBOX). */
+export class TryLater {}
+
 export interface Journal {
   /** Before an operation starts: waits while the log has no room for a record of `bytes`. */
   admit(bytes: number): MaybePromise<void>

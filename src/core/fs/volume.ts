@@ -49,7 +49,7 @@ import { LISTED, SHRINKING } from './inode.ts'
 import { encodeHandle } from './handle.ts'
 import { emptyRoot, makeVolume, ROOT_GENERATION, ROOT_INO } from './inodes.ts'
 import type { NewVolume } from './inodes.ts'
-import { RECORD_BYTES_MAX } from './journal.ts'
+import { RECORD_BYTES_MAX, TryLater } from './journal.ts'
 import type { Journal } from './journal.ts'
 import * as attributes from './ops/attributes.ts'
 import type { Space } from './ops/attributes.ts'
@@ -85,9 +85,6 @@ function failed(status: Status) {
 type Bad = ReturnType<typeof failed>
 
 const CHANGES_BEFORE_RETRY = 1000
-
-/** The surplus blocks in a growing file's way cannot be freed now: the caller tries again later. */
-class Stuck {}
 
 export class FileSystem {
   /** Another one from a restore on: an operation that waits for a block looks at it anew. */
@@ -436,7 +433,11 @@ export class FileSystem {
   private changeOnce<R>(dup: Duplicate<R> | undefined, task: () => R, bytes: number): MaybePromise<R | Bad> {
     assert(this.core.snapshot === 0, 'change of a snapshot')
     const admitted = this.journal.admit(bytes)
-    if (isPromise(admitted)) return admitted.then(() => this.changeAdmitted(dup, task, bytes))
+    if (isPromise(admitted))
+      return admitted.then(
+        () => this.changeAdmitted(dup, task, bytes),
+        (reason: unknown) => this.damaged(reason),
+      )
     return this.changeAdmitted(dup, task, bytes)
   }
 
@@ -473,7 +474,7 @@ export class FileSystem {
   }
 
   private damaged(error: unknown): Bad {
-    if (error instanceof Stuck) return failed('JUKEBOX')
+    if (error instanceof TryLater) return failed('JUKEBOX')
     if (!(error instanceof DamagedBlock)) throw error
     this.log('error', 'damaged block read', { fsid: this.fsid, bn: error.bn })
     return failed('IO')
@@ -546,7 +547,7 @@ export class FileSystem {
         this.core.inodes.has(ino) ? this.core.inodes.get(ino) : undefined,
       )
       if (inode === undefined || (inode.flags & SHRINKING) === 0) return
-      if (!(await this.reclaimStep(ino))) throw new Stuck()
+      if (!(await this.reclaimStep(ino))) throw new TryLater()
     }
   }
 }

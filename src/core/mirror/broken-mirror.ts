@@ -4,4 +4,16 @@ export interface BrokenMirror {
   readonly answerAlone?: boolean
   /** The destination keeps what an older opening of the source's side sent beyond what the new one has. */
   readonly noCut?: boolean
+  /** The source sends nothing again that the destination lacks when a connection begins. */
+  readonly noResend?: boolean
+  /** The destination listens to an older source. */
+  readonly noFence?: boolean
+  /** The source lets the image go that is durable at the destination. */
+  readonly noPin?: boolean
+  /** Images are sent before they are durable at the source. */
+  readonly endEarly?: boolean
+  /** In sync before the destination's durable image has all epochs before the first one whose operations were sent. */
+  readonly joinEarly?: boolean
+  /** A consistency point of the destination releases log files up to the image that is complete when it commits, not up to the one that it froze. */
+  readonly releaseLate?: boolean
 }

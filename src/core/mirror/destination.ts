@@ -14,55 +14,42 @@ import type { BrokenMirror } from './broken-mirror.ts'
 import { isReleased } from './decisions.ts'
 import { decodeFrame } from './frames.ts'
 import type { MirrorLogFiles } from './log-files.ts'
-import type { Message, SentBlock, ToDestination, ToSource } from './messages.ts'
+import type { Body, Message, Refusal, SentBlock, ToDestination, ToSource } from './messages.ts'
 import { decodeBlocks, decodeNumbers } from './messages.ts'
-
-export type DestinationState = 'Baseline' | 'OutOfSync' | 'InSync' | 'Breaking' | 'Broken'
-
-/** Kept in the volume's properties, changed by logged operations. */
-export interface DestinationRecord {
-  readonly id: string
-  readonly role: 'Destination'
-  readonly state: DestinationState
-  readonly generation: number
-  /** Epoch and incarnation of the newest source that was listened to. */
-  readonly fence: readonly [number, number]
-  /** Which opening of the source's side the records in the log files are of. */
-  readonly opening: number
-}
-
-export interface Image {
-  readonly image: number
-  readonly covers: number
-}
-
-type Body<T> = T extends unknown ? Omit<T, 'mirror' | 'session'> : never
+import type { DestinationRecord, DestinationState, Pin } from './records.ts'
 
 export interface DestinationHost {
   readonly crc32: Crc32
   /** Only in tests. */
   readonly broken: BrokenMirror
   send(head: ToSource): void
-  record(change: Partial<Pick<DestinationRecord, 'state' | 'fence' | 'opening'>>): Promise<void>
+  record(
+    change: Partial<Pick<DestinationRecord, 'state' | 'generation' | 'fence' | 'opening'>>,
+  ): Promise<void>
   wantCp(): void
   /** The number is free for a block of an image. */
   isFree(number: number): boolean
   receive(block: SentBlock): void
   free(number: number): void
-  become(root: Uint8Array): void
+  /** The files are those of this image. */
+  become(root: Uint8Array, image: Pin): void
   /** Resolves when there is room for `blocks` more changed blocks. */
   room(blocks: number): Promise<void>
   /** Resolves at the end of the next consistency point. */
   consistencyPoint(): Promise<void>
   /** Pins the next image; synchronously at a freeze. */
-  pin(image: Image): boolean
+  pin(image: Pin): boolean
   unpinBelow(image: number): void
   /** Back to the newest pin, or to nothing at all. */
-  reset(): Promise<void>
+  reset(): void
+  /** The ends are to change places, and this one is to be the source. */
+  mayReverse(): boolean
+  /** Nothing is listened to any more; it becomes the source. */
+  reverse(): void
   log(event: string, fields: Readonly<Record<string, unknown>>): void
 }
 
-const NOTHING: Image = { image: 0, covers: 0 }
+const NOTHING: Pin = { image: 0, covers: 0, generation: 0, bytes: 0, sizeBytes: 0 }
 /** Blocks that wait in memory behind a complete image, before no more are asked for. */
 const BUFFERED_BLOCKS = 2048
 
@@ -79,9 +66,9 @@ export class MirrorDestination {
   #session = 0
   /** Last record, in log files or in the newest complete image. */
   #last = 0
-  #durable: Image
-  #frozen: Image | undefined
-  #complete: Image | undefined
+  #durable: Pin
+  #frozen: Pin | undefined
+  #complete: Pin | undefined
   /** Part of the next image is in the volume. */
   #staged: boolean
   #arrived: Arrived[] = []
@@ -90,11 +77,10 @@ export class MirrorDestination {
   #appended: Promise<void> = Promise.resolve()
   #resuming: Promise<void> = Promise.resolve()
   #joining = false
-  #heardAt: number | undefined
   #closed = false
 
   /** `durable`: the newest pin; undefined in a new volume, which is its own image 0 as soon as that is pinned. */
-  constructor(host: DestinationHost, logs: MirrorLogFiles, record: DestinationRecord, durable?: Image) {
+  constructor(host: DestinationHost, logs: MirrorLogFiles, record: DestinationRecord, durable?: Pin) {
     this.#host = host
     this.logs = logs
     this.id = record.id
@@ -121,19 +107,25 @@ export class MirrorDestination {
   get session(): number {
     return this.#session
   }
-  get heardAt(): number | undefined {
-    return this.#heardAt
+  get generation(): number {
+    return this.#record.generation
   }
-  get #newest(): Image {
+  get connected(): boolean {
+    return this.#session !== 0
+  }
+  /** Last record that it has. */
+  get last(): number {
+    return this.#last
+  }
+  get #newest(): Pin {
     return this.#complete ?? this.#frozen ?? this.#durable
   }
 
   // Messages. `answer` sends to the source's filer that the message came from.
 
-  message({ head, body }: Message, now: number): void {
+  message({ head, body }: Message): void {
     if (this.#closed) return
     const message = head as ToDestination
-    this.#heardAt = now
     if (message.type === 'resume') {
       this.#resuming = this.#resuming
         .then(() => this.#resume(message))
@@ -152,17 +144,25 @@ export class MirrorDestination {
         return this.#join(message.image)
       case 'flush':
         return this.#host.wantCp()
+      case 'reversible':
+        return this.#tell({ type: 'willing', yes: this.state === 'InSync' && this.#host.mayReverse() })
+      case 'reverse':
+        return this.#reverse(message.last)
     }
   }
 
   async #resume(message: ToDestination & { type: 'resume' }): Promise<void> {
     const { generation, fence, opening, session, last } = message
     const answer = (head: Body<ToSource>): void => this.#host.send({ ...head, mirror: this.id, session })
-    const { state } = this.#record
-    if (state === 'Broken' || state === 'Breaking') return answer({ type: 'refused', reason: 'Broken' })
-    if (generation < this.#record.generation) return answer({ type: 'refused', reason: 'Generation' })
-    const order = fence[0] - this.#record.fence[0] || fence[1] - this.#record.fence[1]
-    if (order < 0) return answer({ type: 'refused', reason: 'Fence' })
+    const known = this.#record
+    const refuse = (reason: Refusal): void =>
+      answer({ type: 'refused', reason, generation: known.generation })
+    if (known.state === 'Broken' || known.state === 'Breaking')
+      return refuse(known.reversing === true ? 'Source' : 'Broken')
+    if (generation < known.generation) return refuse('Generation')
+    const order = fence[0] - known.fence[0] || fence[1] - known.fence[1]
+    if (order < 0 && generation === known.generation && this.#host.broken.noFence !== true)
+      return refuse('Fence')
     // From here on nothing of an older session is listened to.
     this.#session = 0
     this.#arrived = []
@@ -174,19 +174,20 @@ export class MirrorDestination {
       await this.logs.cut(last)
       this.#last = Math.min(this.#last, Math.max(last, this.#newest.covers))
     }
-    if (order > 0 || opening !== this.#record.opening) {
-      await this.#host.record({ fence, opening })
-      this.#record = { ...this.#record, fence, opening }
+    if (order !== 0 || opening !== known.opening || generation !== known.generation) {
+      await this.#host.record({ fence, opening, generation })
+      this.#record = { ...this.#record, fence, opening, generation }
     }
     if (this.#staged) {
       while (this.#frozen !== undefined && !this.#closed)
         await waiting('destination', 'space', this.#host.consistencyPoint())
-      await this.#host.reset()
+      this.#host.reset()
       this.#staged = false
     }
     if (this.#closed) return
     this.#session = session
-    answer({ type: 'resumed', last: this.#last, image: this.#newest.image, durable: this.#durable.image })
+    const { image, generation: of } = this.#newest
+    answer({ type: 'resumed', last: this.#last, image, of, durable: this.#durable.image })
   }
 
   #tell(head: Body<ToSource>): void {
@@ -296,11 +297,12 @@ export class MirrorDestination {
       for (const number of decodeNumbers(body)) this.#host.free(number)
       this.#staged = true
     } else if (head.type === 'end') {
-      this.#host.become(body.slice())
-      this.#complete = { image: head.image, covers: head.covers }
-      this.#last = Math.max(this.#last, head.covers)
+      const { pin } = head
+      this.#host.become(body.slice(), pin)
+      this.#complete = pin
+      this.#last = Math.max(this.#last, pin.covers)
       this.#staged = false
-      this.#tell({ type: 'complete', image: head.image })
+      this.#tell({ type: 'complete', image: pin.image })
       // Nobody waits for it in sync; else the log says when.
       if (this.#record.state !== 'InSync' || this.#joining) this.#host.wantCp()
     }
@@ -345,6 +347,17 @@ export class MirrorDestination {
       this.#record = { ...this.#record, state: 'InSync' }
       this.#joining = false
       if (session === this.#session) this.#tell({ type: 'joined' })
+    })
+  }
+
+  /** The source changes nothing any more: all that it has is here, so this end goes on as the source. */
+  #reverse(last: number): void {
+    const session = this.#session
+    void this.#appended.then(() => {
+      if (session !== this.#session || this.#record.state !== 'InSync') return
+      if (last !== this.#last || !this.#host.mayReverse()) return this.#tell({ type: 'willing', yes: false })
+      this.#tell({ type: 'reversed' })
+      this.#host.reverse()
     })
   }
 

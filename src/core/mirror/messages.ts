@@ -5,7 +5,12 @@
 import type { BlockKind } from '../fs/block-store.ts'
 import { getU32, getU48, putU32, putU48 } from '../fs/bytes.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
+import type { Pin } from './records.ts'
 import { decodeJson, encodeJson } from '../std/ascii-json.ts'
+
+export type Refusal = 'Generation' | 'Fence' | 'Broken' | 'Source' | 'NoImage' | 'WouldDiscardChanges'
+/** Without what every message has. */
+export type Body<T> = T extends unknown ? Omit<T, 'mirror' | 'session'> : never
 
 interface Common {
   readonly mirror: string
@@ -22,17 +27,25 @@ export type ToDestination = Common &
         readonly opening: number
         /** The last record in the source's log when it opened it: what an older source sent beyond it was in one log only, and never acknowledged. */
         readonly last: number
+        /** Images that the source has, with the generations in which they were pinned; for an end that is to become the destination. */
+        readonly images: readonly (readonly [image: number, generation: number])[]
+        /** The last record that the source has of the other end, from when that was the source. */
+        readonly has: number
       }
     /** A frame of a log file. `start`: the first after a time without; the image of the epoch before will hold all that is missing. */
     | { readonly type: 'operations'; readonly start: boolean }
     | { readonly type: 'blocks' }
     | { readonly type: 'free' }
     /** The image is complete; behind it the root of its files. `covers`: the last record in it. */
-    | { readonly type: 'end'; readonly image: number; readonly covers: number }
+    | { readonly type: 'end'; readonly pin: Pin }
     /** In sync as soon as the image is durable there. */
     | { readonly type: 'join'; readonly image: number }
     /** A consistency point is wanted. */
     | { readonly type: 'flush' }
+    /** Is the destination willing to become the source? */
+    | { readonly type: 'reversible' }
+    /** It is the source from now on: the old one changes nothing any more, and `last` is the last record. */
+    | { readonly type: 'reverse'; readonly last: number }
   )
 export type ToSource = Common &
   (
@@ -40,11 +53,13 @@ export type ToSource = Common &
         readonly type: 'resumed'
         /** The last record that the destination has, in log files or in the image. */
         readonly last: number
-        /** Newest complete image; 0: none. */
+        /** Newest complete image, and its generation; 0: none. */
         readonly image: number
+        readonly of: number
         readonly durable: number
       }
-    | { readonly type: 'refused'; readonly reason: 'Generation' | 'Fence' | 'Broken' }
+    /** Generation: a source that goes on must have a higher one. Source: this end is no destination. NoImage: the ends have no image in common. */
+    | { readonly type: 'refused'; readonly reason: Refusal; readonly generation: number }
     | { readonly type: 'acknowledged'; readonly last: number }
     /** So many blocks were taken in: there is room for as many. */
     | { readonly type: 'taken'; readonly blocks: number }
@@ -52,6 +67,9 @@ export type ToSource = Common &
     | { readonly type: 'durable'; readonly image: number }
     | { readonly type: 'joined' }
     | { readonly type: 'failed'; readonly reason: string }
+    | { readonly type: 'willing'; readonly yes: boolean }
+    /** It is about to be the source. */
+    | { readonly type: 'reversed' }
     /** The volume is not served by this filer (any more). */
     | { readonly type: 'elsewhere' }
   )

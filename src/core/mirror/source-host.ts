@@ -2,30 +2,22 @@
 import type { Crc32 } from '../env/env.ts'
 import type { BrokenMirror } from './broken-mirror.ts'
 import type { ToDestination } from './messages.ts'
+import type { Pin, SourceRecord } from './records.ts'
+import type { MirrorReason } from './status.ts'
 
-export type SourceState = 'Baseline' | 'OutOfSync' | 'InSync' | 'Broken'
-
-/** Kept in the volume's properties, changed by logged operations. */
-export interface SourceRecord {
-  readonly id: string
-  readonly role: 'Source'
-  readonly state: SourceState
-  readonly generation: number
+/** A pin at the source: with when it was made, in seconds of the clock, and how many blocks are in it. */
+export interface SourcePin extends Pin {
+  readonly seconds: number
+  readonly blocks: number
 }
-
-/** A pinned image that is durable here. */
-export interface Pin {
-  readonly image: number
-  readonly covers: number
-}
-
-export type Body<T> = T extends unknown ? Omit<T, 'mirror' | 'session'> : never
 
 export interface SourceHost {
   readonly crc32: Crc32
   /** Only in tests. */
   readonly broken: BrokenMirror
   now(): number
+  /** Seconds of the clock. */
+  seconds(): number
   /** A number that no other session has. */
   newSession(): number
   after(ms: number, task: () => void): { cancel(): void }
@@ -34,12 +26,17 @@ export interface SourceHost {
   /** Unlike that of any other opening of the side. */
   readonly opening: number
   /** Logs a change of the record; resolves when it is durable on both filers, never if this filer loses the side. */
-  record(state: SourceState): Promise<void>
+  record(change: Partial<Pick<SourceRecord, 'state' | 'generation' | 'base' | 'strict'>>): Promise<void>
   wantCp(): void
-  pins(): readonly Pin[]
+  /** Those of the mirror's history, in order. */
+  pins(): readonly SourcePin[]
   unpin(image: number): void
   /** Sends what `to` has and `from` has not, then the end; asks `room` before each batch of blocks, and stops when it says no. */
   stream(from: Pin | undefined, to: Pin, room: (blocks: number) => Promise<boolean>): Promise<void>
+  /** Mirrors to the same pair leave sync together; resolves when all have recorded it. */
+  leaving(reason: MirrorReason, message: string): Promise<void>
+  /** The volume is served, or no more: the mirror is being reversed. */
+  serve(yes: boolean): void
   log(event: string, fields: Readonly<Record<string, unknown>>): void
 }
 
@@ -56,19 +53,10 @@ export interface SourceLimits {
   readonly patienceMs: number
 }
 export const SOURCE_LIMITS: SourceLimits = {
-  logFiles: 8,
+  logFiles: 16,
   incompleteEpochs: 2,
   creditBytes: 8 << 20,
   blocks: 256,
   epochBytes: 64 << 20,
   patienceMs: 5000,
-}
-export interface SourceStatus {
-  readonly state: 'Baseline' | 'CatchUp' | 'Joining' | 'InSync' | 'OutOfSync' | 'Broken'
-  readonly reason: string
-  readonly connected: boolean
-  readonly logFiles: number
-  readonly logFilesMax: number
-  readonly unacknowledged: number
-  readonly durableImage: number
 }

@@ -4,96 +4,106 @@
  *   Baseline / OutOfSync --images--> CatchUp --freeze j-1--> Joining: operations of epoch j on are sent, answers do not wait
  *     --image j-1 durable there, recorded there, then here--> InSync: answers wait for the destination
  *   InSync --limit passed--> OutOfSync, which is recorded before any answer leaves without the destination
+ *   InSync --asked to reverse--> Reversing: no call starts, all is acknowledged, the destination is told to be the source; then nothing is answered here any more
  *
- * - Records are kept until the destination has acknowledged them. After a takeover they come from the log (`replayed`), so a sync survives it.
+ * - Records are kept until the destination has acknowledged them (kept-records.ts). After a takeover they come from the log (`replayed`), so a sync survives it.
  * - An image goes only after its root is durable on every copy of the source (a pin is seen only then), one at a time, always the newest.
+ * - A strict source acknowledges nothing that it alone would have: clients are told to try later (`TryLater`).
  * - Nothing here is ever waited for by a consistency point (docs/mirroring.md).
  */
+import { TryLater } from '../fs/journal.ts'
 import type { MaybePromise } from '../std/maybe.ts'
 import { waiting } from '../std/ranks.ts'
-import { admission, imageToSend } from './decisions.ts'
-import { encodeFrame } from './frames.ts'
-import type { MirrorRecord } from './frames.ts'
-import type { ToDestination, ToSource } from './messages.ts'
+import { NotServedError } from '../vfs/vfs.ts'
+import { admission } from './decisions.ts'
+import { ImageSender } from './image-sender.ts'
+import { KeptRecords } from './kept-records.ts'
+import type { Body, Refusal, ToDestination, ToSource } from './messages.ts'
+import type { SourceRecord } from './records.ts'
+import type { SourceHost, SourceLimits } from './source-host.ts'
 import { SOURCE_LIMITS } from './source-host.ts'
-import type {
-  Body,
-  SourceHost,
-  SourceLimits,
-  SourceRecord,
-  SourceState,
-  SourceStatus,
-} from './source-host.ts'
+import type { MirrorReason, MirrorStatus } from './status.ts'
+import { Tally } from './tally.ts'
 
-const FRAME_BYTES = 256 << 10
-
-interface Kept extends MirrorRecord {
-  readonly epoch: number
-  readonly previous: number
-  readonly at: number
-  sent: boolean
+const REFUSALS: Record<Refusal, readonly [MirrorReason, string]> = {
+  Generation: ['Resyncing', 'the destination knows a later generation of this mirror'],
+  Fence: ['DestinationDown', 'the destination has heard of a newer owner of this side'],
+  Broken: ['Broken', 'the destination is a volume of its own'],
+  Source: ['Switching', 'the other end is a source, too, until it is told otherwise'],
+  NoImage: [
+    'NotInSync',
+    'the two ends have no image in common: remove the mirror, and begin anew with an empty volume as its destination',
+  ],
+  WouldDiscardChanges: [
+    'WouldDiscardChanges',
+    'the destination has changes of its own; its divergence says which, and discardChanges with that id gives them up',
+  ],
 }
 
 export class MirrorSource {
   readonly id: string
+  readonly tally: Tally
+  /** `Mirrored` as long as the destination is wanted to be one. */
+  wanted: 'Mirrored' | 'Broken' = 'Mirrored'
+  /** The two ends are to change places. */
+  reversing = false
+  sentBytes = 0
   readonly #host: SourceHost
   readonly #limits: SourceLimits
-  #state: SourceState
-  #generation: number
+  #logFilesMax: number
+  #record: SourceRecord
   #session = 0
   /** The destination has answered the session's `resume`. */
   #up = false
   #downSince: number
-  #kept: Kept[] = []
-  #keptBytes = 0
-  /** Last record of the volume. */
-  #last: number
+  readonly #kept: KeptRecords
+  readonly #images: ImageSender
   /** Last record of the side when it was opened here; nothing beyond it existed. */
-  #openedAt: () => number
+  readonly #openedAt: () => number
   #epoch: number
   #epochBytes = 0
-  /** Epochs with calls that the destination's durable image does not hold. */
-  #epochs: number[] = []
-  #complete = 0
-  #durable = 0
-  #inFlight: { from: number; to: number } | undefined
-  #streams = 0
-  #blocksOut = 0
-  #roomWaiters: (() => void)[] = []
   /** Operations of epochs behind this freeze are sent; undefined: none are. */
   #joinImage: number | undefined
-  #started = false
   /** Answers wait for the destination. */
   #bound: boolean
   #leaving = false
+  /** It was told to be the source: nothing is answered here until it says that it is not. */
+  #handed = false
+  /** Up to here the destination has everything. */
+  #confirmed: number
   #changedSincePin = true
   #waiters: (() => void)[] = []
   #waitingSince: number | undefined
   #flushing = false
-  #reason = ''
+  #reason: MirrorReason = ''
+  #message = ''
   #closed = false
   #timer: { cancel(): void } | undefined
 
-  /** `last`: last record of the volume in its image; `epoch`: what is done now belongs to. */
+  /** `openedAt`: last record of the side when it was opened; `epoch`: what is done now belongs to. */
   constructor(
     host: SourceHost,
     record: SourceRecord,
-    at: { readonly last: number; readonly openedAt: () => number; readonly epoch: number },
+    at: { readonly openedAt: () => number; readonly epoch: number },
     limits: Partial<SourceLimits> = {},
   ) {
     this.#host = host
     this.#limits = { ...SOURCE_LIMITS, ...limits }
+    this.#logFilesMax = this.#limits.logFiles
     this.id = record.id
-    this.#state = record.state
-    this.#generation = record.generation
-    this.#last = at.last
+    this.#record = record
+    this.tally = new Tally(record)
+    this.#confirmed = 0
     this.#openedAt = at.openedAt
     this.#epoch = at.epoch
     this.#downSince = 0
-    this.#bound = record.state === 'InSync'
+    this.#kept = new KeptRecords(host.crc32)
+    this.#images = new ImageSender(host, this.#limits.blocks)
+    this.#bound = record.state === 'InSync' || record.state === 'Reversing'
+    this.reversing = record.state === 'Reversing'
     if (this.#bound) {
       this.#joinImage = 0
-      this.#started = true
+      this.#kept.started = true
     }
   }
 
@@ -103,22 +113,65 @@ export class MirrorSource {
     this.#tick()
   }
 
-  status(): SourceStatus {
-    const joining = this.#joinImage === undefined ? 'CatchUp' : 'Joining'
-    const state = this.#leaving
-      ? 'OutOfSync'
-      : this.#bound || this.#state === 'Broken' || !this.#up
-        ? this.#state
-        : joining
+  /** As the operator wants it. */
+  want(strict: boolean, logFilesMax: number | undefined): void {
+    this.#logFilesMax = logFilesMax ?? this.#limits.logFiles
+    if (strict === this.#record.strict) return
+    this.#record = { ...this.#record, strict }
+    void this.#host.record({ strict })
+    this.#moved()
+  }
+
+  status(): Omit<MirrorStatus, 'volumeId'> {
+    const [reason, message] = this.#reasonNow()
+    const pin = this.#host.pins().find(({ image }) => image === this.#images.complete)
+    const { bytes } = this.tally
+    const behind = this.inSync ? 0 : bytes - (pin?.bytes ?? 0)
     return {
-      state: this.#state === 'Baseline' && this.#up && this.#complete === 0 ? 'Baseline' : state,
-      reason: this.#reason,
+      id: this.id,
+      role: 'Source',
+      state: this.#stateNow(),
+      reason,
+      message,
       connected: this.#up,
-      logFiles: this.#epochs.length,
-      logFilesMax: this.#limits.logFiles,
-      unacknowledged: this.#kept.length,
-      durableImage: this.#durable,
+      generation: this.#record.generation,
+      lagSeconds: pin === undefined || behind === 0 ? 0 : Math.max(0, this.#host.seconds() - pin.seconds),
+      lagBytes: behind,
+      ...(this.#images.complete === 0 ? { baselinePercent: this.#images.percent } : {}),
+      logFiles: this.#kept.epochs.length,
+      logFilesMax: this.#logFilesMax,
+      unacknowledged: this.#kept.count,
+      durableImage: this.#images.durable,
+      sentBytes: this.sentBytes,
     }
+  }
+
+  #stateNow(): MirrorStatus['state'] {
+    const { state } = this.#record
+    if (this.#leaving) return 'OutOfSync'
+    if (this.#bound || !this.#up) return state
+    if (this.#images.complete === 0) return 'Baseline'
+    return this.#joinImage === undefined ? 'CatchUp' : 'Joining'
+  }
+
+  #reasonNow(): readonly [MirrorReason, string] {
+    switch (this.#stateNow()) {
+      case 'InSync':
+        return this.reversing ? ['Switching', 'waits until the other end is ready to be the source'] : ['', '']
+      case 'Reversing':
+        return ['Switching', 'the other end is about to be the source']
+      case 'Baseline':
+        if (this.#up) return ['Baseline', 'the first image is on its way']
+        break
+      case 'CatchUp':
+      case 'Joining':
+        return this.#reason === 'LogFilesExhausted'
+          ? [this.#reason, this.#message]
+          : ['CatchingUp', 'images go until the destination is so near that operations can']
+      default:
+    }
+    if (this.#reason !== '') return [this.#reason, this.#message]
+    return ['LinkLost', 'the destination has not answered yet']
   }
 
   get inSync(): boolean {
@@ -127,16 +180,20 @@ export class MirrorSource {
   get epoch(): number {
     return this.#epoch
   }
+  get record(): SourceRecord {
+    return this.#record
+  }
 
   // What calls on the volume ask.
 
-  /** Before a call starts; it holds nothing yet. */
+  /** Before a call starts; it holds nothing yet. Rejects with TryLater when it cannot be carried out here now. */
   admit(): MaybePromise<void> {
     return this.#refusal() === undefined ? undefined : this.#admitLater()
   }
 
   async #admitLater(): Promise<void> {
     for (let refusal = this.#refusal(); refusal !== undefined && !this.#closed; refusal = this.#refusal()) {
+      if (refusal === 'LATER') throw new TryLater()
       this.#waitingSince ??= this.#host.now()
       if (refusal === 'LOG_FILE') this.#tell({ type: 'flush' })
       if (refusal === 'IMAGE') this.#host.wantCp()
@@ -145,28 +202,37 @@ export class MirrorSource {
     this.#waitingSince = undefined
   }
 
-  #refusal(): 'CREDIT' | 'LOG_FILE' | 'IMAGE' | undefined {
-    if (this.#joinImage === undefined || this.#closed) return undefined
-    const open = this.#epochs.at(-1) === this.#epoch
+  /** A strict source, once it was in sync, takes no changes without the destination. */
+  get #refusesAlone(): boolean {
+    const { strict, state } = this.#record
+    return strict && state !== 'Baseline' && state !== 'Broken' && (!this.#bound || this.#leaving)
+  }
+
+  #refusal(): 'CREDIT' | 'LOG_FILE' | 'IMAGE' | 'LATER' | undefined {
+    if (this.#closed) return undefined
+    if (this.#record.state === 'Reversing' || this.#refusesAlone) return 'LATER'
+    if (this.#joinImage === undefined) return undefined
+    const { epochs } = this.#kept
+    const open = epochs.at(-1) === this.#epoch
     return admission(
       {
-        epochsBeyondDurable: this.#epochs.length + (open ? 0 : 1),
-        epochsIncomplete: this.#epochs.filter((epoch) => epoch < this.#epoch && epoch > this.#complete)
+        epochsBeyondDurable: epochs.length + (open ? 0 : 1),
+        epochsIncomplete: epochs.filter((epoch) => epoch < this.#epoch && epoch > this.#images.complete)
           .length,
-        hasCredit: this.#keptBytes < this.#limits.creditBytes,
+        hasCredit: this.#kept.bytes < this.#limits.creditBytes,
       },
-      this.#limits,
+      { logFiles: this.#logFilesMax, incompleteEpochs: this.#limits.incompleteEpochs },
     )
   }
 
   /** A record of the volume was appended to the own log. */
   appended(seq: number, body: readonly Uint8Array[]): void {
-    const previous = this.#last
-    this.#last = seq
-    this.#changedSincePin = true
-    if (this.#joinImage === undefined || this.#closed) return
+    const previous = this.tally.last
     let bytes = 0
     for (const chunk of body) bytes += chunk.length
+    this.tally.add(seq, bytes)
+    this.#changedSincePin = true
+    if (this.#joinImage === undefined || this.#closed) return
     const copy = new Uint8Array(bytes)
     let at = 0
     for (const chunk of body) {
@@ -184,31 +250,37 @@ export class MirrorSource {
 
   /** A record beyond the image, found in the log when the side was opened. */
   replayed(seq: number, body: Uint8Array): void {
-    const previous = this.#last
-    this.#last = seq
+    const previous = this.tally.last
+    if (!this.tally.add(seq, body.length)) return
     this.#changedSincePin = true
     if (this.#joinImage !== undefined) this.#keep(seq, previous, body)
   }
 
   #keep(seq: number, previous: number, body: Uint8Array): void {
-    if (this.#epochs.at(-1) !== this.#epoch) this.#epochs.push(this.#epoch)
-    this.#kept.push({ seq, previous, body, epoch: this.#epoch, at: this.#host.now(), sent: false })
-    this.#keptBytes += body.length
+    this.#kept.keep({ seq, previous, body, epoch: this.#epoch, at: this.#host.now() })
   }
 
-  /** What shows the change `seq` may be answered; later, when the destination has it. */
+  /**
+   * What shows the change `seq` may be answered; later, when the destination has it. Rejects with NotServedError when the other end is the source. What a strict source changed and could not
+   * acknowledge is answered when it is in sync again: nobody is told that it was not done.
+   */
   answer(seq: number): MaybePromise<void> {
-    return this.#answerable(seq) ? undefined : this.#answerLater(seq)
+    return this.#answerable(seq) === 'YES' ? undefined : this.#answerLater(seq)
   }
 
-  #answerable(seq: number): boolean {
-    if (!this.#bound || this.#host.broken.answerAlone === true) return true
-    const first = this.#kept[0]
-    return first === undefined || first.seq > seq
+  #answerable(seq: number): 'YES' | 'WAIT' | 'ELSEWHERE' {
+    if (this.#handed) return 'ELSEWHERE'
+    if (this.#host.broken.answerAlone === true) return 'YES'
+    if (this.#refusesAlone && !this.#leaving) return seq > this.#confirmed ? 'WAIT' : 'YES'
+    if (!this.#bound) return 'YES'
+    // What replay found in the log may be seen by anybody, and no one knows in which answers: until the destination has all of it nothing is shown.
+    const { first } = this.#kept
+    return first === undefined || first.seq > Math.max(seq, this.#openedAt()) ? 'YES' : 'WAIT'
   }
 
   async #answerLater(seq: number): Promise<void> {
-    while (!this.#answerable(seq)) {
+    for (let may = this.#answerable(seq); may !== 'YES'; may = this.#answerable(seq)) {
+      if (may === 'ELSEWHERE') throw new NotServedError()
       await waiting('call', 'destination', new Promise<void>((resolve) => this.#waiters.push(resolve)))
     }
   }
@@ -219,10 +291,10 @@ export class MirrorSource {
   freezing(image: number): boolean {
     this.#epoch = image + 1
     this.#epochBytes = 0
-    if (!this.#up || this.#state === 'Broken') return false
-    if (this.#joinImage === undefined && this.#complete > 0) {
+    if (!this.#up || this.#record.state === 'Broken') return false
+    if (this.#joinImage === undefined && this.#images.complete > 0) {
       this.#joinImage = image
-      this.#started = false
+      this.#kept.started = false
       this.#changedSincePin = false
       return true
     }
@@ -231,47 +303,47 @@ export class MirrorSource {
     return wanted
   }
 
-  /** Of the volume, in the image of this freeze. */
-  get last(): number {
-    return this.#last
-  }
-
   /** A consistency point is complete on every copy: its pins are durable. */
   committed(): void {
-    this.#startStream()
-    this.#prune()
+    if (!this.#up) return
+    this.#images.next()
+    this.#images.prune()
   }
 
   // The connection.
-
-  /** There may be a way to the destination: greets it. Asked again until it has answered. */
-  greet(): void {
-    if (this.#closed || this.#state === 'Broken') return
-    this.disconnected()
-    this.#session = this.#host.newSession()
-    this.#host.send({
-      type: 'resume',
-      mirror: this.id,
-      session: this.#session,
-      generation: this.#generation,
-      fence: this.#host.fence(),
-      opening: this.#host.opening,
-      last: this.#openedAt(),
-    })
-  }
 
   get connected(): boolean {
     return this.#up
   }
 
+  /** There may be a way to the destination: greets it. Asked again until it has answered. */
+  greet(): void {
+    if (this.#closed || this.wanted === 'Broken') return
+    this.disconnected()
+    this.#session = this.#host.newSession()
+    const { generation, has } = this.#record
+    this.#host.send({
+      type: 'resume',
+      mirror: this.id,
+      session: this.#session,
+      generation,
+      fence: this.#host.fence(),
+      opening: this.#host.opening,
+      last: this.#openedAt(),
+      images: this.#host.pins().map((pin) => [pin.image, pin.generation] as const),
+      has,
+    })
+  }
+
   disconnected(): void {
-    if (this.#up) this.#downSince = this.#host.now()
+    if (this.#up) {
+      this.#downSince = this.#host.now()
+      this.#say('LinkLost', 'the connection to the destination was lost')
+    }
     this.#session = 0
     this.#up = false
-    this.#streams += 1
-    this.#inFlight = undefined
-    for (const resolve of this.#roomWaiters.splice(0)) resolve()
-    if (!this.#bound && this.#joinImage !== undefined) this.#stopJoining('the connection was lost')
+    this.#images.stop()
+    if (!this.#bound && this.#joinImage !== undefined) this.#stopJoining()
   }
 
   message(head: ToSource): void {
@@ -280,85 +352,96 @@ export class MirrorSource {
       case 'resumed':
         return this.#resumed(head)
       case 'refused':
-        this.#reason = `the destination refuses: ${head.reason}`
-        if (head.reason === 'Broken' || head.reason === 'Generation') this.#broken()
-        return
+        return this.#refused(head.reason, head.generation)
       case 'acknowledged':
         return this.#acknowledged(head.last)
       case 'taken':
-        this.#blocksOut -= head.blocks
-        for (const resolve of this.#roomWaiters.splice(0)) resolve()
-        return
+        return this.#images.taken(head.blocks)
       case 'complete':
-        this.#complete = Math.max(this.#complete, head.image)
-        this.#inFlight = undefined
+        this.#images.completed(head.image)
+        this.#confirm()
         if (this.#joinImage === undefined) this.#host.wantCp()
         this.#moved()
-        return this.#startStream()
+        return this.#images.next()
       case 'durable':
-        return this.#durableThere(head.image)
+        this.#images.durable = Math.max(this.#images.durable, head.image)
+        this.#kept.durable(head.image)
+        this.#images.prune()
+        this.#moved()
+        return this.#askToJoin()
       case 'joined':
         return this.#joined()
       case 'failed':
-        this.#leave(`the destination cannot keep up: ${head.reason}`)
+        this.#leave('LogFilesExhausted', `the destination cannot keep up: ${head.reason}`)
         return this.disconnected()
       case 'elsewhere':
         return this.disconnected()
+      case 'willing':
+        if (head.yes && this.reversing) this.#handOver()
+        return
+      case 'reversed':
+        this.#handed = true
+        return this.disconnected()
     }
   }
 
-  #resumed({ last, image, durable }: { last: number; image: number; durable: number }): void {
-    const pinned = image === 0 || this.#host.pins().some((pin) => pin.image === image)
-    if (!pinned) {
-      this.#reason = `the destination has image ${image}, which is not here any more: it needs a new baseline`
-      if (this.#bound) this.#leave(this.#reason)
+  #resumed({ last, image, of, durable }: ToSource & { type: 'resumed' }): void {
+    if (image !== 0 && !this.#host.pins().some((pin) => pin.image === image && pin.generation === of)) {
+      const [reason, message] = REFUSALS.NoImage
+      this.#say(reason, message)
+      if (this.#bound) this.#leave(reason, message)
       return
     }
     this.#up = true
-    this.#reason = ''
-    this.#complete = image
-    this.#durable = durable
-    this.#blocksOut = 0
-    this.#inFlight = undefined
-    this.#epochs = this.#epochs.filter((epoch) => epoch > durable)
+    this.#say('', '')
+    this.#images.resumed(image, durable)
+    this.#confirm()
+    this.#kept.durable(durable)
     this.#host.log('mirror resumed', { mirror: this.id, image, durable, last })
+    if (this.#handed || (this.#record.state === 'Reversing' && !this.reversing)) void this.#stay()
+    else if (this.#record.state === 'Broken') void this.#change({ state: 'OutOfSync' })
     if (this.#joinImage !== undefined) {
       this.#acknowledged(last)
-      const first = this.#kept[0]
-      const gap = first === undefined ? this.#last > last : first.previous > last
-      if (gap) return this.#leave('the destination lacks records that are not kept here any more')
-      for (const kept of this.#kept) kept.sent = false
-      this.#resendFrom = last
+      const { first } = this.#kept
+      const gap = first === undefined ? this.tally.last > last : first.previous > last
+      if (gap && this.#host.broken.noResend !== true)
+        return this.#leave('NotInSync', 'the destination lacks records that are not kept here any more')
+      this.#kept.resend(last)
       this.#flush()
     } else this.#host.wantCp()
     this.#moved()
-    this.#startStream()
+    this.#images.next()
   }
 
-  /** The next frame is chained to this record, whatever was before it here. */
-  #resendFrom: number | undefined
+  #refused(refusal: Refusal, generation: number): void {
+    const [reason, message] = REFUSALS[refusal]
+    this.#say(reason, message)
+    this.#up = false
+    this.#session = 0
+    if (refusal === 'Generation') {
+      // The destination is willing: from here on what is sent must be known from what was sent before.
+      const base = this.#host.pins().at(-1)?.image ?? 0
+      void this.#change({ generation: generation + 1, base })
+    } else if (refusal === 'Broken') this.#broken()
+    else if (refusal === 'Source' && this.#record.state === 'Reversing') this.#handed = true
+  }
 
   #acknowledged(last: number): void {
-    let count = 0
-    for (const kept of this.#kept) {
-      if (kept.seq > last) break
-      this.#keptBytes -= kept.body.length
-      count += 1
-    }
-    this.#kept.splice(0, count)
+    this.#kept.acknowledged(last)
+    this.#confirmed = Math.max(this.#confirmed, last)
     this.#moved()
+    if (this.#record.state === 'Reversing') this.#sendReverse()
   }
 
-  #durableThere(image: number): void {
-    this.#durable = Math.max(this.#durable, image)
-    this.#epochs = this.#epochs.filter((epoch) => epoch > image)
-    this.#prune()
-    this.#moved()
-    this.#askToJoin()
+  /** What the newest complete image covers needs no acknowledgement. */
+  #confirm(): void {
+    const pin = this.#host.pins().find(({ image }) => image === this.#images.complete)
+    this.#confirmed = Math.max(this.#confirmed, pin?.covers ?? 0)
   }
 
   #askToJoin(): void {
-    if (this.#bound || this.#joinImage === undefined || this.#durable < this.#joinImage) return
+    if (!this.#up || this.#bound || this.#joinImage === undefined) return
+    if (this.#images.durable < this.#joinImage && this.#host.broken.joinEarly !== true) return
     this.#tell({ type: 'join', image: this.#joinImage })
   }
 
@@ -367,62 +450,111 @@ export class MirrorSource {
     // From here on answers wait, so that none goes out alone once the record says InSync.
     this.#bound = true
     const session = this.#session
-    void this.#host.record('InSync').then(() => {
+    void this.#host.record({ state: 'InSync' }).then(() => {
       if (session !== this.#session || this.#leaving || !this.#bound) return
-      this.#state = 'InSync'
+      this.#record = { ...this.#record, state: 'InSync' }
       this.#host.log('mirror in sync', { mirror: this.id })
     })
   }
 
-  /** Out of sync: recorded on both filers before any answer goes out without the destination. */
-  #leave(reason: string): void {
-    this.#reason = reason
-    if (!this.#bound) return this.#stopJoining(reason)
-    if (this.#leaving) return
-    this.#leaving = true
-    this.#host.log('mirror leaves sync', { mirror: this.id, reason })
-    void this.#host.record('OutOfSync').then(() => {
-      this.#state = 'OutOfSync'
-      this.#leaving = false
-      this.#bound = false
-      this.#stopJoining(reason)
-      // What the destination had of the operations is of no use for what follows: it is greeted anew.
-      this.disconnected()
-    })
+  async #change(change: Partial<Pick<SourceRecord, 'state' | 'generation' | 'base'>>): Promise<void> {
+    this.#record = { ...this.#record, ...change }
+    await this.#host.record(change)
   }
 
-  #stopJoining(reason: string): void {
+  #say(reason: MirrorReason, message: string): void {
     this.#reason = reason
+    this.#message = message
+  }
+
+  /** Out of sync: recorded on both filers before any answer goes out without the destination; with the other mirrors to that pair. */
+  #leave(reason: MirrorReason, message: string): void {
+    if (!this.#bound) {
+      this.#say(reason, message)
+      return this.#stopJoining()
+    }
+    void this.leave(reason, message)
+  }
+
+  async leave(reason: MirrorReason, message: string): Promise<void> {
+    // Who may have been told to be the source must be asked first.
+    if (!this.#bound || this.#leaving || this.#record.state === 'Reversing') return
+    this.#say(reason, message)
+    this.#leaving = true
+    this.#host.log('mirror leaves sync', { mirror: this.id, reason: message })
+    await Promise.all([this.#host.record({ state: 'OutOfSync' }), this.#host.leaving(reason, message)])
+    this.#record = { ...this.#record, state: 'OutOfSync' }
+    this.#leaving = false
+    this.#bound = false
+    this.#stopJoining()
+    // What the destination had of the operations is of no use for what follows: it is greeted anew.
+    this.disconnected()
+    this.#say(reason, message)
+  }
+
+  #stopJoining(): void {
     this.#joinImage = undefined
-    this.#started = false
-    this.#kept = []
-    this.#keptBytes = 0
-    this.#epochs = []
+    this.#kept.clear()
     this.#moved()
   }
 
   #broken(): void {
-    this.#up = false
-    if (this.#state === 'Broken') return
-    void this.#host.record('Broken').then(() => {
-      this.#state = 'Broken'
+    if (this.#record.state === 'Broken') return
+    void this.#host.record({ state: 'Broken' }).then(() => {
+      this.#record = { ...this.#record, state: 'Broken' }
       this.#bound = false
-      this.#stopJoining('the mirror was broken')
+      this.#stopJoining()
     })
+  }
+
+  /** The destination is to be a volume of its own, or is one: nothing is sent, and nothing waits for it. */
+  break(): void {
+    this.wanted = 'Broken'
+    this.disconnected()
+    this.#say('Broken', 'the mirror is broken, as it is wanted to be')
+    this.#broken()
+  }
+
+  // Reversing.
+
+  /** The destination would be the source: no call starts here any more, and what was begun is sent. */
+  #handOver(): void {
+    if (this.#record.state !== 'InSync' || !this.inSync) return
+    this.#record = { ...this.#record, state: 'Reversing' }
+    this.#host.serve(false)
+    this.#host.log('mirror is being reversed', { mirror: this.id })
+    void this.#host.record({ state: 'Reversing' }).then(() => this.#sendReverse())
+    this.#moved()
+  }
+
+  #sendReverse(): void {
+    if (!this.#up || !this.reversing || this.#kept.count > 0) return
+    this.#handed = true
+    this.#tell({ type: 'reverse', last: this.tally.last })
+    this.#moved()
+  }
+
+  /** The destination still is one: asked again if that is wanted, else this end goes on as the source. */
+  async #stay(): Promise<void> {
+    this.#handed = false
+    if (this.reversing) return this.#sendReverse()
+    await this.#change({ state: 'InSync' })
+    this.#host.serve(true)
   }
 
   close(): void {
     this.#closed = true
     this.#timer?.cancel()
-    this.#streams += 1
-    for (const resolve of this.#roomWaiters.splice(0)) resolve()
+    this.#images.stop()
     this.#moved()
   }
 
   // Sending.
 
   #tell(head: Body<ToDestination>, body?: Uint8Array): void {
-    if (this.#up) this.#host.send({ ...head, mirror: this.id, session: this.#session }, body)
+    if (!this.#up) return
+    this.sentBytes += body?.length ?? 0
+    this.#host.send({ ...head, mirror: this.id, session: this.#session }, body)
   }
 
   /** Behind the turn in which records are appended, so that they go together. */
@@ -436,77 +568,13 @@ export class MirrorSource {
   }
 
   #flush(): void {
-    if (!this.#up || this.#joinImage === undefined) return
-    let from = this.#kept.findIndex((kept) => !kept.sent)
-    while (from >= 0 && from < this.#kept.length) {
-      const { epoch, previous } = this.#kept[from]!
-      let to = from
-      let bytes = 0
-      while (
-        to < this.#kept.length &&
-        this.#kept[to]!.epoch === epoch &&
-        (to === from || bytes < FRAME_BYTES)
-      ) {
-        bytes += this.#kept[to]!.body.length
-        to += 1
-      }
-      const records = this.#kept.slice(from, to)
-      for (const kept of records) kept.sent = true
-      const frame = { epoch, previous: this.#resendFrom ?? previous, last: records.at(-1)!.seq, records }
-      this.#resendFrom = undefined
-      this.#tell({ type: 'operations', start: !this.#started }, encodeFrame(this.#host.crc32, frame))
-      this.#started = true
-      from = to
-    }
-  }
-
-  #startStream(): void {
-    if (!this.#up || this.#closed) return
-    const pins = this.#host.pins()
-    const newest = pins.at(-1)
-    const image = imageToSend(newest?.image ?? 0, this.#complete, this.#inFlight?.to ?? 0)
-    if (newest === undefined || image === 0) return
-    const from = pins.find((pin) => pin.image === this.#complete)
-    if (from === undefined && this.#complete !== 0) return
-    this.#inFlight = { from: this.#complete, to: image }
-    const stream = ++this.#streams
-    const current = (): boolean => this.#streams === stream && !this.#closed
-    const room = async (blocks: number): Promise<boolean> => {
-      while (current() && this.#blocksOut + blocks > this.#limits.blocks) {
-        await waiting(
-          'source',
-          'destination',
-          new Promise<void>((resolve) => this.#roomWaiters.push(resolve)),
-        )
-      }
-      if (current()) this.#blocksOut += blocks
-      return current()
-    }
-    this.#host.stream(from, newest, room).catch((error: unknown) => {
-      if (!current()) return
-      this.#inFlight = undefined
-      this.#reason = `an image cannot be read: ${String(error)}`
-      this.#host.log('mirror image cannot be read', { mirror: this.id, cause: String(error) })
-    })
+    if (!this.#up || this.#joinImage === undefined || this.#leaving) return
+    for (const { start, frame } of this.#kept.frames()) this.#tell({ type: 'operations', start }, frame)
   }
 
   /** For the host's `stream`: to the destination in this session. */
   tell(head: Body<ToDestination>, body?: Uint8Array): void {
     this.#tell(head, body)
-  }
-
-  /** Images that neither the destination has, nor are on their way, nor are the newest, are let go. */
-  #prune(): void {
-    if (!this.#up) return
-    const pins = this.#host.pins()
-    const needed = [
-      this.#durable,
-      this.#complete,
-      this.#inFlight?.from,
-      this.#inFlight?.to,
-      pins.at(-1)?.image,
-    ]
-    for (const { image } of pins) if (!needed.includes(image)) this.#host.unpin(image)
   }
 
   /** What waiters look at may have changed. */
@@ -521,15 +589,18 @@ export class MirrorSource {
     const now = this.#host.now()
     const since = Math.min(
       this.#waitingSince ?? Infinity,
-      this.#kept[0]?.at ?? Infinity,
+      this.#kept.first?.at ?? Infinity,
       this.#up ? Infinity : this.#downSince,
     )
-    if (this.#bound && !this.#leaving && now - since > patienceMs && now - this.#downSince > patienceMs) {
-      this.#leave(this.#up ? 'the destination did not answer in time' : 'the destination is not reached')
-    } else if (!this.#bound && this.#joinImage !== undefined && now - since > patienceMs) {
-      this.#stopJoining('the destination did not answer in time')
+    if (now - since > patienceMs) {
+      const [reason, message] = this.#up
+        ? (['DestinationDown', 'the destination did not answer in time'] as const)
+        : (['LinkLost', 'the destination is not reached'] as const)
+      if (this.#bound && now - this.#downSince > patienceMs) this.#leave(reason, message)
+      else if (!this.#bound && this.#joinImage !== undefined) this.#leave(reason, message)
     }
     this.#askToJoin()
+    if (this.reversing && this.inSync && this.#record.state === 'InSync') this.#tell({ type: 'reversible' })
     this.#timer = this.#host.after(patienceMs / 10, () => this.#tick())
   }
 }

@@ -198,8 +198,8 @@ export class NotServedError extends Error {
 export interface Vfs {
   /** All exports that this filer serves now. Throws NotServedError while it serves nothing yet, or has not opened all that it will. */
   exports(): readonly Export[]
-  /** The export to which a handle belongs. Throws NotServedError; 'STALE' or 'BADHANDLE' for what is gone or no handle of ours. */
-  exportOf(handle: Uint8Array): Export | 'STALE' | 'BADHANDLE'
+  /** The export to which a handle belongs. Throws NotServedError; 'STALE' or 'BADHANDLE' for what is gone or no handle of ours, 'JUKEBOX' for what will be served again. */
+  exportOf(handle: Uint8Array): Export | 'STALE' | 'BADHANDLE' | 'JUKEBOX'
   /** The first answer to a call that was already executed; undefined if it was not, or was forgotten. Waits until that answer may be given. */
   duplicate(handle: Uint8Array, key: DuplicateKey): MaybePromise<Uint8Array | undefined>
 
