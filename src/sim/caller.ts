@@ -119,7 +119,7 @@ export class Caller {
     let name = this.pair.service[this.side]
     for (let tries = 0; ; tries++) {
       const answer = await this.attempt(name, send)
-      if (answer !== undefined) {
+      if (answer !== undefined && !isJukebox(answer.value)) {
         this.operations += 1
         this.repeated += tries
         return answer.value
@@ -176,6 +176,11 @@ export class Caller {
       )
     })
   }
+}
+
+/** Later, or elsewhere: nothing was done. */
+function isJukebox(value: unknown): boolean {
+  return (value as { status?: unknown } | undefined)?.status === 'JUKEBOX'
 }
 
 export const handleOf = (text: string | undefined): Uint8Array => Buffer.from(text ?? '', 'hex')

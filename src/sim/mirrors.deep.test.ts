@@ -65,7 +65,7 @@ describe('mirrors of whole pairs', () => {
       await ring.world.run(100)
       const status = ring.status(0)!
       most = Math.max(most, status.logFiles)
-      expect(status.logFiles).toBeLessThanOrEqual(status.logFilesMax!)
+      expect(status.logFiles).toBeLessThanOrEqual(status.logFilesMax)
     }
     expect(most).toBeGreaterThan(1)
     expect(ring.world.lines.filter(({ event }) => event === 'mirror leaves sync')).toEqual([])

@@ -27,6 +27,14 @@ export interface RingOptions {
   readonly broken?: BrokenBuild
 }
 
+/** What is wanted of a mirror. `reversed`: its destination is the volume that it began with as the source. */
+export interface Way extends Pick<
+  DesiredMirror,
+  'state' | 'policy' | 'discardChanges' | 'destinationAccess'
+> {
+  readonly reversed: boolean
+}
+
 const VOLUME_BYTES = 8 * 2 ** 20
 
 export class MirrorRing {
@@ -77,7 +85,7 @@ export class MirrorRing {
   }
   /** Mirrors that were not broken. */
   get whole(): readonly number[] {
-    return this.#mirrored.map((_, n) => n).filter((n) => !this.#broken.has(n))
+    return this.#mirrored.map((_, n) => n).filter((n) => this.wayOf(n).state === 'Mirrored')
   }
   destinationOf(n: number): FilerPair {
     return this.pairs[(n + 1) % this.pairs.length]!
@@ -100,26 +108,87 @@ export class MirrorRing {
   }
 
   #mirrorsOf(pair: FilerPair): DesiredMirror[] {
-    const mirrors: DesiredMirror[] = []
-    for (const [n, source] of this.#mirrored.entries()) {
-      const destination = this.destinationOf(n)
-      if (pair === source) {
-        const peers = FILERS.map((name) => destination.nameOf(name))
-        mirrors.push({
+    return [...this.#mirrored.entries()].flatMap(([n, home]): DesiredMirror[] => {
+      const away = this.destinationOf(n)
+      if (pair !== home && pair !== away) return []
+      const { reversed, ...way } = this.wayOf(n)
+      const other = pair === home ? away : home
+      return [
+        {
           id: `m${n}`,
-          role: 'Source',
-          volumeId: source.volumeId('a'),
-          peers,
-          state: 'Mirrored',
-        })
-      }
-      if (pair === destination) {
-        const peers = FILERS.map((name) => source.nameOf(name))
-        const state = this.#broken.has(n) ? ('Broken' as const) : ('Mirrored' as const)
-        mirrors.push({ id: `m${n}`, role: 'Destination', volumeId: `copy-${n}`, peers, state })
-      }
-    }
-    return mirrors
+          role: (pair === home) === reversed ? 'Destination' : 'Source',
+          volumeId: pair === home ? home.volumeId('a') : `copy-${n}`,
+          peers: FILERS.map((name) => other.nameOf(name)),
+          ...way,
+        },
+      ]
+    })
+  }
+
+  wayOf(n: number): Way {
+    return this.#ways.get(n) ?? { reversed: false, state: 'Mirrored' }
+  }
+
+  /** What the operator wants of a mirror: told to the pairs at both ends. */
+  order(n: number, change: Partial<Way>): void {
+    this.#ways.set(n, { ...this.wayOf(n), ...change })
+    for (const pair of [this.pairs[n]!, this.destinationOf(n)])
+      pair.mirror(this.#mirrorsOf(pair)).catch((error: unknown) => this.world.fail(error))
+  }
+
+  /** The pair that is to be the source of mirror n, and the other one. */
+  sourceOf(n: number): FilerPair {
+    return this.wayOf(n).reversed ? this.destinationOf(n) : this.pairs[n]!
+  }
+  targetOf(n: number): FilerPair {
+    return this.wayOf(n).reversed ? this.pairs[n]! : this.destinationOf(n)
+  }
+
+  /** What a pair says of its end of mirror n. */
+  statusAt(pair: FilerPair, n: number): MirrorStatus | undefined {
+    const filer = pair.running[pair.ownerOf('a')]?.filer
+    return filer?.mirrors.status().find(({ id }) => id === `m${n}`)
+  }
+
+  /** The ends change places; clients go to where the volume is served then. */
+  async reverse(n: number): Promise<void> {
+    this.order(n, { reversed: !this.wayOf(n).reversed })
+    await this.#moved(n)
+    await this.untilInSync()
+  }
+
+  /** Source of mirror n and its clients are where it is to be. */
+  async #moved(n: number): Promise<void> {
+    const source = this.sourceOf(n)
+    await this.world.until(
+      () => this.statusAt(source, n)?.role === 'Source',
+      SETTLE_MS,
+      `mirror ${n} has its source at ${source.uid}`,
+    )
+    for (const client of this.clients[n]!) client.caller.move(source, 'a')
+  }
+
+  /** Broken while both pairs are well, and nobody writes. */
+  async part(n: number): Promise<void> {
+    await this.verify(n)
+    await this.break(n)
+    for (const client of this.clients[n]!) client.run()
+  }
+
+  async #broke(n: number): Promise<void> {
+    const target = this.targetOf(n)
+    await this.world.until(
+      () => this.statusAt(target, n)?.state === 'Broken' && this.#serves(target, n),
+      SETTLE_MS,
+      `mirror ${n} broken`,
+    )
+    for (const client of this.clients[n]!) client.caller.move(target, 'a')
+  }
+
+  #serves(pair: FilerPair, n: number): boolean {
+    const path = pair === this.pairs[n] ? '/a' : `/copy-${n}`
+    const served = pair.running[pair.ownerOf('a')]?.filer?.volumes.served() ?? []
+    return [...served].some(({ export: one }) => one.path === path)
   }
 
   async start(): Promise<void> {
@@ -132,11 +201,10 @@ export class MirrorRing {
     for (const client of this.clients.flat()) client.run()
   }
 
+  /** Of the source. */
   status(n: number): MirrorStatus | undefined {
-    const pair = this.pairs[n]!
-    return pair.running[pair.ownerOf('a')]?.filer?.mirrors
-      .status()
-      .find(({ id, role }) => id === `m${n}` && role === 'Source')
+    const status = this.statusAt(this.sourceOf(n), n)
+    return status?.role === 'Source' ? status : undefined
   }
 
   async untilInSync(limitMs = SETTLE_MS): Promise<void> {
@@ -147,8 +215,7 @@ export class MirrorRing {
     )
   }
 
-  /** Mirrors that were broken. */
-  readonly #broken = new Set<number>()
+  readonly #ways = new Map<number, Way>()
 
   peace(): void {
     for (const pair of this.pairs) pair.peace()
@@ -160,21 +227,13 @@ export class MirrorRing {
 
   /** The whole source pair of mirror n is lost, at this instant. */
   lose(n: number): void {
-    for (const name of FILERS) this.pairs[n]!.crash(name, true)
+    for (const name of FILERS) this.sourceOf(n).crash(name, true)
   }
 
   /** Breaks mirror n; its clients go on at the destination. */
   async break(n: number): Promise<void> {
-    const destination = this.destinationOf(n)
-    this.#broken.add(n)
-    const applied = destination.mirror(this.#mirrorsOf(destination))
-    applied.catch((error: unknown) => this.world.fail(error))
-    const served = (): boolean =>
-      [...(destination.running[destination.ownerOf('a')]?.filer?.volumes.served() ?? [])].some(
-        ({ export: one }) => one.path === `/copy-${n}`,
-      )
-    await this.world.until(served, SETTLE_MS, `mirror ${n} broken`)
-    for (const client of this.clients[n]!) client.caller.move(destination, 'a')
+    this.order(n, { state: 'Broken' })
+    await this.#broke(n)
   }
 
   async verify(n: number): Promise<void> {
@@ -238,6 +297,10 @@ class RingPlayer {
         ring.lose(n)
         return ring.break(n)
       }
+      case 'part':
+        return ring.part(this.#index(words[0], ring.whole))
+      case 'reverse':
+        return ring.reverse(this.#index(words[0], ring.whole))
       case 'peace':
         return ring.peace()
       case 'settle':
@@ -308,7 +371,7 @@ async function end(ring: MirrorRing): Promise<void> {
   await ring.untilGood()
   if (n !== undefined) {
     await ring.world.until(
-      () => ring.status(n)?.state === 'Broken',
+      () => ring.statusAt(ring.sourceOf(n), n)?.state === 'Broken',
       SETTLE_MS,
       'the old source knows of the break',
     )

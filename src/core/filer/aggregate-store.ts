@@ -346,6 +346,7 @@ export class AggregateStore implements SideStore {
     if (!operation) return
     const body = encodeJson(operation)
     applyOperation(aggregate, operation)
+    this.mirroring.applied(name, operation)
     if (operation.op === 'create') this.startContent(aggregate, aggregate.volume(operation.id)!)
     const seq = journal.append(0, [body])
     this.#operations.set(name, seq)

@@ -40,7 +40,8 @@ export class BrokenEnd implements MirrorEnd {
     const volume = volumeOf(this.#context, this)
     const { last, bytes } = this.tally
     const { broken } = this.#record
-    if (volume !== undefined && broken.last !== last) noteExtent(volume, { broken: { ...broken, last, bytes } })
+    if (volume !== undefined && broken.last !== last)
+      noteExtent(volume, { broken: { ...broken, last, bytes } })
   }
   frozen(): void {}
   committed(): void {}

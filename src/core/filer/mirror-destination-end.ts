@@ -77,15 +77,11 @@ export class DestinationEnd implements MirrorEnd {
       send: (head) => {
         if (this.#peer !== undefined) mirrors.link.send(this.#peer, head)
       },
-      record: (change) =>
-        context.change(this.aggregate, { op: 'mirror', id: this.volumeId, mirror: change }),
+      record: (change) => context.change(this.aggregate, { op: 'mirror', id: this.volumeId, mirror: change }),
       wantCp: () => store.wantCp(),
       isFree: (number) => this.#volume.numbers.isFree(number),
       receive: ({ number, kind, content }) => {
-        assert(
-          this.#volume.receive(number, kind, content),
-          'a block of an image has a number that is in use',
-        )
+        assert(this.#volume.receive(number, kind, content), 'a block of an image has a number that is in use')
       },
       free: (number) => this.#volume.free(number),
       become: (root, { sizeBytes }) => {
@@ -232,7 +228,6 @@ export class DestinationEnd implements MirrorEnd {
       image: image.image,
       repeated,
     })
-    context.changed(this)
     context.store.startContent(context.store.aggregates.get(this.aggregate)!, volume)
     await context.publish(this)
   }
@@ -266,7 +261,7 @@ export class DestinationEnd implements MirrorEnd {
     const wanted = this.#context.wanted(this.id)
     if (mirror.state === 'Breaking') return ['Switching', 'log files are being repeated']
     if (wanted?.role === 'Source' && wanted.state === 'Mirrored')
-      return mirror.state === 'InSync'
+      return mirror.state === 'InSync' && this.#connected
         ? ['Switching', 'waits until the source hands over']
         : ['NotInSync', 'the mirror is reversed when it is in sync']
     if (!this.#connected) return ['LinkLost', 'nothing is heard of the source']

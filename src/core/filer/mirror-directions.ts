@@ -13,12 +13,11 @@ import type { MirrorStatus } from '../mirror/status.ts'
 import type { Extent } from '../mirror/tally.ts'
 import { BrokenEnd } from './mirror-broken-end.ts'
 import { DestinationEnd } from './mirror-destination-end.ts'
-import type { EndPlace, MirrorEnd, Resume } from './mirror-end.ts'
+import type { EndContext, EndPlace, MirrorEnd, Resume } from './mirror-end.ts'
 import { logVolumeOf, recordOf, unpinAll, volumeOf } from './mirror-end.ts'
 import { pinsOf } from './mirror-pins.ts'
 import { SourceEnd } from './mirror-source-end.ts'
 import type { DesiredMirror } from './served-volumes.ts'
-import type { StoreMirrors } from './store-mirrors.ts'
 import { freeIndex } from './volumes.ts'
 import type { FilerAggregate, FilerVolume } from './volumes.ts'
 
@@ -31,11 +30,11 @@ interface Greeting {
 }
 
 export class MirrorDirections {
-  readonly #store: StoreMirrors
+  readonly #store: EndContext
   readonly #greetings = new Map<string, Greeting>()
   readonly #turning = new Set<string>()
 
-  constructor(store: StoreMirrors) {
+  constructor(store: EndContext) {
     this.#store = store
   }
 
@@ -61,7 +60,6 @@ export class MirrorDirections {
     const store = this.#store
     await store.change(end.aggregate, { op: 'unmirror', id: end.volumeId })
     unpinAll(volumeOf(store, end))
-    store.changed(end)
     store.store.wantCp()
   }
 
@@ -88,7 +86,6 @@ export class MirrorDirections {
           ...NOTHING,
         }
         await store.change(name, { op: 'mirror', id: volumeId, mirror })
-        store.changed(place)
       } else if (isEmpty(volume)) await this.#beginDestination(place, aggregate, volume)
     }
   }
@@ -113,7 +110,6 @@ export class MirrorDirections {
       return { op: 'mirror', id: volumeId, mirror, index: freeIndex(aggregate) }
     })
     await store.publish(place)
-    store.changed(place)
   }
 
   async #makeLogVolume(
@@ -164,7 +160,6 @@ export class MirrorDirections {
       bytes,
     }
     await store.change(end.aggregate, { op: 'mirror', id: end.volumeId, mirror })
-    store.changed(end)
   }
 
   /** The other end greets this one, which is no destination, as the source. */
@@ -188,7 +183,8 @@ export class MirrorDirections {
     // In sync the two ends change places together.
     if (end instanceof SourceEnd && record.state === 'InSync') return refuse('Source')
     if (generation <= record.generation) return refuse('Generation')
-    const common = newestCommon(pinsOf(volumeOf(store, end), record), images) as Greeting['common'] | undefined
+    const common = newestCommon(pinsOf(volumeOf(store, end), record), images) as
+      Greeting['common'] | undefined
     if (common === undefined) return refuse('NoImage')
     const broken = record.role === 'Destination' ? record.broken : undefined
     const cut =
@@ -230,14 +226,13 @@ export class MirrorDirections {
       let turned = false
       await store.store.change(end.aggregate, () => {
         // What came in meanwhile nobody agreed to.
-        if (aggregate.volume(end.volumeId) !== volume || this.#divergence(end)?.id !== agreed) return undefined
+        if (aggregate.volume(end.volumeId) !== volume || this.#divergence(end)?.id !== agreed)
+          return undefined
         turned = true
-        end.closed()
         return { op: 'mirror', id: end.volumeId, mirror, image }
       })
       if (!turned) return store.store.startContent(aggregate, volume)
       this.#greetings.delete(end.id)
-      store.changed(end)
       await store.publish(end)
       store.mirrors.options.env.log('info', 'mirror takes the other end as its source', {
         volume: volume.name,

@@ -45,6 +45,8 @@ export interface EndContext {
   /** Calls are carried out. */
   readonly served: boolean
   wanted(id: string): DesiredMirror | undefined
+  /** What this side has of a mirror. */
+  end(id: string): MirrorEnd | undefined
   change(aggregate: string, operation: VolumeOperation & { readonly id: string }): Promise<void>
   /** Resolves at the end of the next consistency point. */
   nextCp(): Promise<void>
@@ -52,8 +54,6 @@ export interface EndContext {
   wholeCp(): Promise<void>
   /** The volume is served, or not any more, as its properties say. */
   publish(place: EndPlace): Promise<void>
-  /** What the end is has changed: another object takes its place. */
-  changed(place: EndPlace): void
   /** The other sources to the same pair leave sync, too; resolves when that is recorded. */
   leaveTogether(place: EndPlace, reason: MirrorReason, message: string): Promise<void>
 }
@@ -72,7 +72,7 @@ export function noteExtent(
   change: Partial<SourceRecord> | Partial<DestinationRecord>,
 ): void {
   const { mirror } = volume.properties as unknown as { mirror: MirrorProperties }
-  volume.properties = { ...volume.properties, mirror: { ...mirror, ...change } as never }
+  volume.properties = { ...volume.properties, mirror: { ...mirror, ...change } }
   volume.touch()
 }
 

@@ -59,8 +59,7 @@ export class SourceEnd implements MirrorEnd {
       send: (head, body) => {
         if (this.#peer !== undefined) mirrors.link.send(this.#peer, head, body)
       },
-      record: (change) =>
-        context.change(this.aggregate, { op: 'mirror', id: this.volumeId, mirror: change }),
+      record: (change) => context.change(this.aggregate, { op: 'mirror', id: this.volumeId, mirror: change }),
       wantCp: () => store.wantCp(),
       pins: () => this.#pins(),
       unpin: (image) => {
@@ -76,8 +75,7 @@ export class SourceEnd implements MirrorEnd {
       },
       leaving: (reason, message) => context.leaveTogether(this, reason, message),
       serve: () => void context.publish(this),
-      log: (event, fields) =>
-        env.log('info', event, { volume: volumeOf(context, this)?.name, ...fields }),
+      log: (event, fields) => env.log('info', event, { volume: volumeOf(context, this)?.name, ...fields }),
     }
   }
 

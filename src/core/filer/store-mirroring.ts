@@ -1,11 +1,14 @@
 /** Mirrors to other pairs, as the store of a side sees them (store-mirrors.ts). */
 import type { Journal } from '../fs/journal.ts'
 import type { LogRecord } from '../nvlog/batch.ts'
+import type { VolumeOperation } from './volume-operation.ts'
 import type { FilerVolume } from './volumes.ts'
 
 export interface StoreMirroring {
   /** All records of the side come by when it is opened, those that an image has too. */
   replayed(aggregate: string, record: LogRecord): void
+  /** An operation on the aggregate's volumes was applied: what the end of a mirror is may be another thing in the same turn. */
+  applied(aggregate: string, operation: VolumeOperation): void
   /** What is open is served from now on. */
   serve(): void
   /** The journal of a volume's operations. */
@@ -22,6 +25,7 @@ export interface StoreMirroring {
 
 export const NO_MIRRORS: StoreMirroring = {
   replayed: () => undefined,
+  applied: () => undefined,
   serve: () => undefined,
   journal: (_, own) => own,
   cpLeast: 0,

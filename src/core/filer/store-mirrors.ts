@@ -14,8 +14,8 @@ import type { AggregateStore } from './aggregate-store.ts'
 import { BrokenEnd } from './mirror-broken-end.ts'
 import { DestinationEnd } from './mirror-destination-end.ts'
 import { MirrorDirections } from './mirror-directions.ts'
-import type { EndContext, EndPlace, MirrorEnd } from './mirror-end.ts'
-import { recordOf, volumeOf } from './mirror-end.ts'
+import type { EndContext, EndPlace, MirrorEnd, recordOf } from './mirror-end.ts'
+import { volumeOf } from './mirror-end.ts'
 import { SourceEnd } from './mirror-source-end.ts'
 import type { MirrorsContext } from './mirrors-context.ts'
 import type { DesiredMirror } from './served-volumes.ts'
@@ -94,6 +94,20 @@ export class StoreMirrors implements StoreMirroring, EndContext {
     for (const end of this.#ends.values()) if (end instanceof SourceEnd) end.mirror.start()
     this.#hooks.served()
     this.#greet()
+  }
+
+  applied(aggregate: string, operation: VolumeOperation): void {
+    const turned =
+      operation.op === 'unmirror' || (operation.op === 'mirror' && operation.mirror.role !== undefined)
+    const volume = turned ? this.store.aggregates.get(aggregate)?.volume(operation.id) : undefined
+    if (volume === undefined || this.closed) return
+    const before = this.#byVolume.get(volume.id)
+    before?.closed()
+    this.#byVolume.delete(volume.id)
+    if (before !== undefined) this.#ends.delete(before.id)
+    this.#enter(aggregate, volume)
+    const end = this.#byVolume.get(volume.id)
+    if (end instanceof SourceEnd) end.mirror.start()
   }
 
   #enter(aggregate: string, volume: FilerVolume): void {
@@ -217,18 +231,8 @@ export class StoreMirrors implements StoreMirroring, EndContext {
 
   async publish(place: EndPlace): Promise<void> {
     const volume = volumeOf(this, place)
-    if (volume !== undefined) await this.mirrors.options.volumes().publish(volume, this.store, place.aggregate)
-  }
-
-  changed(place: EndPlace): void {
-    this.#ends.get(place.id)?.closed()
-    this.#ends.delete(place.id)
-    this.#byVolume.delete(place.volumeId)
-    const volume = volumeOf(this, place)
-    if (volume === undefined || this.closed) return
-    this.#enter(place.aggregate, volume)
-    const end = this.#ends.get(place.id)
-    if (end instanceof SourceEnd) end.mirror.start()
+    if (volume !== undefined)
+      await this.mirrors.options.volumes().publish(volume, this.store, place.aggregate)
   }
 
   async leaveTogether({ id }: EndPlace, reason: MirrorReason, message: string): Promise<void> {

@@ -84,7 +84,7 @@ export function applyOperation(aggregate: FilerAggregate, operation: VolumeOpera
     case 'unmirror': {
       const { mirror: _, ...properties } = aggregate.volume(operation.id)!
         .properties as unknown as VolumeProperties
-      aggregate.changeVolume(operation.id, { properties: { ...properties } as unknown as Json })
+      aggregate.changeVolume(operation.id, { properties: { ...properties } })
       return
     }
     case 'remove':

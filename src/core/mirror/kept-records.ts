@@ -37,7 +37,9 @@ export class KeptRecords {
     return this.#kept[0]
   }
 
-  keep(record: MirrorRecord & { readonly epoch: number; readonly previous: number; readonly at: number }): void {
+  keep(
+    record: MirrorRecord & { readonly epoch: number; readonly previous: number; readonly at: number },
+  ): void {
     if (this.epochs.at(-1) !== record.epoch) this.epochs.push(record.epoch)
     this.#kept.push({ ...record, sent: false })
     this.bytes += record.body.length

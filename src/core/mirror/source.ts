@@ -22,23 +22,10 @@ import type { Body, Refusal, ToDestination, ToSource } from './messages.ts'
 import type { SourceRecord } from './records.ts'
 import type { SourceHost, SourceLimits } from './source-host.ts'
 import { SOURCE_LIMITS } from './source-host.ts'
+import { reasonShown, REFUSALS, stateShown } from './source-shown.ts'
+import type { SourceFactsShown } from './source-shown.ts'
 import type { MirrorReason, MirrorStatus } from './status.ts'
 import { Tally } from './tally.ts'
-
-const REFUSALS: Record<Refusal, readonly [MirrorReason, string]> = {
-  Generation: ['Resyncing', 'the destination knows a later generation of this mirror'],
-  Fence: ['DestinationDown', 'the destination has heard of a newer owner of this side'],
-  Broken: ['Broken', 'the destination is a volume of its own'],
-  Source: ['Switching', 'the other end is a source, too, until it is told otherwise'],
-  NoImage: [
-    'NotInSync',
-    'the two ends have no image in common: remove the mirror, and begin anew with an empty volume as its destination',
-  ],
-  WouldDiscardChanges: [
-    'WouldDiscardChanges',
-    'the destination has changes of its own; its divergence says which, and discardChanges with that id gives them up',
-  ],
-}
 
 export class MirrorSource {
   readonly id: string
@@ -123,14 +110,15 @@ export class MirrorSource {
   }
 
   status(): Omit<MirrorStatus, 'volumeId'> {
-    const [reason, message] = this.#reasonNow()
+    const facts = this.#facts
+    const [reason, message] = reasonShown(facts)
     const pin = this.#host.pins().find(({ image }) => image === this.#images.complete)
     const { bytes } = this.tally
     const behind = this.inSync ? 0 : bytes - (pin?.bytes ?? 0)
     return {
       id: this.id,
       role: 'Source',
-      state: this.#stateNow(),
+      state: stateShown(facts),
       reason,
       message,
       connected: this.#up,
@@ -146,32 +134,17 @@ export class MirrorSource {
     }
   }
 
-  #stateNow(): MirrorStatus['state'] {
-    const { state } = this.#record
-    if (this.#leaving) return 'OutOfSync'
-    if (this.#bound || !this.#up) return state
-    if (this.#images.complete === 0) return 'Baseline'
-    return this.#joinImage === undefined ? 'CatchUp' : 'Joining'
-  }
-
-  #reasonNow(): readonly [MirrorReason, string] {
-    switch (this.#stateNow()) {
-      case 'InSync':
-        return this.reversing ? ['Switching', 'waits until the other end is ready to be the source'] : ['', '']
-      case 'Reversing':
-        return ['Switching', 'the other end is about to be the source']
-      case 'Baseline':
-        if (this.#up) return ['Baseline', 'the first image is on its way']
-        break
-      case 'CatchUp':
-      case 'Joining':
-        return this.#reason === 'LogFilesExhausted'
-          ? [this.#reason, this.#message]
-          : ['CatchingUp', 'images go until the destination is so near that operations can']
-      default:
+  get #facts(): SourceFactsShown {
+    return {
+      state: this.#record.state,
+      up: this.#up,
+      bound: this.#bound,
+      leaving: this.#leaving,
+      joining: this.#joinImage !== undefined,
+      complete: this.#images.complete,
+      reversing: this.reversing,
+      said: [this.#reason, this.#message],
     }
-    if (this.#reason !== '') return [this.#reason, this.#message]
-    return ['LinkLost', 'the destination has not answered yet']
   }
 
   get inSync(): boolean {

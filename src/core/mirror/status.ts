@@ -17,14 +17,7 @@ export type MirrorReason =
   | 'DestinationNotEmpty'
 
 export type MirrorState =
-  | 'Baseline'
-  | 'CatchUp'
-  | 'Joining'
-  | 'InSync'
-  | 'OutOfSync'
-  | 'Reversing'
-  | 'Breaking'
-  | 'Broken'
+  'Baseline' | 'CatchUp' | 'Joining' | 'InSync' | 'OutOfSync' | 'Reversing' | 'Breaking' | 'Broken'
 
 export interface MirrorStatus {
   readonly id: string

@@ -1,0 +1,125 @@
+/** Mirrors of whole pairs that change their direction: reverse, break and resync in either direction, removal, and what must be agreed to before changes are discarded. */
+import { expect, test } from '@jest/globals'
+import { MirrorRing } from './mirrors.ts'
+import { SETTLE_MS } from './scenario.ts'
+
+async function chain(seed: number): Promise<MirrorRing> {
+  const ring = new MirrorRing({ seed, pairs: 2, closed: false, clients: 2 })
+  await ring.start()
+  await ring.untilInSync()
+  await ring.world.run(300)
+  return ring
+}
+
+test('reversed in sync, twice, under load: clients find at the other pair everything that they were told, and no baseline is sent', async () => {
+  const ring = await chain(1)
+  for (let times = 0; times < 2; times++) {
+    await ring.reverse(0)
+    await ring.world.run(300)
+  }
+  await ring.verify(0)
+  expect(ring.world.lines.filter(({ event }) => event === 'mirror reversed').length).toBe(2)
+  // And the loss of the source pair is survived as before.
+  for (const client of ring.clients[0]!) client.run()
+  await ring.world.run(200)
+  ring.lose(0)
+  await ring.break(0)
+  await ring.verify(0)
+}, 120_000)
+
+test('out of sync a reverse does not happen, and says why', async () => {
+  const ring = await chain(2)
+  ring.world.note('cut')
+  ring.pairs[0]!.network.cut('between')
+  await ring.world.until(() => ring.status(0)?.state === 'OutOfSync', SETTLE_MS, 'out of sync')
+  ring.order(0, { reversed: true })
+  await ring.world.run(2000)
+  const [home, away] = [ring.pairs[0]!, ring.destinationOf(0)]
+  expect(ring.statusAt(home, 0)).toMatchObject({ role: 'Source', reason: 'NotInSync' })
+  expect(ring.statusAt(away, 0)).toMatchObject({ role: 'Destination', reason: 'NotInSync' })
+  // Wanted no more: it goes on as it was.
+  ring.order(0, { reversed: false })
+  ring.peace()
+  await ring.untilInSync()
+  await ring.verify(0)
+}, 120_000)
+
+test('broken, written at the destination, and resynced to the old source, which had nothing of its own', async () => {
+  const ring = await chain(3)
+  await ring.part(0)
+  await ring.world.run(300)
+  ring.order(0, { state: 'Mirrored', reversed: true })
+  await ring.untilInSync()
+  await ring.world.run(200)
+  ring.lose(0)
+  await ring.break(0)
+  await ring.verify(0)
+}, 120_000)
+
+test('the manifest from before a break changes nothing that was written since, nor does an old consent; the exact one does', async () => {
+  const ring = await chain(4)
+  const [home, away] = [ring.pairs[0]!, ring.destinationOf(0)]
+  await ring.part(0)
+  await ring.world.run(300)
+  const told = (): string | undefined => ring.statusAt(away, 0)?.divergence?.id
+  ring.order(0, { state: 'Mirrored' })
+  await ring.world.until(() => told() !== undefined, SETTLE_MS, 'divergence shown')
+  const old = told()!
+  await ring.world.run(300)
+  expect(ring.statusAt(away, 0)).toMatchObject({
+    role: 'Destination',
+    state: 'Broken',
+    reason: 'WouldDiscardChanges',
+  })
+  ring.order(0, { discardChanges: old })
+  await ring.world.run(1000)
+  expect(ring.statusAt(away, 0)?.state).toBe('Broken')
+  expect(told()).not.toBe(old)
+  await ring.verify(0)
+  // Nobody writes any more: what is shown is what will be discarded.
+  expect(ring.statusAt(away, 0)!.divergence!.bytes).toBeGreaterThan(0)
+  ring.order(0, { discardChanges: told()! })
+  await ring.untilInSync()
+  expect(ring.statusAt(home, 0)).toMatchObject({ role: 'Source', state: 'InSync' })
+  // The consent is used up: the next break and the same manifest again show the next divergence.
+  expect(ring.statusAt(away, 0)?.divergence).toBeUndefined()
+}, 120_000)
+
+test('a removed mirror leaves two volumes of their own, without pins', async () => {
+  const ring = await chain(5)
+  const [home, away] = [ring.pairs[0]!, ring.destinationOf(0)]
+  ring.order(0, { state: 'Removed' })
+  const gone = (): boolean => [home, away].every((pair) => ring.statusAt(pair, 0) === undefined)
+  await ring.world.until(gone, SETTLE_MS, 'the mirror forgotten at both ends')
+  await ring.world.run(500)
+  for (const pair of [home, away]) {
+    const store = pair.running[pair.ownerOf('a')]!.filer!.stores.get('a')!
+    for (const aggregate of store.aggregates.values())
+      for (const volume of aggregate.volumes()) {
+        expect(volume.snapshots.none).toBe(true)
+        expect(volume.properties['mirror'] ?? volume.properties['hidden']).toBeUndefined()
+      }
+  }
+  await ring.verify(0)
+}, 120_000)
+
+test('a strict source takes no change while the destination is away, and loses none that it had taken', async () => {
+  const ring = await chain(6)
+  ring.order(0, { policy: 'Strict' })
+  await ring.world.run(200)
+  ring.pairs[0]!.network.cut('between')
+  await ring.world.until(() => ring.status(0)?.state === 'OutOfSync', SETTLE_MS, 'out of sync')
+  const before = ring.operations
+  await ring.world.run(3000)
+  // Reads of what nobody changed are answered; every client soon stands before a change.
+  const [running] = [ring.operations - before]
+  const between = ring.operations
+  await ring.world.run(3000)
+  expect(ring.operations).toBe(between)
+  expect(running).toBeLessThan(200)
+  // What the destination has is all that was acknowledged.
+  ring.lose(0)
+  ring.pairs[0]!.network.heal('between')
+  await ring.break(0)
+  await ring.verify(0)
+}, 120_000)
