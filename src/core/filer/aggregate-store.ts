@@ -346,9 +346,9 @@ export class AggregateStore implements SideStore {
     if (!operation) return
     const body = encodeJson(operation)
     applyOperation(aggregate, operation)
-    this.mirroring.applied(name, operation)
     if (operation.op === 'create') this.startContent(aggregate, aggregate.volume(operation.id)!)
     const seq = journal.append(0, [body])
+    this.mirroring.applied(name, operation, seq)
     this.#operations.set(name, seq)
     if (operation.op === 'remove') this.#removedSeq = seq
     if (operation.op === 'restore') aggregate.volume(operation.id)!.content.changedAll(seq)

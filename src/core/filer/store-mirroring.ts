@@ -8,7 +8,7 @@ export interface StoreMirroring {
   /** All records of the side come by when it is opened, those that an image has too. */
   replayed(aggregate: string, record: LogRecord): void
   /** An operation on the aggregate's volumes was applied: what the end of a mirror is may be another thing in the same turn. */
-  applied(aggregate: string, operation: VolumeOperation): void
+  applied(aggregate: string, operation: VolumeOperation, seq: number): void
   /** What is open is served from now on. */
   serve(): void
   /** The journal of a volume's operations. */

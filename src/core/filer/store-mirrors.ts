@@ -8,6 +8,7 @@ import type { MirrorRecord } from '../mirror/frames.ts'
 import type { Message, ToSource } from '../mirror/messages.ts'
 import type { MirrorReason, MirrorStatus } from '../mirror/status.ts'
 import type { LogRecord } from '../nvlog/batch.ts'
+import { decodeJson } from '../std/ascii-json.ts'
 import { isPromise } from '../std/maybe.ts'
 import type { MaybePromise } from '../std/maybe.ts'
 import type { AggregateStore } from './aggregate-store.ts'
@@ -43,6 +44,7 @@ export class StoreMirrors implements StoreMirroring, EndContext {
   readonly #directions: MirrorDirections
   /** Records of volumes beyond the image. What their mirrors are in the end, records behind them may say. */
   readonly #replayed = new Map<string, MirrorRecord[]>()
+  readonly #restores = new Map<string, number>()
   #cpLeast = 0
   #cpEnded: (() => void)[] = []
   #timer: { cancel(): void } | undefined
@@ -72,7 +74,12 @@ export class StoreMirrors implements StoreMirroring, EndContext {
   replayed(aggregate: string, record: LogRecord): void {
     this.openedAt = Math.max(this.openedAt, record.seq)
     const store = this.store.aggregates.get(aggregate)!
-    if (record.volume === 0 || record.seq <= store.root.covers) return
+    if (record.seq <= store.root.covers) return
+    if (record.volume === 0) {
+      const operation = decodeJson(record.body) as VolumeOperation
+      if (operation.op === 'restore') this.#restores.set(operation.id, record.seq)
+      return
+    }
     const volume = store.volumeAt(record.volume)
     if (volume === undefined || volume.properties['mirror'] === undefined) return
     const kept = this.#replayed.get(volume.id) ?? []
@@ -96,7 +103,9 @@ export class StoreMirrors implements StoreMirroring, EndContext {
     this.#greet()
   }
 
-  applied(aggregate: string, operation: VolumeOperation): void {
+  applied(aggregate: string, operation: VolumeOperation, seq: number): void {
+    this.newestSeq = seq
+    if (operation.op === 'restore') return this.#restored(this.#byVolume.get(operation.id), seq)
     const turned =
       operation.op === 'unmirror' || (operation.op === 'mirror' && operation.mirror.role !== undefined)
     const volume = turned ? this.store.aggregates.get(aggregate)?.volume(operation.id) : undefined
@@ -108,6 +117,12 @@ export class StoreMirrors implements StoreMirroring, EndContext {
     this.#enter(aggregate, volume)
     const end = this.#byVolume.get(volume.id)
     if (end instanceof SourceEnd) end.mirror.start()
+  }
+
+  /** No log file says what a restore changes: a source has images only until the destination has one of behind it. */
+  #restored(end: MirrorEnd | undefined, seq: number): void {
+    if (end instanceof BrokenEnd) end.tally.add(seq, 0)
+    if (end instanceof SourceEnd) end.mirror.restored(seq)
   }
 
   #enter(aggregate: string, volume: FilerVolume): void {
@@ -126,6 +141,9 @@ export class StoreMirrors implements StoreMirroring, EndContext {
     this.#byVolume.set(place.volumeId, end)
     for (const { seq, body } of this.#replayed.get(place.volumeId) ?? []) end.replayed(seq, body)
     this.#replayed.delete(place.volumeId)
+    const restore = this.#restores.get(place.volumeId)
+    if (restore !== undefined) this.#restored(end, restore)
+    this.#restores.delete(place.volumeId)
   }
 
   journal(volume: FilerVolume, own: Journal): Journal {

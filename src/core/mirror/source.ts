@@ -229,6 +229,13 @@ export class MirrorSource {
     if (this.#joinImage !== undefined) this.#keep(seq, previous, body)
   }
 
+  /** The files became those of a snapshot, by record `seq` of the side: only an image tells the destination. */
+  restored(seq: number): void {
+    this.tally.add(seq, 0)
+    this.#changedSincePin = true
+    this.#leave('CatchingUp', 'the volume was restored from a snapshot')
+  }
+
   #keep(seq: number, previous: number, body: Uint8Array): void {
     this.#kept.keep({ seq, previous, body, epoch: this.#epoch, at: this.#host.now() })
   }
