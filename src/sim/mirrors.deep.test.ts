@@ -69,7 +69,7 @@ describe('mirrors of whole pairs', () => {
     }
     expect(most).toBeGreaterThan(1)
     expect(ring.world.lines.filter(({ event }) => event === 'mirror leaves sync')).toEqual([])
-    await ring.break(0)
+    await ring.part(0)
     await ring.verify(0)
   }, 120_000)
 })
