@@ -244,7 +244,7 @@ export class FilerPair {
   }
 
   /** The traditional volume of a side becomes one in its empty aggregate, or the opposite, whatever is lost by it. */
-  async convert(side: SideName, state: DesiredConversion['state']): Promise<void> {
+  convert(side: SideName, state: DesiredConversion['state']): void {
     this.conversions.set(side, {
       id: `conversion-${side}`,
       volumeId: `volume-${traditionalOf(side)}`,
@@ -255,7 +255,8 @@ export class FilerPair {
       discardChanges: this.conversionOf(side)?.cutOverId ?? '',
     })
     this.#generations += 1
-    for (const name of FILERS) await this.running[name]?.filer?.apply(this.#desired)
+    // Not waited for: the power may fail meanwhile, and whoever starts later is told, too.
+    for (const name of FILERS) void this.running[name]?.filer?.apply(this.#desired)
   }
 
   conversionOf(side: SideName): ConversionStatus | undefined {

@@ -72,6 +72,7 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   'check-down': [0, 0],
   convert: [2, 2],
   converted: [1, 1],
+  undone: [1, 1],
   clients: [1, 1],
   on: [2, 6],
   sync: [0, 0],
@@ -293,6 +294,12 @@ export class Player {
           () => pair.conversionOf(first as SideName)?.phase === 'Complete',
           SETTLE_MS,
           'conversion complete',
+        )
+      case 'undone':
+        return world.until(
+          () => pair.conversionOf(first as SideName)?.phase === 'RolledBack',
+          SETTLE_MS,
+          'conversion undone',
         )
       case 'clients': {
         const order = this.#options?.clients[first as keyof ClientOrders]
