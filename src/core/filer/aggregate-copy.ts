@@ -40,7 +40,13 @@ export class AggregateCopy implements SideCopy {
     let blank = 0
     // One whose volume another aggregate has taken in has no root of its own that counts.
     const sources = await sourcesOn(env, aggregates)
-    const images = await this.#images()
+    let images: ReadonlyMap<string, readonly CopyDevice[]>
+    try {
+      images = await this.#images()
+    } catch (error) {
+      if (!(error instanceof AggregateError)) throw error
+      return { state: 'Damaged', message: error.message }
+    }
     for (const { name, type = 'Flexible', devices } of aggregates) {
       const image = images.get(name)
       if ((known && !known.includes(name)) || image === undefined) continue

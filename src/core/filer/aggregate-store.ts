@@ -22,7 +22,7 @@ import { asciiBytes, decodeJson, encodeJson } from '../std/ascii-json.ts'
 import { assert } from '../std/assert.ts'
 import type { MaybePromise } from '../std/maybe.ts'
 import { GatedDevice } from './gated-device.ts'
-import { imageDevices, StoreConversions } from './store-conversions.ts'
+import { imageDevices, sourcesOn, StoreConversions } from './store-conversions.ts'
 import { StoreGrowth } from './store-growth.ts'
 import { NO_MIRRORS } from './store-mirroring.ts'
 import type { StoreMirroring } from './store-mirroring.ts'
@@ -157,8 +157,10 @@ export class AggregateStore implements SideStore {
   /** Opens the aggregates that the side has; without `known` those that have labels. */
   async load(known?: readonly string[]): Promise<void> {
     this.#known = known && new Set(known.map((name) => this.#options.env.crc32(asciiBytes(name))))
+    const sources = await sourcesOn(this.#options.env, this.#options.aggregates)
     for (const [name, gates] of await imageDevices(this.#options.env, this.#gates)) {
-      if (known && !known.includes(name)) continue
+      // The blocks of a volume that is here may be on its devices, whether or not the side's mailbox still names it.
+      if (known && !known.includes(name) && !sources.has(name)) continue
       const devices = gates.map(({ device }) => device)
       if (!known && (await readPlex(this.#options.env, devices)) === undefined) continue
       this.#enter(name, await this.#open(name, devices))
@@ -278,8 +280,8 @@ export class AggregateStore implements SideStore {
     for (const name of this.#copied().keys()) this.#journals.set(name, journal(name))
     for (const aggregate of this.aggregates.values()) {
       for (const volume of aggregate.volumes()) this.startContent(aggregate, volume)
-      this.#startScrub(aggregate)
     }
+    for (const aggregate of this.#copied().values()) this.#startScrub(aggregate)
     this.mirroring.serve()
     this.#options.opened(this)
     this.#continue()

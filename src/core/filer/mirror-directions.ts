@@ -18,7 +18,7 @@ import { logVolumeOf, recordOf, unpinAll, volumeOf } from './mirror-end.ts'
 import { pinsOf } from './mirror-pins.ts'
 import { SourceEnd } from './mirror-source-end.ts'
 import type { DesiredMirror } from './served-volumes.ts'
-import { freeIndex } from './volumes.ts'
+import { freeIndex, isConverting } from './volumes.ts'
 import type { FilerAggregate, FilerVolume } from './volumes.ts'
 
 const NOTHING: Extent = { last: 0, bytes: 0 }
@@ -72,6 +72,8 @@ export class MirrorDirections {
       const volume = aggregate.volume(volumeId)
       const free = volume?.type === 'Flexible' && volume.properties['mirror'] === undefined
       if (volume === undefined || !free || volume.properties['retained'] === true) continue
+      // Images of a volume that is being converted name blocks that no other pair could find.
+      if (isConverting(aggregate, volume)) continue
       const place = { id, aggregate: name, volumeId }
       if (role === 'Source') {
         const mirror: SourceRecord = {

@@ -13,7 +13,7 @@ import { asciiBytes } from '../std/ascii-json.ts'
 import type { Export } from '../vfs/vfs.ts'
 import type { AggregateStore, FilerAggregate, FilerVolume } from './aggregate-store.ts'
 import type { DesiredConversion } from './conversions-context.ts'
-import { freeIndex, isServed } from './volumes.ts'
+import { freeIndex, isConverting, isServed } from './volumes.ts'
 import type { ServedVolume, VolumeTable } from './filer-vfs.ts'
 import { carryOut, refusedOrder } from './snapshot-orders.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
@@ -418,11 +418,6 @@ function requireRoom(volume: FilerVolume, sizeBytes: number): void {
     'SIZE',
     `${sizeBytes} bytes are less than what the volume and its snapshots use; the least possible size is ${least} bytes (${Math.ceil(least / 2 ** 20)}Mi)`,
   )
-}
-
-/** The volume is flexible already, and not yet whole: blocks are absent, or its old devices are no part of the aggregate. */
-export function isConverting({ old }: FilerAggregate, volume: FilerVolume): boolean {
-  return old?.record.volume === volume.index && (old.state === 'absent' || old.state === 'built')
 }
 
 /** A volume that was converted is where it is now, and as large as it was, even if it is asked for as the traditional one that it was. */

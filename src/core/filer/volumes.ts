@@ -96,3 +96,8 @@ export function applyOperation(aggregate: FilerAggregate, operation: VolumeOpera
       assert(false, 'an operation of the store')
   }
 }
+
+/** The volume is flexible already, and not yet whole: blocks are absent, or its old devices are no part of the aggregate. */
+export function isConverting({ old }: FilerAggregate, volume: FilerVolume): boolean {
+  return old?.record.volume === volume.index && (old.state === 'absent' || old.state === 'built')
+}
