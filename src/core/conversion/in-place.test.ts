@@ -1,24 +1,8 @@
 /** A traditional volume becomes a flexible one over simulated media: content, structure, space, and what is written to the old devices. */
 import { describe, expect, test } from '@jest/globals'
 import type { BrokenStorage } from '../block/broken-storage.ts'
-import { DeviceError } from '../env/device.ts'
 import { ConversionBed } from './testing/bed.ts'
-
-/** Blocks of files at whose borders fan-outs change, old and new: 20, 10, 682, 341, and products. */
-const BORDERS = [0, 1, 10, 11, 20, 21, 341, 342, 682, 683, 3410, 3411, 13640, 13641, 10 * 341 ** 2 + 1]
-
-async function filled(bed: ConversionBed): Promise<void> {
-  await bed.format()
-  for (const blocks of BORDERS) {
-    const name = `f${blocks}`
-    if (blocks > 0 && blocks <= 21) for (let fbn = 0; fbn < blocks; fbn++) await bed.write(name, fbn, 1)
-    else for (const fbn of BORDERS.filter((border) => border < blocks)) await bed.write(name, fbn, 1)
-    if (blocks > 0) await bed.write(name, blocks - 1, 1)
-  }
-}
-
-const writesOf = (bed: ConversionBed): number =>
-  bed.oldMedia.flat().reduce((sum, medium) => sum + medium.blocksWritten, 0)
+import { changes, filled, writesOf } from './testing/files.ts'
 
 describe('conversion in place', () => {
   test('2, 6, 9: files of all border sizes have their content before, while and after; the old devices are not written until the join (C1, C2, C7, C8, C9)', async () => {
@@ -71,43 +55,53 @@ describe('conversion in place', () => {
     }
   })
 
-  test('4, 10: power cuts after any write of the scan, the join and the labels: nothing is lost, and it goes on', async () => {
-    let cuts = 0
-    for (let at = 1; ; at += 1 + (at >> 3)) {
-      const bed = new ConversionBed(at, [800, 700], [1800])
-      await filled(bed)
-      await bed.cutOver()
-      await changes(bed, 10, () => Promise.resolve())
-      let writes = 0
-      const cut = {
-        onWrite: () => {
-          writes += 1
-          if (writes === at) throw new PowerCut()
-        },
-      }
-      bed.attach(cut, cut)
-      await bed.open()
-      let done = false
-      try {
-        await changes(bed, 5, async () => void (await bed.step(30)))
-        await bed.scan(40)
-        await bed.join()
-        done = true
-      } catch (error) {
-        if (!isCut(error)) throw error
-        cuts += 1
-      }
-      if (done) break
-      bed.crash()
-      bed.attach()
-      await bed.open(at % 2)
-      expect(await bed.differences()).toEqual([])
-      if (bed.target.old!.state === 'absent') await bed.scan()
-      await bed.join()
-      expect(await bed.differences()).toEqual([])
-      for (const plex of [0, 1]) expect(await bed.problems(plex)).toEqual([])
+  test('5, 9: 64 callers at once get equal bytes through one absent block, and nothing of content is copied (C3, C9)', async () => {
+    const bed = new ConversionBed(5, [1500, 900], [2400])
+    await filled(bed)
+    await bed.cutOver()
+    const reads = Array.from({ length: 64 }, () => bed.read('f13641', 13640))
+    const found = await Promise.all(reads)
+    for (const bytes of found) expect(bytes).toEqual(found[0])
+    await bed.scan(7)
+    expect(await bed.read('f13641', 13640)).toEqual(found[0])
+    expect(bed.target.old!.copied).toBe(0)
+    expect(bed.target.old!.built).toBeGreaterThan(20)
+  })
+
+  test('7: an aggregate that is full before the join refuses cleanly; what was there stays, and it goes on when there is room', async () => {
+    const bed = new ConversionBed(6, [1500, 900], [500])
+    await filled(bed)
+    await bed.cutOver()
+    let refused = ''
+    for (let fbn = 0; refused === '' && fbn < 2000; fbn++) {
+      const status = await bed.write('full', fbn, 1)
+      if (status !== 'OK') refused = status
+      if (fbn % 50 === 49) await bed.consistencyPoint()
     }
-    expect(cuts).toBeGreaterThan(8)
+    expect(refused).toBe('NOSPC')
+    await bed.consistencyPoint()
+    expect(await bed.differences()).toEqual([])
+    await expect(bed.scan()).rejects.toThrow('no space')
+    await bed.truncate('full', 0)
+    await bed.fs.reclaim()
+    for (let n = 0; n < 2; n++) await bed.consistencyPoint()
+    await bed.scan()
+    await bed.join()
+    expect(await bed.differences()).toEqual([])
+    for (const plex of [0, 1]) expect(await bed.problems(plex)).toEqual([])
+  })
+
+  test('14: a cut-over costs the same for any number of files (C12)', async () => {
+    const costs: unknown[] = []
+    for (const files of [10, 1000]) {
+      const bed = new ConversionBed(files, [1500, 900], [2400])
+      await bed.format()
+      for (let n = 0; n < files; n++) await bed.write(`f${n}`, 0, 1)
+      await bed.cutOver()
+      const { adoption } = bed.adoption!
+      costs.push([bed.volume.freshBlocks, JSON.stringify({ ...adoption, record: 0 }).length])
+    }
+    expect(costs[0]).toEqual(costs[1])
   })
 
   test('13: rotten old blocks and blocks that are not the ones asked for are found and mended, before the join and after', async () => {
@@ -243,26 +237,3 @@ describe('conversion in place', () => {
     )
   })
 })
-
-class PowerCut extends DeviceError {
-  constructor() {
-    super('EIO', 'power cut')
-  }
-}
-const isCut = (error: unknown): boolean => error instanceof DeviceError
-
-/** Writes, cuts, removals at random; `between` comes between two of them. */
-async function changes(bed: ConversionBed, count: number, between: () => Promise<void>): Promise<void> {
-  for (let i = 0; i < count; i++) {
-    const names = [...bed.model.keys()]
-    const name = names[bed.random.u32() % names.length]!
-    const fbn = BORDERS[bed.random.u32() % BORDERS.length]! + (bed.random.u32() % 3)
-    const what = bed.random.u32() % 10
-    if (what < 6) await bed.write(name, fbn, 10 + i)
-    else if (what < 8) await bed.truncate(name, fbn)
-    else if (what === 8 && names.length > 5) await bed.remove(name)
-    else await bed.write(`new${i}`, fbn, 10 + i)
-    await between()
-    if (bed.random.u32() % 25 === 0) await bed.consistencyPoint()
-  }
-}

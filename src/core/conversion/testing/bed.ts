@@ -225,6 +225,13 @@ export class ConversionBed {
     return 'OK'
   }
 
+  async read(name: string, fbn: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(BLOCK_BYTES)
+    const handle = await this.handle(name)
+    await good(this.fs.read(ROOT, handle, fbn * BLOCK_BYTES, BLOCK_BYTES, () => bytes))
+    return bytes
+  }
+
   async truncate(name: string, blocks: number): Promise<void> {
     await good(this.fs.setattr(ROOT, await this.handle(name), { size: blocks * BLOCK_BYTES }))
     const file = this.model.get(name)!
