@@ -77,6 +77,8 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   on: [2, 6],
   sync: [0, 0],
   'lose-pair': [1, 1],
+  part: [1, 1],
+  reverse: [1, 1],
   break: [1, 1],
   settle: [0, 0],
   peace: [0, 0],
