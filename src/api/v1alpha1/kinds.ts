@@ -2,8 +2,9 @@
 import type { Kind } from '../schema.ts'
 import { filerPair } from './filer-pair.ts'
 import { filerVolume } from './filer-volume.ts'
+import { mirror } from './mirror.ts'
 
-export const kinds: readonly Kind[] = [filerPair, filerVolume]
+export const kinds: readonly Kind[] = [filerPair, filerVolume, mirror]
 
 /** By kind, plural, singular or short name, in any case. */
 export function findKind(word: string): Kind | undefined {

@@ -2,9 +2,11 @@
  * One table for every rule of the API: what is accepted, what is refused, and by which rule. The unit tests run it through `check`
  * and through a CEL evaluator; the tests against an API server apply the same objects.
  */
+import { mirrorCases } from './mirror.cases.ts'
+
 export interface RuleCase {
   readonly name: string
-  readonly kind: 'FilerPair' | 'FilerVolume'
+  readonly kind: 'FilerPair' | 'FilerVolume' | 'Mirror'
   /** Name of the object; `case` if absent. */
   readonly objectName?: string
   readonly old?: Record<string, unknown>
@@ -370,4 +372,5 @@ export const ruleCases: readonly RuleCase[] = [
     { refused: 'IPv4', bySchema: true },
   ),
   volumeCase('a path that is none', { export: { path: '/../x' } }, { refused: 'a path', bySchema: true }),
+  ...mirrorCases,
 ]

@@ -1,6 +1,7 @@
 /** The collections of the Kubernetes API that this project touches. */
 import { filerPair } from '../../api/v1alpha1/filer-pair.ts'
 import { filerVolume } from '../../api/v1alpha1/filer-volume.ts'
+import { mirror } from '../../api/v1alpha1/mirror.ts'
 import type { KubeObject, Resource } from './api.ts'
 
 const namespaced = (group: string, version: string, plural: string, kind: string): Resource => ({
@@ -18,6 +19,7 @@ export const FILER_VOLUMES = namespaced(
   filerVolume.plural,
   filerVolume.kind,
 )
+export const MIRRORS = namespaced(mirror.group, mirror.version, mirror.plural, mirror.kind)
 export const PODS = namespaced('', 'v1', 'pods', 'Pod')
 export const SERVICES = namespaced('', 'v1', 'services', 'Service')
 export const SECRETS = namespaced('', 'v1', 'secrets', 'Secret')
