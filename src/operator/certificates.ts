@@ -128,6 +128,11 @@ function readFiles(from: KubeObject | undefined): Record<string, string> {
   )
 }
 
+/** Every CA certificate of a pair, from its Secret: what others need to trust its filers. */
+export function authorityBundle(from: KubeObject | undefined): string | undefined {
+  return readAuthority(from)?.bundle
+}
+
 function readAuthority(from: KubeObject | undefined): Authority | undefined {
   const files = readFiles(from)
   const certificate = files['tls.crt']

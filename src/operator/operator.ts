@@ -22,6 +22,8 @@ import { accept } from './accept.ts'
 import type { AdminConnector, AdminTarget } from './admin-client.ts'
 import { Certificates } from './certificates.ts'
 import { FilerLinks } from './filer-links.ts'
+import { MirrorLinks } from './mirror-links.ts'
+import { planMirrors } from './mirror/plan.ts'
 import { nodeInQuestion } from './filer-pair/accept-loss.ts'
 import { pairId } from './filer-pair/accepted.ts'
 import type { AcceptedPair } from './filer-pair/accepted.ts'
@@ -65,6 +67,7 @@ export class Operator {
   readonly #options: OperatorOptions
   readonly #queue: KeyedQueue
   readonly #links: FilerLinks
+  readonly #mirrors: MirrorLinks
   readonly #certificates = new Certificates()
   readonly #orders: SnapshotOrders
   readonly #persistentVolumes: PersistentVolumes
@@ -79,7 +82,11 @@ export class Operator {
 
   constructor(options: OperatorOptions) {
     this.#options = options
-    this.#links = new FilerLinks(options.connect, (key) => this.#queue.add(key))
+    this.#links = new FilerLinks(options.connect, (key) => this.#wake(key))
+    this.#mirrors = new MirrorLinks(
+      () => this.#cache!,
+      (key) => this.#links.reports(key),
+    )
     this.#orders = new SnapshotOrders(
       (key, filer, request) => this.#links.snapshot(key, filer, request),
       (key) => this.#queue.add(key),
@@ -108,7 +115,7 @@ export class Operator {
       budgets: this.#budgets,
       // Before everything is listed, what is missing may only not have been read yet.
       onPair: (key) => {
-        if (synced) this.#queue.add(key)
+        if (synced) this.#wake(key)
       },
       ...(onOwn === undefined ? {} : { onOwn }),
       onError: (resource, error) => log(`watching ${resource.plural}: ${(error as Error).message}`),
@@ -133,6 +140,10 @@ export class Operator {
     await this.#cache?.stop()
   }
 
+  #wake(key: string): void {
+    for (const touched of this.#mirrors.touched(key)) this.#queue.add(touched)
+  }
+
   async #pass(key: string): Promise<void> {
     const startMs = performance.now()
     const seconds = (): number => (performance.now() - startMs) / 1000
@@ -149,6 +160,7 @@ export class Operator {
     const slash = key.indexOf('/')
     const namespace = key.slice(0, slash)
     const name = key.slice(slash + 1)
+    if (name === '') return this.#reconcileMirrors(key, namespace)
     const objects = this.#cache!.objects(key)
     const pair = objects.get(FILER_PAIRS, name)
     const volumes = objects.of(FILER_VOLUMES)
@@ -160,6 +172,7 @@ export class Operator {
       this.#orders.forgetAll(key)
       this.#turns.planned(key, undefined)
       await this.#classes.of(key, false)
+      this.#mirrors.told(key, undefined)
       return 0
     }
     const accepted = pair === undefined ? undefined : inForce(namespace, pair)
@@ -190,11 +203,13 @@ export class Operator {
       image: this.#options.image,
       nodeReady: await this.#nodes.isReady(nodeInQuestion({ name, objects }, accepted?.spec)),
       namespaceTerminating: leaving && (await this.#isTerminating(namespace)),
+      mirrors: this.#mirrors.at(key),
+      peerPair: (other) => this.#mirrors.peerPair(namespace, other),
       nowMs,
       statusWrittenMs: (uid) => this.#statusWrittenMs.get(uid) ?? 0,
     }
     // Whose turn it is may have changed while all that was asked for.
-    const { actions, againInMs, update } = plan({ ...observed, updateTurn: this.#turns.of(key) })
+    const { actions, againInMs, update, told } = plan({ ...observed, updateTurn: this.#turns.of(key) })
     this.#turns.planned(key, update)
     const uids = new Map(
       [pair, ...volumes].flatMap((o) =>
@@ -210,6 +225,7 @@ export class Operator {
       statusWritten: (uid) => this.#statusWrittenMs.set(uid, Date.now()),
       log: this.#options.log,
     })
+    this.#mirrors.told(key, told)
     for (const volume of volumes) this.#forgetFinished(key, volume)
     // A kept Lease that was written to is an old one.
     if (actions.some((a) => a.type === 'patch' && a.resource === LEASES)) this.#leases.delete(key)
@@ -220,6 +236,35 @@ export class Operator {
     else if (outcome.foreign.length > 0) this.#queue.later(key, FOREIGN_AGAIN_MS)
     if (againInMs !== undefined) this.#queue.later(key, againInMs)
     return outcome.writes
+  }
+
+  /** The mirrors of a namespace are looked at together: whether one may be depends on the others. */
+  async #reconcileMirrors(key: string, namespace: string): Promise<number> {
+    const { api, log } = this.#options
+    const observed = this.#mirrors.observed(namespace)
+    const { mirrors } = observed
+    if (mirrors.length === 0) return 0
+    const leaving = mirrors.some((m) => m.metadata.deletionTimestamp !== undefined)
+    const { actions, againInMs } = planMirrors({
+      ...observed,
+      namespaceTerminating: leaving && (await this.#isTerminating(namespace)),
+      nowMs: Date.now(),
+      statusWrittenMs: (uid) => this.#statusWrittenMs.get(uid) ?? 0,
+    })
+    const uids = new Map(mirrors.map((m) => [`${m.kind}/${m.metadata.name}`, m.metadata.uid ?? '']))
+    const never = (): never => {
+      throw new Error('a mirror is told to filers with its pairs')
+    }
+    const { writes } = await execute(actions, uids, {
+      api,
+      issue: never,
+      desired: never,
+      snapshot: never,
+      statusWritten: (uid) => this.#statusWrittenMs.set(uid, Date.now()),
+      log,
+    })
+    if (againInMs !== undefined) this.#queue.later(key, againInMs)
+    return writes
   }
 
   #forgetFinished(key: string, volume: KubeObject): void {

@@ -109,6 +109,25 @@ export interface PeerDesired {
   filers: { name: string; addresses: Record<string, string> }[]
 }
 
+/** A mirror of which this pair has one end. */
+export interface MirrorDesired {
+  /** metadata.uid of the Mirror: the same at both ends, in both directions, for ever. */
+  id: string
+  /** Of this pair, as the spec says now: a swap changes it at both. */
+  role: 'Source' | 'Destination'
+  /** Of the volume at this end, which is in `volumes` too. A destination was never written when the mirror begins. */
+  volumeId: string
+  /** `<PeerDesired.name>/<filer>` of both filers of the other pair. */
+  peers: string[]
+  /** Broken: the destination is a volume of its own. Removed: broken, and forgotten at both ends. One that is left out stays as it is. */
+  state: 'Mirrored' | 'Broken' | 'Removed'
+  policy?: 'Relaxed' | 'Strict'
+  destinationAccess?: 'None' | 'ReadOnly'
+  logFilesMax?: number
+  /** The divergence that may be overwritten. */
+  discardChanges?: string
+}
+
 export interface DesiredState {
   /** Grows with every change, per pair object; a filer ignores an older one. */
   generation: number
@@ -122,6 +141,7 @@ export interface DesiredState {
   acceptLoss?: { filer: string; sides: Record<string, number>; otherCopy: 'Kept' | 'Discarded' }
   volumes: VolumeDesired[]
   peers?: PeerDesired[]
+  mirrors?: MirrorDesired[]
   takeover: {
     mode: 'Automatic' | 'Manual'
     giveback: 'Automatic' | 'Manual'
@@ -143,6 +163,35 @@ export interface PeerStatus {
    */
   reason: '' | 'NotListed' | 'NotTrusted' | 'NoCommonInterconnect' | 'InvalidPeer' | 'Unreachable'
   message: string
+}
+
+/** Of an end that the filer serves. */
+export interface MirrorReport {
+  id: string
+  /** What it is, which may not be what is wanted yet. */
+  role: 'Source' | 'Destination'
+  volumeId: string
+  state: 'Baseline' | 'CatchUp' | 'Joining' | 'InSync' | 'OutOfSync' | 'Reversing' | 'Breaking' | 'Broken'
+  /** A reason of the conditions of Mirror, or empty. */
+  reason: string
+  message: string
+  connected: boolean
+  /** Of a source: how old the oldest change is that the destination lacks; 0 in sync. */
+  lagSeconds: number
+  lagBytes: number
+  /** Of a source, while it is Baseline. */
+  baselinePercent?: number
+  logFiles: number
+  logFilesMax: number
+  /** Newest image that the destination will have after any loss; 0: none. */
+  durableImage: number
+  /** Records that the destination has not acknowledged. */
+  unacknowledged: number
+  /** What only this end has, and a resync would overwrite. */
+  divergence?: { id: string; bytes: number; sinceSeconds: number }
+  brokenSinceSeconds?: number
+  /** When a destination last heard of its source. */
+  heardSeconds?: number
 }
 
 /** Answer of the administration service's Status and Watch (field `status_json`). */
@@ -212,6 +261,8 @@ export interface FilerStatus {
   }[]
   /** Filers of other pairs, as `peers` of the desired state lists them. */
   peers?: PeerStatus[]
+  /** Ends of mirrors that this filer serves. */
+  mirrors?: MirrorReport[]
   lastTakeover: {
     side: string
     filer: string

@@ -293,6 +293,7 @@ export const filerVolume: Kind = {
         NoSpace: 'The filer has no room for it, or for the new size.',
         Failed: 'The filer could not make or change it; the message says why.',
         Removing: 'Its data is being freed.',
+        InUse: 'The volume is being deleted and waits for its Mirror.',
       },
     },
     {
@@ -314,6 +315,7 @@ export const filerVolume: Kind = {
         Exported: 'One may.',
         NotAccepted: 'There is no accepted spec yet.',
         NoRules: 'Neither the volume nor the pair has export rules.',
+        MirrorDestination: 'It is the destination of a Mirror.',
       },
     },
     {

@@ -4,11 +4,12 @@ import type { RuleCase } from './rules.cases.ts'
 const ends = { source: { volumeName: 'home' }, destination: { volumeName: 'home-dr' } }
 const swapped = { source: ends.destination, destination: ends.source }
 
-const mirrorCase = (
-  name: string,
-  spec: Record<string, unknown>,
-  rest: Partial<RuleCase> = {},
-): RuleCase => ({ name, kind: 'Mirror', spec: { ...ends, ...spec }, ...rest })
+const mirrorCase = (name: string, spec: Record<string, unknown>, rest: Partial<RuleCase> = {}): RuleCase => ({
+  name,
+  kind: 'Mirror',
+  spec: { ...ends, ...spec },
+  ...rest,
+})
 
 export const mirrorCases: readonly RuleCase[] = [
   mirrorCase('the least mirror', {}),
@@ -16,7 +17,17 @@ export const mirrorCases: readonly RuleCase[] = [
   mirrorCase('a break', { state: 'Broken' }, { old: ends }),
   mirrorCase('a mirror again', {}, { old: { ...ends, state: 'Broken' } }),
   mirrorCase('a swap', swapped, { old: ends }),
-  mirrorCase('a swap and a break', { ...swapped, state: 'Broken' }, { old: ends }),
+  mirrorCase(
+    'a swap of a broken mirror',
+    { ...swapped, state: 'Broken' },
+    { old: { ...ends, state: 'Broken' } },
+  ),
+  mirrorCase(
+    'a swap and a break',
+    { ...swapped, state: 'Broken' },
+    { old: ends, refused: 'not reversed and broken at once' },
+  ),
+  mirrorCase('a swap and a resync', swapped, { old: { ...ends, state: 'Broken' } }),
   mirrorCase(
     'another destination',
     { destination: { volumeName: 'home-dr2' } },

@@ -12,46 +12,49 @@ const end = (description: string) =>
   })
 export type MirrorEnd = Infer<ReturnType<typeof end>>
 
-const spec = object('What is mirrored where. Source and destination may be swapped, which reverses the mirror.', {
-  source: end('The volume that clients write.'),
-  destination: end(
-    'The volume that becomes a copy of it, in another pair: never written when the mirror is made.',
-  ),
-  policy: defaulted(
-    oneOf(
-      'When the destination is not reached. Relaxed: the source goes on alone, and the destination catches up by itself. Strict: changes of the source wait until both have them.',
-      ['Relaxed', 'Strict'],
+const spec = object(
+  'What is mirrored where. Source and destination may be swapped, which reverses the mirror.',
+  {
+    source: end('The volume that clients write.'),
+    destination: end(
+      'The volume that becomes a copy of it, in another pair: never written when the mirror is made.',
     ),
-    'Relaxed',
-  ),
-  state: defaulted(
-    oneOf(
-      'Broken: the destination is a volume of its own, and may be written. Mirrored again: changes of the source are carried over; see `discardChanges`.',
-      ['Mirrored', 'Broken'],
+    policy: defaulted(
+      oneOf(
+        'When the destination is not reached. Relaxed: the source goes on alone, and the destination catches up by itself. Strict: changes of the source wait until both have them.',
+        ['Relaxed', 'Strict'],
+      ),
+      'Relaxed',
     ),
-    'Mirrored',
-  ),
-  destinationAccess: defaulted(
-    oneOf('What clients may do at the destination while it is a mirror. ReadOnly: read its newest image.', [
+    state: defaulted(
+      oneOf(
+        'Broken: the destination is a volume of its own, and may be written. Mirrored again: changes of the source are carried over; see `discardChanges`.',
+        ['Mirrored', 'Broken'],
+      ),
+      'Mirrored',
+    ),
+    destinationAccess: defaulted(
+      oneOf('What clients may do at the destination while it is a mirror. ReadOnly: read its newest image.', [
+        'None',
+        'ReadOnly',
+      ]),
       'None',
-      'ReadOnly',
-    ]),
-    'None',
-  ),
-  logFilesMax: defaulted(
-    integer(
-      'How many log files the destination may have. At this many, calls on the source wait for the destination’s next consistency point.',
-      { minimum: 3, maximum: 64 },
     ),
-    16,
-  ),
-  discardChanges: optional(
-    string(
-      '`status.divergence.id`: exactly these changes, which only the destination has, may be overwritten. Of another id it does nothing.',
-      { maxLength: 128 },
+    logFilesMax: defaulted(
+      integer(
+        'How many log files the destination may have. At this many, calls on the source wait for the destination’s next consistency point.',
+        { minimum: 3, maximum: 64 },
+      ),
+      16,
     ),
-  ),
-})
+    discardChanges: optional(
+      string(
+        '`status.divergence.id`: exactly these changes, which only the destination has, may be overwritten. Of another id it does nothing.',
+        { maxLength: 128 },
+      ),
+    ),
+  },
+)
 export type MirrorSpec = Infer<typeof spec>
 
 const status = object('What is.', {
@@ -60,7 +63,7 @@ const status = object('What is.', {
   id: optional(string('Names the mirror at the filers.')),
   state: optional(
     string(
-      '`Baseline`: the first image is on its way. `CatchUp`: later images are. `Joining`: changes are sent, and answers do not wait yet. `InSync`. `OutOfSync`. `Diverged`: see `divergence`. `Breaking`. `Broken`.',
+      '`Baseline`: the first image is on its way. `CatchUp`: later images are. `Joining`: changes are sent, and answers do not wait yet. `InSync`. `OutOfSync`. `Reversing`. `Breaking`. `Broken`.',
     ),
   ),
   source: optional(string('`<pair>/<volume>` in force.')),
@@ -109,6 +112,12 @@ export const mirror: Kind = {
       (self, old) =>
         (same(self.source, old.source) && same(self.destination, old.destination)) ||
         (same(self.source, old.destination) && same(self.destination, old.source)),
+    ),
+    transition<MirrorSpec>(
+      'spec',
+      "self.state != 'Broken' || oldSelf.state == 'Broken' || self.source.volumeName == oldSelf.source.volumeName",
+      'spec.state: a mirror is not reversed and broken at once, for which volume would then be written? Do one, then the other',
+      (self, old) => self.state !== 'Broken' || old.state === 'Broken' || same(self.source, old.source),
     ),
   ],
   columns: [

@@ -18,22 +18,25 @@ export interface DesiredOptions {
   /** What is away from home goes there as soon as it can, for a pod waits for it. */
   readonly giveBackNow?: boolean
   readonly acceptLoss?: DesiredState['acceptLoss']
+  readonly mirrors?: Pick<DesiredState, 'peers' | 'mirrors'>
 }
 
-/** A volume whose object goes is left out (its data stays), unless its data is to be freed. */
+/** A volume whose object goes is left out (its data stays), unless its data is to be freed; while it has a mirror it stays as it is. */
 export function desiredContent(
   pair: FilerPairSpec,
   volumes: readonly VolumeInForce[],
   view: PairView,
-  { givenUp = [], giveBackNow = false, acceptLoss }: DesiredOptions = {},
+  { givenUp = [], giveBackNow = false, acceptLoss, mirrors = {} }: DesiredOptions = {},
 ): DesiredContent {
   const wanted: VolumeDesired[] = []
+  const mirrored = new Set(mirrors.mirrors?.map((m) => m.volumeId))
   for (const { object, acceptance, id } of volumes) {
     const { spec } = acceptance
     const { name, deletionTimestamp, finalizers } = object.metadata
     // Before the finalizer is there the object could go without a trace.
     if (spec === undefined || !finalizers?.includes(FINALIZER)) continue
-    if (deletionTimestamp !== undefined && spec.reclaimPolicy === 'Retain') continue
+    const leaves = deletionTimestamp !== undefined && !mirrored.has(id)
+    if (leaves && spec.reclaimPolicy === 'Retain') continue
     wanted.push({
       id,
       name,
@@ -44,7 +47,7 @@ export function desiredContent(
       ...(spec.snapshotPolicy === undefined || spec.snapshotPolicy.schedules.length === 0
         ? {}
         : { snapshotSchedules: spec.snapshotPolicy.schedules }),
-      state: deletionTimestamp === undefined ? 'Present' : 'Removed',
+      state: leaves ? 'Removed' : 'Present',
     })
   }
   for (const { id, name } of givenUp)
@@ -65,6 +68,7 @@ export function desiredContent(
     ...(pair.maintenance === undefined ? {} : { maintenance: pair.maintenance }),
     ...(acceptLoss === undefined ? {} : { acceptLoss }),
     volumes: wanted,
+    ...mirrors,
     takeover: {
       mode,
       giveback,

@@ -20,6 +20,7 @@ import { acceptVolumes } from '../filer-volume/accept.ts'
 import type { VolumeInForce } from '../filer-volume/accept.ts'
 import { planVolumes } from '../filer-volume/plan.ts'
 import { keptVolumes } from '../filer-volume/volume.ts'
+import { mirrorContent } from '../mirror/desired.ts'
 import {
   ANNOTATION_ACCEPTED,
   ANNOTATION_ACCEPT_LOSS,
@@ -93,6 +94,7 @@ export function plan(observed: Observed): Plan {
             givenUp,
             giveBackNow: givesBackNow(input),
             acceptLoss: loss.order,
+            mirrors: mirrorContent(observed.namespace, observed.mirrors, observed.peerPair),
           }),
           view,
         )
@@ -132,7 +134,12 @@ export function plan(observed: Observed): Plan {
       whenAskedAgain(loss),
     ),
     ...updateOf(input, verdicts['UpToDate']!),
+    ...(desired === undefined ? {} : { told: toldOf(desired) }),
   }
+}
+
+function toldOf({ generation, mirrors = [] }: DesiredState): NonNullable<Plan['told']> {
+  return { generation, removed: mirrors.filter((m) => m.state === 'Removed').map((m) => m.id) }
 }
 
 function updateOf(input: StatusInput, { reason }: Verdict): Pick<Plan, 'update'> {

@@ -8,6 +8,7 @@ export type SideReport = FilerStatus['sides'][number]
 export type AggregateReport = FilerStatus['aggregates'][number]
 export type VolumeReport = FilerStatus['volumes'][number]
 export type LinkReport = FilerStatus['interconnects'][number]
+export type MirrorReport = NonNullable<FilerStatus['mirrors']>[number]
 
 export interface PairView {
   /** By filer that answered. */
@@ -22,6 +23,8 @@ export interface PairView {
   aggregate(side: string, name: string): AggregateReport | undefined
   volume(id: string): VolumeReport | undefined
   readonly volumes: readonly VolumeReport[]
+  /** The end of a mirror at this pair, by the mirror's id. */
+  mirror(id: string): MirrorReport | undefined
 }
 
 const linkOrder = ['Up', 'Slow', 'Down'] as const
@@ -55,6 +58,12 @@ export function viewOf(reports: readonly FilerStatus[]): PairView {
   for (const report of reports)
     for (const volume of report.volumes)
       if (!volumes.has(volume.id) || owner(volume.side) === report) volumes.set(volume.id, volume)
+  const mirrors = new Map<string, MirrorReport>()
+  for (const report of reports)
+    for (const mirror of report.mirrors ?? []) {
+      const side = volumes.get(mirror.volumeId)?.side ?? ''
+      if (!mirrors.has(mirror.id) || owner(side) === report) mirrors.set(mirror.id, mirror)
+    }
   return {
     filers,
     sides,
@@ -65,6 +74,7 @@ export function viewOf(reports: readonly FilerStatus[]): PairView {
     aggregate: (side, name) => owner(side)?.aggregates.find((a) => a.name === name),
     volume: (id) => volumes.get(id),
     volumes: [...volumes.values()],
+    mirror: (id) => mirrors.get(id),
   }
 }
 

@@ -9,7 +9,9 @@ import { CLAIMS, FILER_VOLUMES, SERVICES } from '../../edge/kube/resources.ts'
 import type { AcceptedPair } from '../filer-pair/accepted.ts'
 import type { Observed } from '../filer-pair/observed.ts'
 import type { PairView } from '../filer-pair/view.ts'
-import { ANNOTATION_ACCEPTED, FINALIZER, LABEL_FILER, LABEL_VOLUME_ID, namesOf } from '../names.ts'
+import type { MirrorAtPair } from '../mirror/desired.ts'
+import { markObject } from '../marks.ts'
+import { FINALIZER, LABEL_FILER, LABEL_VOLUME_ID, namesOf } from '../names.ts'
 import type { Action, Plan } from '../runtime/actions.ts'
 import { fails } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
@@ -43,7 +45,7 @@ export function planVolumes(observed: Observed, volumes: readonly VolumeInForce[
     const { object, acceptance, id } = volume
     const done = object.metadata.deletionTimestamp !== undefined && mayGo(volume, observed, of)
     if (done) actions.push(...endClaim(observed, object, id), ...endDevices(volume, observed, of))
-    const patch = metadataPatch(volume, done)
+    const patch = markObject(FILER_VOLUMES, object, acceptance, done)
     if (patch !== undefined) actions.push(patch)
     if (done) continue
     const service = acceptance.spec && services.get(homeOf(acceptance.spec, of.pair?.spec))
@@ -61,6 +63,7 @@ export function planVolumes(observed: Observed, volumes: readonly VolumeInForce[
       mount,
       claimed: claim.verdict,
       snapshotRequest: snapshot.status,
+      mirror: mirrorOf(observed, object.metadata.name),
     }
     const verdicts = volumeVerdicts(input)
     const written = writeStatus(
@@ -76,6 +79,10 @@ export function planVolumes(observed: Observed, volumes: readonly VolumeInForce[
       if (ms !== undefined) againInMs = Math.min(againInMs ?? Infinity, ms)
   }
   return { actions, againInMs }
+}
+
+function mirrorOf({ mirrors }: Observed, volumeName: string): MirrorAtPair | undefined {
+  return mirrors.find((m) => m.volumeName === volumeName)
 }
 
 function claimOf(
@@ -104,7 +111,9 @@ function mayGo(
   { pair, view, generation }: PairForVolumes,
 ): boolean {
   const { spec } = acceptance
-  if (spec === undefined || pair === undefined || observed.namespaceTerminating) return true
+  if (observed.namespaceTerminating) return true
+  if (mirrorOf(observed, object.metadata.name) !== undefined) return false
+  if (spec === undefined || pair === undefined) return true
   if (spec.reclaimPolicy === 'Retain' || !object.metadata.finalizers?.includes(FINALIZER)) return true
   const owner = view.filers.get(view.sides.get(homeOf(spec, pair.spec))?.owner ?? '')
   if (owner === undefined || owner.generation < generation) return false
@@ -135,28 +144,4 @@ function endDevices(
       name: metadata.name,
       uid: metadata.uid ?? '',
     }))
-}
-
-function metadataPatch({ object, acceptance }: VolumeInForce, done: boolean): Action | undefined {
-  const { metadata } = object
-  const finalizers = metadata.finalizers ?? []
-  const leaving = metadata.deletionTimestamp !== undefined
-  const marks = !leaving && !finalizers.includes(FINALIZER)
-  const frees = done && finalizers.includes(FINALIZER)
-  const notes = !leaving && acceptance.annotation !== undefined
-  if (!marks && !frees && !notes) return undefined
-  return {
-    type: 'patch',
-    resource: FILER_VOLUMES,
-    namespace: metadata.namespace ?? '',
-    name: metadata.name,
-    patch: {
-      metadata: {
-        resourceVersion: metadata.resourceVersion,
-        ...(marks ? { finalizers: [...finalizers, FINALIZER] } : {}),
-        ...(frees ? { finalizers: finalizers.filter((f) => f !== FINALIZER) } : {}),
-        ...(notes ? { annotations: { [ANNOTATION_ACCEPTED]: acceptance.annotation } } : {}),
-      },
-    },
-  }
 }

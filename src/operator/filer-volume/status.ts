@@ -5,6 +5,7 @@ import type { FilerVolumeStatus } from '../../api/v1alpha1/filer-volume.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { roundedUsed } from '../filer-pair/status.ts'
 import type { PairView, VolumeReport } from '../filer-pair/view.ts'
+import type { MirrorAtPair } from '../mirror/desired.ts'
 import { ANNOTATION_ADDRESS, PORTS } from '../names.ts'
 import { fails, headline, holds, unknown } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
@@ -21,6 +22,8 @@ export interface VolumeInput {
   readonly mount: FilerVolumeStatus['mount']
   readonly claimed: Verdict
   readonly snapshotRequest: FilerVolumeStatus['snapshotRequest']
+  /** Of which it is an end. */
+  readonly mirror: MirrorAtPair | undefined
 }
 
 const SNAPSHOTS_SHOWN = 32
@@ -31,24 +34,41 @@ export function volumeVerdicts(input: VolumeInput): Record<string, Verdict> {
     const waits = fails('NotAccepted', `the spec is not accepted: ${acceptance.verdict.message}`)
     return { Accepted: acceptance.verdict, Ready: waits, Intact: waits, Exported: waits, Claimed: waits }
   }
-  const rules = acceptance.spec.export.rules ?? input.pair.exportDefaults
   return {
     Accepted: acceptance.verdict,
     Ready: ready(input),
     Intact: intact(input),
-    Exported:
-      rules.length > 0
-        ? holds('Exported', 'clients that a rule names may mount it')
-        : fails(
-            'NoRules',
-            `spec.export.rules: neither the volume nor FilerPair ${input.pairName} (spec.exportDefaults) has a rule, so no client may mount it; add one`,
-          ),
+    Exported: exported(input, acceptance.spec.export.rules ?? input.pair.exportDefaults),
     Claimed: input.claimed,
   }
 }
 
+function exported({ mirror, view, pairName }: VolumeInput, rules: readonly unknown[]): Verdict {
+  const report = mirror && view.mirror(mirror.desired.id)
+  const isCopy = report?.role === 'Destination' && report.state !== 'Broken'
+  if (isCopy && mirror?.spec.destinationAccess === 'None')
+    return fails(
+      'MirrorDestination',
+      `it is the destination of Mirror ${mirror.name}, and no client may use it; spec.destinationAccess: ReadOnly of the mirror lets them read, spec.state: Broken write`,
+    )
+  if (rules.length === 0)
+    return fails(
+      'NoRules',
+      `spec.export.rules: neither the volume nor FilerPair ${pairName} (spec.exportDefaults) has a rule, so no client may mount it; add one`,
+    )
+  return holds(
+    'Exported',
+    isCopy ? 'clients that a rule names may mount it, to read' : 'clients that a rule names may mount it',
+  )
+}
+
 function ready(input: VolumeInput): Verdict {
   const { object, acceptance, id } = input.volume
+  if (object.metadata.deletionTimestamp !== undefined && input.mirror !== undefined)
+    return fails(
+      'InUse',
+      `the volume is being deleted, and is the ${input.mirror.role.toLowerCase()} of Mirror ${input.mirror.name}; delete that first`,
+    )
   if (object.metadata.deletionTimestamp !== undefined)
     return fails('Removing', 'the volume is being deleted; its data is being freed')
   const report = input.view.volume(id)

@@ -29,9 +29,21 @@ const LABELS = {
 
 /** Rules in each namespace that is watched. Whoever grants a permission must have it: filers' are among them. */
 export const watchedRules: readonly Json[] = [
-  rule('tandem.storage', ['filerpairs', 'filervolumes', 'mirrors'], ['get', 'list', 'watch', 'patch', 'update']),
-  rule('tandem.storage', ['filerpairs/status', 'filervolumes/status', 'mirrors/status'], ['get', 'patch', 'update']),
-  rule('tandem.storage', ['filerpairs/finalizers', 'filervolumes/finalizers', 'mirrors/finalizers'], ['update']),
+  rule(
+    'tandem.storage',
+    ['filerpairs', 'filervolumes', 'mirrors'],
+    ['get', 'list', 'watch', 'patch', 'update'],
+  ),
+  rule(
+    'tandem.storage',
+    ['filerpairs/status', 'filervolumes/status', 'mirrors/status'],
+    ['get', 'patch', 'update'],
+  ),
+  rule(
+    'tandem.storage',
+    ['filerpairs/finalizers', 'filervolumes/finalizers', 'mirrors/finalizers'],
+    ['update'],
+  ),
   rule('', ['pods'], ['get', 'list', 'watch', 'patch', 'delete']),
   rule(
     '',

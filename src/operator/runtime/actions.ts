@@ -50,4 +50,6 @@ export interface Plan {
   readonly againInMs: number | undefined
   /** Holds: the pair's pods are being replaced, no other pair's are meanwhile. Waits: another pair's are. */
   readonly update?: 'Holds' | 'Waits'
+  /** The desired state that the filers have when the plan is done: its generation, and the mirrors (ids) that are `Removed` in it. */
+  readonly told?: { readonly generation: number; readonly removed: readonly string[] }
 }

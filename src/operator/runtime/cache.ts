@@ -5,6 +5,7 @@ import {
   CLAIMS,
   FILER_PAIRS,
   FILER_VOLUMES,
+  MIRRORS,
   PODS,
   ROLES,
   ROLE_BINDINGS,
@@ -39,7 +40,10 @@ const OWNED: readonly Resource[] = [
   ROLE_BINDINGS,
 ]
 
-/** `namespace/name` of the pair that an object belongs to. */
+/** Stands for all mirrors of a namespace: they are of no one pair. */
+export const mirrorsKey = (namespace: string): string => `${namespace}/`
+
+/** `namespace/name` of the pair that an object belongs to, or `mirrorsKey`. */
 export function pairKeyOf(object: KubeObject): string | undefined {
   const namespace = object.metadata.namespace ?? ''
   if (object.kind === FILER_PAIRS.kind) return `${namespace}/${object.metadata.name}`
@@ -47,6 +51,7 @@ export function pairKeyOf(object: KubeObject): string | undefined {
     const spec = (acceptedBefore(object) ?? object['spec']) as { pairName?: string } | undefined
     return `${namespace}/${spec?.pairName ?? ''}`
   }
+  if (object.kind === MIRRORS.kind) return mirrorsKey(namespace)
   const pair = object.metadata.labels?.[LABEL_PAIR]
   return pair === undefined ? undefined : `${namespace}/${pair}`
 }
@@ -58,7 +63,7 @@ export class Cache {
 
   constructor(api: KubeApi, options: CacheOptions) {
     const owned = options.budgets === undefined ? OWNED : [...OWNED, options.budgets]
-    for (const resource of [FILER_PAIRS, FILER_VOLUMES, ...owned]) {
+    for (const resource of [FILER_PAIRS, FILER_VOLUMES, MIRRORS, ...owned]) {
       this.#index.set(resource, new Map())
       for (const namespace of options.namespaces ?? [undefined]) {
         const informer: Informer = new Informer(api, resource, {
@@ -88,8 +93,15 @@ export class Cache {
   }
 
   keys(): Set<string> {
-    const pairs = this.#index.get(FILER_PAIRS)!
-    return new Set([...pairs.keys(), ...this.#index.get(FILER_VOLUMES)!.keys()])
+    return new Set([FILER_PAIRS, FILER_VOLUMES, MIRRORS].flatMap((r) => [...this.#index.get(r)!.keys()]))
+  }
+
+  /** All of the namespace, whatever pair they belong to. */
+  inNamespace(resource: Resource, namespace: string): KubeObject[] {
+    const found: KubeObject[] = []
+    for (const [key, names] of this.#index.get(resource) ?? [])
+      if (key.startsWith(`${namespace}/`)) found.push(...names.values())
+    return found
   }
 
   /** As they are now, each read once. */

@@ -5,7 +5,17 @@ import type { Action } from './actions.ts'
 import { conditionsFrom, transitions } from './conditions.ts'
 import type { Verdict } from './conditions.ts'
 
-const FIGURES = ['roundTripMicroseconds', 'used', 'snapshotUsed', 'resyncPercent']
+const FIGURES = [
+  'roundTripMicroseconds',
+  'used',
+  'snapshotUsed',
+  'resyncPercent',
+  'lagSeconds',
+  'lag',
+  'logFiles',
+  'baselinePercent',
+  'divergence',
+]
 export const FIGURES_EVERY_MS = 30_000
 
 export interface StatusWrite {
@@ -21,6 +31,8 @@ export function writeStatus(
   status: Readonly<Record<string, unknown>>,
   nowMs: number,
   lastWriteMs: number,
+  /** Conditions of which neither status is good or bad. */
+  neutral: readonly string[] = [],
 ): StatusWrite {
   const there = (object['status'] ?? {}) as { conditions?: Condition[] }
   // Conditions of other writers are theirs.
@@ -46,14 +58,17 @@ export function writeStatus(
       },
     },
   ]
-  for (const { type, now } of transitions(before.conditions ?? [], conditions))
+  for (const { type, now } of transitions(before.conditions ?? [], conditions)) {
+    const isTrue = now.status === 'True'
+    const isPlain = isTrue || neutral.includes(type)
     actions.push({
       type: 'event',
       about: object,
-      level: now.status === 'True' ? 'Normal' : 'Warning',
-      reason: now.status === 'True' ? type : now.reason,
-      message: now.status === 'True' ? `${type} again` : `${type} is ${now.status}: ${now.message}`,
+      level: isPlain ? 'Normal' : 'Warning',
+      reason: isTrue ? type : now.reason,
+      message: isPlain ? now.message : `${type} is ${now.status}: ${now.message}`,
     })
+  }
   return { actions, againInMs: undefined }
 }
 

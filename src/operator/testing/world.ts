@@ -1,5 +1,5 @@
 /** A world of objects in memory for tests of plans: actions are done to it, and it can be observed again. No I/O. */
-import type { FilerStatus, SnapshotRequest } from '../../api/v1alpha1/filer-config.ts'
+import type { DesiredState, FilerStatus, SnapshotRequest } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject, Resource } from '../../edge/kube/api.ts'
 import {
   BUDGETS_V1,
@@ -40,6 +40,8 @@ export class World {
   readonly silent = new Map<string, number>()
   readonly events: string[] = []
   readonly snapshotRequests: SnapshotRequest[] = []
+  /** What filers were told, in order. */
+  readonly desired: DesiredState[] = []
   nowMs = Date.UTC(2026, 0, 1)
   storageClasses: Observed['storageClasses']
   snapshotOutcomes = new Map<string, SnapshotOutcome>()
@@ -47,6 +49,7 @@ export class World {
   nodeReady: boolean | undefined
   updateTurn: Observed['updateTurn'] = { mine: false, other: undefined }
   foreign: string[] = []
+  mirrors: Observed['mirrors'] = []
   #version = 0
   readonly #name: string
 
@@ -146,6 +149,8 @@ export class World {
       nodeReady: this.nodeReady,
       updateTurn: this.updateTurn,
       namespaceTerminating: this.namespaceTerminating,
+      mirrors: this.mirrors,
+      peerPair: () => undefined,
       nowMs: this.nowMs,
       statusWrittenMs: () => this.nowMs,
     }
@@ -208,6 +213,7 @@ export class World {
         break
       }
       case 'desired': {
+        this.desired.push(action.desired)
         const report = this.reports.get(action.filer)
         if (report !== undefined)
           this.reports.set(action.filer, { ...report, generation: action.desired.generation })

@@ -1,0 +1,34 @@
+/** What the operator writes into the metadata of an object that a person made: its finalizer, and the spec that it accepted. */
+import type { KubeObject, Resource } from '../edge/kube/api.ts'
+import type { Acceptance } from './accept.ts'
+import { ANNOTATION_ACCEPTED, FINALIZER } from './names.ts'
+import type { Action } from './runtime/actions.ts'
+
+/** In one write; undefined if nothing is to be changed. `done`: the object may go. */
+export function markObject(
+  resource: Resource,
+  { metadata }: KubeObject,
+  acceptance: Acceptance<unknown>,
+  done: boolean,
+): Action | undefined {
+  const finalizers = metadata.finalizers ?? []
+  const leaving = metadata.deletionTimestamp !== undefined
+  const marks = !leaving && !finalizers.includes(FINALIZER)
+  const frees = done && finalizers.includes(FINALIZER)
+  const notes = !leaving && acceptance.annotation !== undefined
+  if (!marks && !frees && !notes) return undefined
+  return {
+    type: 'patch',
+    resource,
+    namespace: metadata.namespace ?? '',
+    name: metadata.name,
+    patch: {
+      metadata: {
+        resourceVersion: metadata.resourceVersion,
+        ...(marks ? { finalizers: [...finalizers, FINALIZER] } : {}),
+        ...(frees ? { finalizers: finalizers.filter((f) => f !== FINALIZER) } : {}),
+        ...(notes ? { annotations: { [ANNOTATION_ACCEPTED]: acceptance.annotation } } : {}),
+      },
+    },
+  }
+}
