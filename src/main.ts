@@ -35,6 +35,10 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'make, list, delete snapshots of a volume, or put it back to one',
     load: () => import('./cmd/snapshot.ts'),
   },
+  mirror: {
+    summary: 'break a mirror, reverse it, or have it mirror again',
+    load: () => import('./cmd/mirror.ts'),
+  },
   hold: { summary: 'embedded: do not start a filer again when it ends', load: () => import('./cmd/hold.ts') },
   release: { summary: 'embedded: end of hold', load: () => import('./cmd/release.ts') },
   link: {

@@ -477,10 +477,10 @@ describe('status', () => {
       .say('west', reportOf('Destination', { state: 'Broken' }))
       .settle()
     expect(m.events.map((e) => e.slice(0, 40))).toEqual([
-      'Warning LinkLost: InSync is False: the t',
       'Warning OutOfSync: Ready is False: the t',
-      'Warning Broken: InSync is False: the mir',
+      'Warning LinkLost: InSync is False: the t',
       'Normal Ready: the mirror is broken, as s',
+      'Warning Broken: InSync is False: the mir',
       'Normal Broken: home-dr is a volume of it',
     ])
   })
