@@ -22,6 +22,7 @@ import {
   STATEFUL_SETS,
 } from '../edge/kube/resources.ts'
 import {
+  OURS,
   admin,
   condition,
   create,
@@ -368,7 +369,7 @@ describe('bad input', () => {
 
   test('every case of the table that the server can judge', async () => {
     await freshNamespace()
-    const resourceOf = (kind: string): Resource => (kind === 'FilerPair' ? FILER_PAIRS : FILER_VOLUMES)
+    const resourceOf = (kind: string): Resource => OURS[kind]!
     const definition = await admin.get(
       {
         group: 'apiextensions.k8s.io',

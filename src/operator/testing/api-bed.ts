@@ -8,16 +8,31 @@ import { afterAll, afterEach, beforeAll, jest } from '@jest/globals'
 import { parseAllDocuments } from 'yaml'
 import type { FilerPairStatus } from '../../api/v1alpha1/filer-pair.ts'
 import type { FilerVolumeStatus } from '../../api/v1alpha1/filer-volume.ts'
+import type { MirrorStatus } from '../../api/v1alpha1/mirror.ts'
 import type { KubeObject, Resource } from '../../edge/kube/api.ts'
 import { KubeError } from '../../edge/kube/api.ts'
 import { KubeClient } from '../../edge/kube/client.ts'
 import { kubeconfigConnection } from '../../edge/kube/kubeconfig.ts'
-import { FILER_PAIRS, FILER_VOLUMES, NAMESPACES, PODS, STATEFUL_SETS } from '../../edge/kube/resources.ts'
+import {
+  FILER_PAIRS,
+  FILER_VOLUMES,
+  MIRRORS,
+  NAMESPACES,
+  PODS,
+  STATEFUL_SETS,
+} from '../../edge/kube/resources.ts'
 import { Operator } from '../operator.ts'
 import { MANAGER } from '../runtime/executor.ts'
 import { FakeFiler, FakeFilers, wellStatus } from './fake-filers.ts'
 
 jest.setTimeout(60_000)
+
+/** Our kinds. */
+export const OURS: Readonly<Record<string, Resource>> = {
+  FilerPair: FILER_PAIRS,
+  FilerVolume: FILER_VOLUMES,
+  Mirror: MIRRORS,
+}
 
 const checkout = join(import.meta.dirname, '../../..')
 export const documents = (path: string): KubeObject[] =>
@@ -43,7 +58,7 @@ beforeAll(async () => {
   const impersonate = 'system:serviceaccount:tandem-system:tandem-operator'
   asOperator = new KubeClient({ ...connection, impersonate }, { fieldManager: MANAGER })
   for (const object of documents('manifests/install.yaml')) await put(object)
-  for (const resource of [FILER_PAIRS, FILER_VOLUMES])
+  for (const resource of Object.values(OURS))
     await until(
       () => admin.list(resource),
       () => true,
@@ -140,17 +155,21 @@ export const inNamespace = (
   metadata: { name, namespace },
   spec: { ...(object['spec'] as object), ...spec },
 })
-export const create = (object: KubeObject): Promise<KubeObject> =>
-  admin.create(object.kind === 'FilerPair' ? FILER_PAIRS : FILER_VOLUMES, object)
+export const create = (object: KubeObject): Promise<KubeObject> => admin.create(OURS[object.kind]!, object)
 export const pairStatus = async (name = 'east'): Promise<FilerPairStatus> =>
   (await admin.get(FILER_PAIRS, namespace, name))['status'] ?? {}
 export const volumeStatus = async (name = 'home'): Promise<FilerVolumeStatus> =>
   (await admin.get(FILER_VOLUMES, namespace, name))['status'] ?? {}
 
-export function condition(status: FilerPairStatus | FilerVolumeStatus, type: string) {
+export const mirrorStatus = async (name: string): Promise<MirrorStatus> =>
+  (await admin.get(MIRRORS, namespace, name))['status'] ?? {}
+
+type AnyStatus = FilerPairStatus | FilerVolumeStatus | MirrorStatus
+
+export function condition(status: AnyStatus, type: string) {
   return status.conditions?.find((c) => c.type === type)
 }
-export const isReason = (type: string, reason: string) => (status: FilerPairStatus | FilerVolumeStatus) =>
+export const isReason = (type: string, reason: string) => (status: AnyStatus) =>
   condition(status, type)?.reason === reason
 
 export async function names(resource: Resource): Promise<string[]> {
@@ -159,14 +178,14 @@ export async function names(resource: Resource): Promise<string[]> {
 }
 
 /** Kubelet's part: the pod of a filer runs and has an address at which a filer answers. */
-export async function runPod(filer: string, address: string, fake: FakeFiler): Promise<void> {
+export async function runPod(filer: string, address: string, fake: FakeFiler, pair = 'east'): Promise<void> {
   filers.set(`${address}:7401`, fake)
   const set = await until(
-    () => admin.get(STATEFUL_SETS, namespace, `east-${filer}`),
+    () => admin.get(STATEFUL_SETS, namespace, `${pair}-${filer}`),
     () => true,
   )
   const template = (set['spec'] as { template: { metadata: KubeObject['metadata']; spec: object } }).template
-  const name = `east-${filer}-0`
+  const name = `${pair}-${filer}-0`
   await admin.create(PODS, {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -181,10 +200,10 @@ export async function runPod(filer: string, address: string, fake: FakeFiler): P
   await admin.mergePatch(PODS, namespace, name, { status: { phase: 'Running', podIP: address } }, 'status')
 }
 
-export async function runBoth(): Promise<[FakeFiler, FakeFiler]> {
+export async function runBoth(pair = 'east', first = 1): Promise<[FakeFiler, FakeFiler]> {
   const a = new FakeFiler(wellStatus('a'))
   const b = new FakeFiler(wellStatus('b'))
-  await runPod('a', `127.9.${namespaceNumber}.1`, a)
-  await runPod('b', `127.9.${namespaceNumber}.2`, b)
+  await runPod('a', `127.9.${namespaceNumber}.${first}`, a, pair)
+  await runPod('b', `127.9.${namespaceNumber}.${first + 1}`, b, pair)
   return [a, b]
 }
