@@ -107,11 +107,13 @@ describe('a mirror', () => {
     )
     east.tell({ mirrors: [{ ...report(id, 'Destination', await idOf('home')), state: 'Broken' }] })
     expect(await broken).toMatchObject({ state: 'Done' })
-    const { items } = await admin.list(EVENTS, { namespace })
-    const reasons = items
-      .filter((e) => (e['involvedObject'] as { kind: string }).kind === 'Mirror')
-      .map((e) => e['reason'])
-    expect(reasons).toEqual(expect.arrayContaining(['InSync', 'Broken']))
+    await until(
+      async () => (await admin.list(EVENTS, { namespace })).items,
+      (events) => {
+        const told = events.filter((e) => (e['involvedObject'] as { kind: string }).kind === 'Mirror')
+        return ['InSync', 'Broken'].every((reason) => told.some((e) => e['reason'] === reason))
+      },
+    )
 
     // A volume waits for its mirror, and that for its filers.
     await admin.delete(FILER_VOLUMES, namespace, 'home-dr')
@@ -140,8 +142,10 @@ describe('a mirror', () => {
     await create(inNamespace(sample))
     await create(inNamespace(sampleVolume))
     await create(inNamespace(mirror))
-    const status = await until(() => mirrorStatus('home'), isReason('Accepted', 'VolumeNotFound'))
-    expect(condition(status, 'Accepted')?.message).toContain('home-dr')
+    await until(
+      () => mirrorStatus('home'),
+      (status) => condition(status, 'Accepted')?.message.includes('no FilerVolume home-dr') === true,
+    )
     await create(inNamespace(destinationVolume, { pairName: 'east' }))
     await until(() => mirrorStatus('home'), isReason('Accepted', 'SamePair'))
     await until(
