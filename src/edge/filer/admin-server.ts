@@ -168,6 +168,14 @@ const FIGURES: ReadonlySet<string> = new Set([
   'snapshotUsedBytes',
   'roundTripMicroseconds',
   'resyncPercent',
+  'lagSeconds',
+  'lagBytes',
+  'sentBytes',
+  'baselinePercent',
+  'logFiles',
+  'durableImage',
+  'unacknowledged',
+  'heardSeconds',
 ])
 
 function statesOf(current: FilerStatus): string {

@@ -30,6 +30,7 @@ export function statusOf(
     aggregates: aggregates(config, filer),
     volumes: volumes(filer),
     peers: peers.status(),
+    mirrors: filer.mirrors.status(),
     lastTakeover: filer.lastTakeover
       ? {
           side: filer.lastTakeover.side,
