@@ -98,10 +98,9 @@ export class Cache {
 
   /** All of the namespace, whatever pair they belong to. */
   inNamespace(resource: Resource, namespace: string): KubeObject[] {
-    const found: KubeObject[] = []
-    for (const [key, names] of this.#index.get(resource) ?? [])
-      if (key.startsWith(`${namespace}/`)) found.push(...names.values())
-    return found
+    return [...(this.#index.get(resource) ?? [])]
+      .filter(([key]) => key.startsWith(`${namespace}/`))
+      .flatMap(([, names]) => [...names].map(([name, informer]) => informer.get(namespace, name)!))
   }
 
   /** As they are now, each read once. */
