@@ -378,13 +378,20 @@ const cases: [string, object, MirrorReport | undefined, MirrorReport | undefined
   [
     'a resync that would overwrite',
     {},
-    reportOf('Source', { state: 'OutOfSync' }),
+    reportOf('Source', { state: 'OutOfSync', reason: 'WouldDiscardChanges' }),
     reportOf('Destination', {
       state: 'Broken',
       reason: 'WouldDiscardChanges',
       divergence: { id: 'd1', bytes: 5 << 20, sinceSeconds: SECOND },
     }),
     'Broken; -WouldDiscardChanges -Broken +Broken',
+  ],
+  [
+    'a break that the source heard of first',
+    { state: 'Broken' },
+    reportOf('Source', { state: 'Broken' }),
+    reportOf('Destination', { state: 'Breaking' }),
+    'Broken; -Switching -Broken -Breaking',
   ],
   [
     'a reverse under way',

@@ -82,6 +82,11 @@ function inSyncVerdict({ source, destination }: MirrorInput, broken: Verdict): V
           'LinkLost',
           `no filer says what the source ${source!.end.volumeName} is doing; see FilerPair ${source!.end.pairName}`,
         )
+  if (report.state === 'Broken')
+    return fails(
+      'Broken',
+      said(report, 'the mirror is broken: what is written at one end is not at the other'),
+    )
   if (report.role === 'Source')
     switch (report.state) {
       case 'InSync':
@@ -111,12 +116,14 @@ function readyVerdict(input: MirrorInput, accepted: Verdict, inSync: Verdict, br
   }
   if (inSync.status === 'True') return holds('Ready', 'the mirror is in sync')
   const ends = [destination, source]
-  const divergent = ends.find((e) => e.report?.reason === 'WouldDiscardChanges')?.report
-  if (divergent !== undefined)
+  const divergent = ends.find((e) => e.report?.divergence !== undefined)
+  if (divergent !== undefined && ends.some((e) => e.report?.reason === 'WouldDiscardChanges')) {
+    const { id, bytes, since } = divergenceOf(divergent.report!.divergence!)
     return fails(
       'WouldDiscardChanges',
-      `${said(divergent, 'the destination has changes that the source has not')}; to overwrite them set spec.discardChanges: ${divergent.divergence?.id ?? ''}, to keep them set spec.state: Broken or swap source and destination`,
+      `${divergent.end.volumeName} has ${bytes} of changes since ${since} that the other volume has not; to overwrite them set spec.discardChanges: ${id}; to keep them set spec.state: Broken, or swap source and destination`,
     )
+  }
   const refused = ends.find((e) => e.report?.reason === 'NotInSync')?.report
   if (refused !== undefined) return fails('NotInSync', said(refused, 'the mirror is not in sync'))
   const away = notServed(source) ?? notServed(destination)
@@ -202,8 +209,12 @@ function figures(report: MirrorReport | undefined, isBroken: boolean): Partial<M
 }
 
 function divergence(reports: readonly (MirrorReport | undefined)[]): Pick<MirrorStatus, 'divergence'> {
-  const found = reports.find((r) => r?.reason === 'WouldDiscardChanges')?.divergence
-  if (found === undefined) return {}
-  const since = new Date(found.sinceSeconds * 1000).toISOString().replace(/[.]\d+Z$/, 'Z')
-  return { divergence: { id: found.id, bytes: roundBytes(found.bytes), since } }
+  const found = reports.find((r) => r?.divergence !== undefined)?.divergence
+  const counts = reports.some((r) => r?.reason === 'WouldDiscardChanges')
+  return found === undefined || !counts ? {} : { divergence: divergenceOf(found) }
+}
+
+function divergenceOf({ id, bytes, sinceSeconds }: NonNullable<MirrorReport['divergence']>) {
+  const since = new Date(sinceSeconds * 1000).toISOString().replace(/[.]\d+Z$/, 'Z')
+  return { id, bytes: roundBytes(bytes), since }
 }

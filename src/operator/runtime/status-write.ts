@@ -60,7 +60,9 @@ export function writeStatus(
   ]
   for (const { type, now } of transitions(before.conditions ?? [], conditions)) {
     const isTrue = now.status === 'True'
-    const isPlain = isTrue || neutral.includes(type)
+    const isNeutral = neutral.includes(type)
+    if (isNeutral && !isTrue && before.conditions?.find((c) => c.type === type)?.status !== 'True') continue
+    const isPlain = isTrue || isNeutral
     actions.push({
       type: 'event',
       about: object,
