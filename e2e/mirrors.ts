@@ -37,6 +37,7 @@ metadata: { name: ${name} }
 spec:
   source: { volumeName: ${source} }
   destination: { volumeName: ${destination} }
+  state: Mirrored
 `
 const manifests = [
   pairOf('east'),
