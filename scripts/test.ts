@@ -1,5 +1,5 @@
 /**
- * `make test PARTS="check deep api crash chaos commands grow mirrors demo kernel e2e bench"`: every part is a make target of the same name; they run one after the
+ * `make test PARTS="check deep api crash chaos commands grow mirrors convert demo kernel e2e bench"`: every part is a make target of the same name; they run one after the
  * other, each into a log of its own. A part that cannot run fails and says why: nothing is left out in silence.
  *
  * At the end a table, and as the last line, alone: `N passed, N failed`. Exit status 1 when anything failed.
@@ -12,7 +12,21 @@ import { count, lastLine, table } from './test-summary.ts'
 import type { PartResult } from './test-summary.ts'
 
 const checkout = join(import.meta.dirname, '..')
-const all = ['check', 'deep', 'api', 'crash', 'chaos', 'commands', 'grow', 'mirrors', 'demo', 'kernel', 'e2e', 'bench']
+const all = [
+  'check',
+  'deep',
+  'api',
+  'crash',
+  'chaos',
+  'commands',
+  'grow',
+  'mirrors',
+  'convert',
+  'demo',
+  'kernel',
+  'e2e',
+  'bench',
+]
 /** A part that hangs is ended; the first run of `api` builds Kubernetes. */
 const minutesMax: Record<string, number> = {
   check: 15,
@@ -23,6 +37,7 @@ const minutesMax: Record<string, number> = {
   commands: 10,
   grow: 10,
   mirrors: 10,
+  convert: 10,
   demo: 5,
   kernel: 20,
   e2e: 30,

@@ -32,7 +32,7 @@ export function run(args: readonly string[]): Promise<number> {
         watch: { kind: 'switch', short: 'w', meaning: 'go on, one line for each change' },
       },
       notes:
-        'KIND is fp (FilerPair), fv (FilerVolume), mir (Mirror), a built-in kind such as pods or events, several with commas, or `tandem`: all of ours.',
+        'KIND is fp (FilerPair), fv (FilerVolume), mir (Mirror), conv (Conversion), a built-in kind such as pods or events, several with commas, or `tandem`: all of ours.',
     },
     args,
     async (parsed) => {

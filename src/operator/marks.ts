@@ -32,3 +32,12 @@ export function markObject(
     },
   }
 }
+
+/** Older ones first, so that of two that stand in each other's way it is always the same one that stays. */
+export function byAge(objects: readonly KubeObject[]): KubeObject[] {
+  return [...objects].sort(
+    (x, y) =>
+      (x.metadata.creationTimestamp ?? '').localeCompare(y.metadata.creationTimestamp ?? '') ||
+      x.metadata.name.localeCompare(y.metadata.name),
+  )
+}

@@ -22,8 +22,9 @@ import { accept } from './accept.ts'
 import type { AdminConnector, AdminTarget } from './admin-client.ts'
 import { Certificates } from './certificates.ts'
 import { FilerLinks } from './filer-links.ts'
-import { MirrorLinks } from './mirror-links.ts'
+import { planConversions } from './conversion/plan.ts'
 import { planMirrors } from './mirror/plan.ts'
+import { NamespaceLinks } from './namespace-links.ts'
 import { nodeInQuestion } from './filer-pair/accept-loss.ts'
 import { pairId } from './filer-pair/accepted.ts'
 import type { AcceptedPair } from './filer-pair/accepted.ts'
@@ -67,7 +68,7 @@ export class Operator {
   readonly #options: OperatorOptions
   readonly #queue: KeyedQueue
   readonly #links: FilerLinks
-  readonly #mirrors: MirrorLinks
+  readonly #namespaces: NamespaceLinks
   readonly #certificates = new Certificates()
   readonly #orders: SnapshotOrders
   readonly #persistentVolumes: PersistentVolumes
@@ -83,7 +84,7 @@ export class Operator {
   constructor(options: OperatorOptions) {
     this.#options = options
     this.#links = new FilerLinks(options.connect, (key) => this.#wake(key))
-    this.#mirrors = new MirrorLinks(
+    this.#namespaces = new NamespaceLinks(
       () => this.#cache!,
       (key) => this.#links.reports(key),
     )
@@ -141,7 +142,7 @@ export class Operator {
   }
 
   #wake(key: string): void {
-    for (const touched of this.#mirrors.touched(key)) this.#queue.add(touched)
+    for (const touched of this.#namespaces.touched(key)) this.#queue.add(touched)
   }
 
   async #pass(key: string): Promise<void> {
@@ -160,7 +161,7 @@ export class Operator {
     const slash = key.indexOf('/')
     const namespace = key.slice(0, slash)
     const name = key.slice(slash + 1)
-    if (name === '') return this.#reconcileMirrors(key, namespace)
+    if (name === '') return this.#reconcileNamespace(key, namespace)
     const objects = this.#cache!.objects(key)
     const pair = objects.get(FILER_PAIRS, name)
     const volumes = objects.of(FILER_VOLUMES)
@@ -172,7 +173,7 @@ export class Operator {
       this.#orders.forgetAll(key)
       this.#turns.planned(key, undefined)
       await this.#classes.of(key, false)
-      this.#mirrors.told(key, undefined)
+      this.#namespaces.told(key, undefined)
       return 0
     }
     const accepted = pair === undefined ? undefined : inForce(namespace, pair)
@@ -203,20 +204,16 @@ export class Operator {
       image: this.#options.image,
       nodeReady: await this.#nodes.isReady(nodeInQuestion({ name, objects }, accepted?.spec)),
       namespaceTerminating: leaving && (await this.#isTerminating(namespace)),
-      mirrors: this.#mirrors.at(key),
-      peerPair: (other) => this.#mirrors.peerPair(namespace, other),
+      mirrors: this.#namespaces.mirrorsAt(key),
+      conversions: this.#namespaces.conversionsAt(key),
+      peerPair: (other) => this.#namespaces.peerPair(namespace, other),
       nowMs,
       statusWrittenMs: (uid) => this.#statusWrittenMs.get(uid) ?? 0,
     }
     // Whose turn it is may have changed while all that was asked for.
     const { actions, againInMs, update, told } = plan({ ...observed, updateTurn: this.#turns.of(key) })
     this.#turns.planned(key, update)
-    const uids = new Map(
-      [pair, ...volumes].flatMap((o) =>
-        o === undefined ? [] : [[`${o.kind}/${o.metadata.name}`, o.metadata.uid ?? ''] as const],
-      ),
-    )
-    const outcome = await execute(actions, uids, {
+    const outcome = await execute(actions, uidsOf([pair, ...volumes]), {
       api: this.#options.api,
       issue: (action) =>
         this.#certificates.renew(this.#options.api, MANAGER, objects, accepted!, action, Date.now()),
@@ -225,7 +222,7 @@ export class Operator {
       statusWritten: (uid) => this.#statusWrittenMs.set(uid, Date.now()),
       log: this.#options.log,
     })
-    this.#mirrors.told(key, told)
+    this.#namespaces.told(key, told)
     for (const volume of volumes) this.#forgetFinished(key, volume)
     // A kept Lease that was written to is an old one.
     if (actions.some((a) => a.type === 'patch' && a.resource === LEASES)) this.#leases.delete(key)
@@ -238,32 +235,36 @@ export class Operator {
     return outcome.writes
   }
 
-  /** The mirrors of a namespace are looked at together: whether one may be depends on the others. */
-  async #reconcileMirrors(key: string, namespace: string): Promise<number> {
+  /** The mirrors and conversions of a namespace are looked at together: whether one may be depends on the others. */
+  async #reconcileNamespace(key: string, namespace: string): Promise<number> {
     const { api, log } = this.#options
-    const observed = this.#mirrors.observed(namespace)
-    const { mirrors } = observed
-    if (mirrors.length === 0) return 0
-    const leaving = mirrors.some((m) => m.metadata.deletionTimestamp !== undefined)
-    const { actions, againInMs } = planMirrors({
+    const observed = this.#namespaces.observed(namespace)
+    const objects = [...observed.mirrors, ...observed.conversions]
+    if (objects.length === 0) return 0
+    const leaving = objects.some((o) => o.metadata.deletionTimestamp !== undefined)
+    const all = {
       ...observed,
       namespaceTerminating: leaving && (await this.#isTerminating(namespace)),
       nowMs: Date.now(),
-      statusWrittenMs: (uid) => this.#statusWrittenMs.get(uid) ?? 0,
-    })
-    const uids = new Map(mirrors.map((m) => [`${m.kind}/${m.metadata.name}`, m.metadata.uid ?? '']))
-    const never = (): never => {
-      throw new Error('a mirror is told to filers with its pairs')
+      statusWrittenMs: (uid: string) => this.#statusWrittenMs.get(uid) ?? 0,
     }
-    const { writes } = await execute(actions, uids, {
-      api,
-      issue: never,
-      desired: never,
-      snapshot: never,
-      statusWritten: (uid) => this.#statusWrittenMs.set(uid, Date.now()),
-      log,
-    })
-    if (againInMs !== undefined) this.#queue.later(key, againInMs)
+    const plans = [planMirrors(all), planConversions(all)]
+    const never = (): never => {
+      throw new Error('filers are told of mirrors and conversions with their pairs')
+    }
+    const { writes } = await execute(
+      plans.flatMap((p) => p.actions),
+      uidsOf(objects),
+      {
+        api,
+        issue: never,
+        desired: never,
+        snapshot: never,
+        statusWritten: (uid) => this.#statusWrittenMs.set(uid, Date.now()),
+        log,
+      },
+    )
+    for (const { againInMs } of plans) if (againInMs !== undefined) this.#queue.later(key, againInMs)
     return writes
   }
 
@@ -354,6 +355,15 @@ function inForce(namespace: string, pair: KubeObject): AcceptedPair | undefined 
   return spec === undefined
     ? undefined
     : { namespace, name, uid, id: pairId(uid, spec), spec, traditional: [] }
+}
+
+/** By kind and name. */
+function uidsOf(objects: readonly (KubeObject | undefined)[]): Map<string, string> {
+  return new Map(
+    objects.flatMap((o) =>
+      o === undefined ? [] : [[`${o.kind}/${o.metadata.name}`, o.metadata.uid ?? ''] as const],
+    ),
+  )
 }
 
 /** Servers since 1.21 have policy/v1; older ones v1beta1. */

@@ -128,6 +128,21 @@ export interface MirrorDesired {
   discardChanges?: string
 }
 
+/** A traditional volume that becomes a flexible one. Left out: undone before the cut-over; later it runs on. */
+export interface ConversionDesired {
+  /** metadata.uid of the Conversion. */
+  id: string
+  /** The flexible volume has the same. */
+  volumeId: string
+  /** Empty, of the same filer. */
+  aggregate: string
+  state: 'Checked' | 'Paused' | 'Converted' | 'RolledBack'
+  snapshots: 'RequireNone' | 'Convert'
+  scanBlocksPerSecond: number
+  /** The cut-over whose changes a rollback may drop; empty: none. */
+  discardChanges: string
+}
+
 export interface DesiredState {
   /** Grows with every change, per pair object; a filer ignores an older one. */
   generation: number
@@ -142,6 +157,7 @@ export interface DesiredState {
   volumes: VolumeDesired[]
   peers?: PeerDesired[]
   mirrors?: MirrorDesired[]
+  conversions?: ConversionDesired[]
   takeover: {
     mode: 'Automatic' | 'Manual'
     giveback: 'Automatic' | 'Manual'
@@ -192,6 +208,42 @@ export interface MirrorReport {
   brokenSinceSeconds?: number
   /** When a destination last heard of its source. */
   heardSeconds?: number
+}
+
+export interface ConversionReport {
+  id: string
+  volumeId: string
+  aggregate: string
+  phase:
+    | 'Checking'
+    | 'Refused'
+    | 'Checked'
+    | 'CuttingOver'
+    | 'Scanning'
+    | 'Paused'
+    | 'Joining'
+    | 'Complete'
+    | 'RollingBack'
+    | 'RolledBack'
+  /** Of the scan. */
+  percent: number
+  inodesDone: number
+  inodesTotal: number
+  metadataEstimatedBytes: number
+  metadataActualBytes: number
+  dataBlocksCopied: number
+  /** Blocks of metadata that are still to be built, at most. */
+  absentLeft: number
+  rollback: { possible: boolean; changedBytes: number }
+  /** Empty before the cut-over. */
+  cutOverId: string
+  /** With the reasons of the conditions of Conversion. */
+  conditions: readonly {
+    type: 'Checked' | 'CutOver' | 'Complete' | 'RolledBack'
+    status: 'True' | 'False' | 'Unknown'
+    reason: string
+    message: string
+  }[]
 }
 
 /** Answer of the administration service's Status and Watch (field `status_json`). */
@@ -263,6 +315,8 @@ export interface FilerStatus {
   peers?: PeerStatus[]
   /** Ends of mirrors that this filer serves. */
   mirrors?: MirrorReport[]
+  /** Of volumes that this filer serves. */
+  conversions?: ConversionReport[]
   lastTakeover: {
     side: string
     filer: string

@@ -121,8 +121,8 @@ const status = object('What is.', {
   observedGeneration: optional(integer('metadata.generation that this status speaks of.')),
   conditions: optional(conditions),
   id: optional(string('Names the volume for ever.')),
-  type: optional(string('Type.')),
-  aggregate: optional(string('Aggregate.')),
+  type: optional(string('Type: that of the spec, and `Flexible` after a conversion.')),
+  aggregate: optional(string('Aggregate in which it lives.')),
   servedBy: optional(string('The filer that serves it.')),
   size: optional(string('Size in force.')),
   used: optional(
@@ -293,7 +293,7 @@ export const filerVolume: Kind = {
         NoSpace: 'The filer has no room for it, or for the new size.',
         Failed: 'The filer could not make or change it; the message says why.',
         Removing: 'Its data is being freed.',
-        InUse: 'The volume is being deleted and waits for its Mirror.',
+        InUse: 'The volume is being deleted and waits for its Mirror or Conversion.',
       },
     },
     {

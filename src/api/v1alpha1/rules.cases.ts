@@ -2,11 +2,12 @@
  * One table for every rule of the API: what is accepted, what is refused, and by which rule. The unit tests run it through `check`
  * and through a CEL evaluator; the tests against an API server apply the same objects.
  */
+import { conversionCases } from './conversion.cases.ts'
 import { mirrorCases } from './mirror.cases.ts'
 
 export interface RuleCase {
   readonly name: string
-  readonly kind: 'FilerPair' | 'FilerVolume' | 'Mirror'
+  readonly kind: 'FilerPair' | 'FilerVolume' | 'Mirror' | 'Conversion'
   /** Name of the object; `case` if absent. */
   readonly objectName?: string
   readonly old?: Record<string, unknown>
@@ -373,4 +374,5 @@ export const ruleCases: readonly RuleCase[] = [
   ),
   volumeCase('a path that is none', { export: { path: '/../x' } }, { refused: 'a path', bySchema: true }),
   ...mirrorCases,
+  ...conversionCases,
 ]

@@ -63,6 +63,34 @@ export class MirrorDirections {
     store.store.wantCp()
   }
 
+  /** Of mirrors whose destination is here and was written before they began: nothing is begun, and it is told. */
+  refused(desired: readonly DesiredMirror[]): MirrorStatus[] {
+    return desired.flatMap(({ id, role, volumeId, state, logFilesMax = 0 }) => {
+      const volume = [...this.#store.store.aggregates.values()].flatMap((a) => a.volume(volumeId) ?? [])[0]
+      if (role !== 'Destination' || state !== 'Mirrored' || volume === undefined) return []
+      if (volume.properties['mirror'] !== undefined || isEmpty(volume)) return []
+      return [
+        {
+          id,
+          volumeId,
+          role,
+          state: 'Broken' as const,
+          reason: 'DestinationNotEmpty' as const,
+          message: 'the volume has been written, and is not overwritten',
+          connected: false,
+          generation: 0,
+          lagSeconds: 0,
+          lagBytes: 0,
+          logFiles: 0,
+          logFilesMax,
+          unacknowledged: 0,
+          durableImage: 0,
+          sentBytes: 0,
+        },
+      ]
+    })
+  }
+
   // Beginning.
 
   async #begin({ id, role, volumeId, state, policy }: DesiredMirror): Promise<void> {

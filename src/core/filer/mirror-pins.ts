@@ -31,6 +31,8 @@ export function pinsOf(volume: Volume<FileSystem> | undefined, record: MirrorPro
 
 /** Pins what the freeze in this turn finds. */
 export function pin(volume: Volume<FileSystem>, image: Pin, seconds: number): boolean {
+  // A freeze looks only at volumes that changed, and nobody else may have changed this one.
+  volume.touch()
   return volume.snapshots.pin(`${PREFIX}${image.image}`, noteOf(image), seconds)
 }
 

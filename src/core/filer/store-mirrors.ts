@@ -271,7 +271,8 @@ export class StoreMirrors implements StoreMirroring, EndContext {
   }
 
   status(): MirrorStatus[] {
-    return [...this.#ends.values()].map((end) => this.#directions.status(end))
+    const refused = this.#directions.refused(this.mirrors.desired)
+    return [...[...this.#ends.values()].map((end) => this.#directions.status(end)), ...refused]
   }
 }
 

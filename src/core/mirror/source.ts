@@ -278,7 +278,8 @@ export class MirrorSource {
       this.#changedSincePin = false
       return true
     }
-    const wanted = this.#changedSincePin
+    // A volume that nobody writes needs its first image too.
+    const wanted = this.#changedSincePin || this.#host.pins().length === 0
     this.#changedSincePin = false
     return wanted
   }

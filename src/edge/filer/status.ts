@@ -31,6 +31,7 @@ export function statusOf(
     volumes: volumes(filer),
     peers: peers.status(),
     mirrors: filer.mirrors.status(),
+    conversions: filer.conversions.status(),
     lastTakeover: filer.lastTakeover
       ? {
           side: filer.lastTakeover.side,

@@ -1,4 +1,5 @@
 /** The collections of the Kubernetes API that this project touches. */
+import { conversion } from '../../api/v1alpha1/conversion.ts'
 import { filerPair } from '../../api/v1alpha1/filer-pair.ts'
 import { filerVolume } from '../../api/v1alpha1/filer-volume.ts'
 import { mirror } from '../../api/v1alpha1/mirror.ts'
@@ -20,6 +21,12 @@ export const FILER_VOLUMES = namespaced(
   filerVolume.kind,
 )
 export const MIRRORS = namespaced(mirror.group, mirror.version, mirror.plural, mirror.kind)
+export const CONVERSIONS = namespaced(
+  conversion.group,
+  conversion.version,
+  conversion.plural,
+  conversion.kind,
+)
 export const PODS = namespaced('', 'v1', 'pods', 'Pod')
 export const SERVICES = namespaced('', 'v1', 'services', 'Service')
 export const SECRETS = namespaced('', 'v1', 'secrets', 'Secret')

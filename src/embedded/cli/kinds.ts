@@ -47,7 +47,10 @@ export function parseSelections(operands: readonly string[]): Selection[] {
       return { resource: resourcesByWords(kind)[0]!, names: [name] }
     })
   const [words, ...names] = operands
-  if (words === undefined) throw new UsageError('which kind? For instance: fp (FilerPair), fv (FilerVolume), mir (Mirror)')
+  if (words === undefined)
+    throw new UsageError(
+      'which kind? For instance: fp (FilerPair), fv (FilerVolume), mir (Mirror), conv (Conversion)',
+    )
   const resources = resourcesByWords(words)
   if (resources.length > 1 && names.length > 0) throw new UsageError('names go with one kind only')
   return resources.map((resource) => ({ resource, names }))

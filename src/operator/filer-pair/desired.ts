@@ -1,8 +1,9 @@
 /** The desired state that the filers get: volumes, exports, and who serves when. Its generation grows exactly when it changes. */
 import { createHash } from 'node:crypto'
 import { durationMs, quantityBytes } from '../../api/quantity.ts'
-import type { DesiredState, VolumeDesired } from '../../api/v1alpha1/filer-config.ts'
+import type { ConversionDesired, DesiredState, VolumeDesired } from '../../api/v1alpha1/filer-config.ts'
 import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
+import type { ConversionAtPair } from '../conversion/desired.ts'
 import type { VolumeInForce } from '../filer-volume/accept.ts'
 import { aggregateOf, exportPath } from '../filer-volume/volume.ts'
 import { FINALIZER, traditionalAggregate } from '../names.ts'
@@ -19,23 +20,29 @@ export interface DesiredOptions {
   readonly giveBackNow?: boolean
   readonly acceptLoss?: DesiredState['acceptLoss']
   readonly mirrors?: Pick<DesiredState, 'peers' | 'mirrors'>
+  readonly conversions?: readonly ConversionAtPair[]
 }
 
-/** A volume whose object goes is left out (its data stays), unless its data is to be freed; while it has a mirror it stays as it is. */
+/** A volume whose object goes is left out (its data stays), unless its data is to be freed; while it has a mirror or a conversion it stays as it is. */
 export function desiredContent(
   pair: FilerPairSpec,
   volumes: readonly VolumeInForce[],
   view: PairView,
-  { givenUp = [], giveBackNow = false, acceptLoss, mirrors = {} }: DesiredOptions = {},
+  { givenUp = [], giveBackNow = false, acceptLoss, mirrors = {}, conversions = [] }: DesiredOptions = {},
 ): DesiredContent {
   const wanted: VolumeDesired[] = []
-  const mirrored = new Set(mirrors.mirrors?.map((m) => m.volumeId))
+  const converted: ConversionDesired[] = conversions.flatMap(({ volumeName, desired }) => {
+    const volume = volumes.find((v) => v.object.metadata.name === volumeName)
+    return volume === undefined || desired === undefined ? [] : [{ ...desired, volumeId: volume.id }]
+  })
+  // Volumes that stay as they are until their mirrors and conversions are gone.
+  const held = new Set([...(mirrors.mirrors ?? []), ...converted].map((one) => one.volumeId))
   for (const { object, acceptance, id } of volumes) {
     const { spec } = acceptance
     const { name, deletionTimestamp, finalizers } = object.metadata
     // Before the finalizer is there the object could go without a trace.
     if (spec === undefined || !finalizers?.includes(FINALIZER)) continue
-    const leaves = deletionTimestamp !== undefined && !mirrored.has(id)
+    const leaves = deletionTimestamp !== undefined && !held.has(id)
     if (leaves && spec.reclaimPolicy === 'Retain') continue
     wanted.push({
       id,
@@ -69,6 +76,7 @@ export function desiredContent(
     ...(acceptLoss === undefined ? {} : { acceptLoss }),
     volumes: wanted,
     ...mirrors,
+    ...(converted.length === 0 ? {} : { conversions: converted.sort((x, y) => (x.id < y.id ? -1 : 1)) }),
     takeover: {
       mode,
       giveback,

@@ -1,6 +1,7 @@
 /** Everything that a plan for one pair is made from: what the API has and what the filers said. */
 import type { FilerStatus } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject, Resource } from '../../edge/kube/api.ts'
+import type { ConversionAtPair } from '../conversion/desired.ts'
 import type { MirrorAtPair, PeerPair } from '../mirror/desired.ts'
 import type { SnapshotOutcomes } from '../filer-volume/snapshot-request.ts'
 
@@ -53,7 +54,9 @@ export interface Observed {
   readonly namespaceTerminating: boolean
   /** Mirrors in force that have an end here, and what the filers must know of the other pairs. */
   readonly mirrors: readonly MirrorAtPair[]
-  peerPair(name: string): PeerPair | undefined
+  readonly peerPair: (name: string) => PeerPair | undefined
+  /** Conversions in force of volumes of the pair. */
+  readonly conversions: readonly ConversionAtPair[]
   readonly nowMs: number
   /** When the status of an object (by uid) was last written by this process. */
   statusWrittenMs(uid: string): number

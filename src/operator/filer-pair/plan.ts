@@ -95,6 +95,7 @@ export function plan(observed: Observed): Plan {
             giveBackNow: givesBackNow(input),
             acceptLoss: loss.order,
             mirrors: mirrorContent(observed.namespace, observed.mirrors, observed.peerPair),
+            conversions: observed.conversions,
           }),
           view,
         )
@@ -138,8 +139,9 @@ export function plan(observed: Observed): Plan {
   }
 }
 
-function toldOf({ generation, mirrors = [] }: DesiredState): NonNullable<Plan['told']> {
-  return { generation, removed: mirrors.filter((m) => m.state === 'Removed').map((m) => m.id) }
+function toldOf({ generation, mirrors = [], conversions = [] }: DesiredState): NonNullable<Plan['told']> {
+  const removed = mirrors.filter((m) => m.state === 'Removed').map((m) => m.id)
+  return { generation, removed, conversions: conversions.map((c) => c.id) }
 }
 
 function updateOf(input: StatusInput, { reason }: Verdict): Pick<Plan, 'update'> {

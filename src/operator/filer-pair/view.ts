@@ -9,6 +9,7 @@ export type AggregateReport = FilerStatus['aggregates'][number]
 export type VolumeReport = FilerStatus['volumes'][number]
 export type LinkReport = FilerStatus['interconnects'][number]
 export type MirrorReport = NonNullable<FilerStatus['mirrors']>[number]
+export type ConversionReport = NonNullable<FilerStatus['conversions']>[number]
 
 export interface PairView {
   /** By filer that answered. */
@@ -25,6 +26,7 @@ export interface PairView {
   readonly volumes: readonly VolumeReport[]
   /** The end of a mirror at this pair, by the mirror's id. */
   mirror(id: string): MirrorReport | undefined
+  conversion(id: string): ConversionReport | undefined
 }
 
 const linkOrder = ['Up', 'Slow', 'Down'] as const
@@ -58,12 +60,20 @@ export function viewOf(reports: readonly FilerStatus[]): PairView {
   for (const report of reports)
     for (const volume of report.volumes)
       if (!volumes.has(volume.id) || owner(volume.side) === report) volumes.set(volume.id, volume)
-  const mirrors = new Map<string, MirrorReport>()
-  for (const report of reports)
-    for (const mirror of report.mirrors ?? []) {
-      const side = volumes.get(mirror.volumeId)?.side ?? ''
-      if (!mirrors.has(mirror.id) || owner(side) === report) mirrors.set(mirror.id, mirror)
-    }
+  /** Of what two filers tell of a volume, what its server does. */
+  const byServer = <T extends { id: string; volumeId: string }>(
+    of: (report: FilerStatus) => readonly T[] | undefined,
+  ): Map<string, T> => {
+    const found = new Map<string, T>()
+    for (const report of reports)
+      for (const one of of(report) ?? []) {
+        const side = volumes.get(one.volumeId)?.side ?? ''
+        if (!found.has(one.id) || owner(side) === report) found.set(one.id, one)
+      }
+    return found
+  }
+  const mirrors = byServer((report) => report.mirrors)
+  const conversions = byServer((report) => report.conversions)
   return {
     filers,
     sides,
@@ -75,6 +85,7 @@ export function viewOf(reports: readonly FilerStatus[]): PairView {
     volume: (id) => volumes.get(id),
     volumes: [...volumes.values()],
     mirror: (id) => mirrors.get(id),
+    conversion: (id) => conversions.get(id),
   }
 }
 

@@ -12,6 +12,7 @@ import { accept, specInForce } from '../accept.ts'
 import type { Acceptance } from '../accept.ts'
 import type { PairView } from '../filer-pair/view.ts'
 import { LABEL_FILER, LABEL_VOLUME, LABEL_VOLUME_ID } from '../names.ts'
+import { byAge } from '../marks.ts'
 import { fails, unknown } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
 import { exportPath, homeOf, keptVolumes, volumeId } from './volume.ts'
@@ -35,11 +36,7 @@ export interface VolumesInput {
 /** Older volumes come first: of two with one path the older keeps it. */
 export function acceptVolumes(input: VolumesInput): VolumeInForce[] {
   const { pairName, pair } = input
-  const order = [...input.volumes].sort(
-    (x, y) =>
-      (x.metadata.creationTimestamp ?? '').localeCompare(y.metadata.creationTimestamp ?? '') ||
-      x.metadata.name.localeCompare(y.metadata.name),
-  )
+  const order = byAge(input.volumes)
   const paths = new Map<string, string>()
   const claims = new Map<string, string>()
   const ids = new Map<string, string>()

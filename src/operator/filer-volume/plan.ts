@@ -9,6 +9,7 @@ import { CLAIMS, FILER_VOLUMES, SERVICES } from '../../edge/kube/resources.ts'
 import type { AcceptedPair } from '../filer-pair/accepted.ts'
 import type { Observed } from '../filer-pair/observed.ts'
 import type { PairView } from '../filer-pair/view.ts'
+import type { ConversionAtPair } from '../conversion/desired.ts'
 import type { MirrorAtPair } from '../mirror/desired.ts'
 import { markObject } from '../marks.ts'
 import { FINALIZER, LABEL_FILER, LABEL_VOLUME_ID, namesOf } from '../names.ts'
@@ -21,7 +22,7 @@ import { endClaim, planClaim } from './claim.ts'
 import type { ClaimPlan } from './claim.ts'
 import { planSnapshot } from './snapshot-request.ts'
 import { mountOf, volumeStatus, volumeVerdicts } from './status.ts'
-import { exportPath, homeOf } from './volume.ts'
+import { exportPath, homeOf, isConverted } from './volume.ts'
 
 export interface PairForVolumes {
   /** undefined: there is none, or none that was ever accepted. */
@@ -64,6 +65,7 @@ export function planVolumes(observed: Observed, volumes: readonly VolumeInForce[
       claimed: claim.verdict,
       snapshotRequest: snapshot.status,
       mirror: mirrorOf(observed, object.metadata.name),
+      conversion: conversionOf(observed, object.metadata.name),
     }
     const verdicts = volumeVerdicts(input)
     const written = writeStatus(
@@ -83,6 +85,10 @@ export function planVolumes(observed: Observed, volumes: readonly VolumeInForce[
 
 function mirrorOf({ mirrors }: Observed, volumeName: string): MirrorAtPair | undefined {
   return mirrors.find((m) => m.volumeName === volumeName)
+}
+
+function conversionOf({ conversions }: Observed, volumeName: string): ConversionAtPair | undefined {
+  return conversions.find((c) => c.volumeName === volumeName)
 }
 
 function claimOf(
@@ -112,7 +118,8 @@ function mayGo(
 ): boolean {
   const { spec } = acceptance
   if (observed.namespaceTerminating) return true
-  if (mirrorOf(observed, object.metadata.name) !== undefined) return false
+  const { name } = object.metadata
+  if (mirrorOf(observed, name) !== undefined || conversionOf(observed, name) !== undefined) return false
   if (spec === undefined || pair === undefined) return true
   if (spec.reclaimPolicy === 'Retain' || !object.metadata.finalizers?.includes(FINALIZER)) return true
   const owner = view.filers.get(view.sides.get(homeOf(spec, pair.spec))?.owner ?? '')
@@ -123,11 +130,13 @@ function mayGo(
 
 /** A traditional volume whose data is to go takes its claims along; the pods let go of them one after the other. */
 function endDevices(
-  { acceptance, id }: VolumeInForce,
+  { object, acceptance, id }: VolumeInForce,
   observed: Observed,
-  { pair }: PairForVolumes,
+  { pair, view }: PairForVolumes,
 ): Action[] {
   const { spec } = acceptance
+  // Those of a volume that was converted belong to an aggregate.
+  if (isConverted(object, spec, view)) return []
   if (spec?.type !== 'Traditional' || spec.reclaimPolicy !== 'Delete' || pair === undefined) return []
   return observed.objects
     .of(CLAIMS)

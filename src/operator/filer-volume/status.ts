@@ -5,6 +5,7 @@ import type { FilerVolumeStatus } from '../../api/v1alpha1/filer-volume.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { roundedUsed } from '../filer-pair/status.ts'
 import type { PairView, VolumeReport } from '../filer-pair/view.ts'
+import type { ConversionAtPair } from '../conversion/desired.ts'
 import type { MirrorAtPair } from '../mirror/desired.ts'
 import { ANNOTATION_ADDRESS, PORTS } from '../names.ts'
 import { fails, headline, holds, unknown } from '../runtime/conditions.ts'
@@ -24,6 +25,7 @@ export interface VolumeInput {
   readonly snapshotRequest: FilerVolumeStatus['snapshotRequest']
   /** Of which it is an end. */
   readonly mirror: MirrorAtPair | undefined
+  readonly conversion: ConversionAtPair | undefined
 }
 
 const SNAPSHOTS_SHOWN = 32
@@ -64,11 +66,9 @@ function exported({ mirror, view, pairName }: VolumeInput, rules: readonly unkno
 
 function ready(input: VolumeInput): Verdict {
   const { object, acceptance, id } = input.volume
-  if (object.metadata.deletionTimestamp !== undefined && input.mirror !== undefined)
-    return fails(
-      'InUse',
-      `the volume is being deleted, and is the ${input.mirror.role.toLowerCase()} of Mirror ${input.mirror.name}; delete that first`,
-    )
+  const user = userOf(input)
+  if (object.metadata.deletionTimestamp !== undefined && user !== undefined)
+    return fails('InUse', `the volume is being deleted, and ${user}; delete that first`)
   if (object.metadata.deletionTimestamp !== undefined)
     return fails('Removing', 'the volume is being deleted; its data is being freed')
   const report = input.view.volume(id)
@@ -108,6 +108,11 @@ function intact(input: VolumeInput): Verdict {
   )
 }
 
+function userOf({ mirror, conversion }: VolumeInput): string | undefined {
+  if (mirror !== undefined) return `is the ${mirror.role.toLowerCase()} of Mirror ${mirror.name}`
+  return conversion === undefined ? undefined : `is converted by Conversion ${conversion.name}`
+}
+
 function creating(input: VolumeInput, side: string, report: VolumeReport | undefined): string {
   if (report?.message) return `filer ${side} is making the volume: ${report.message}`
   const waits = input.volume.acceptance.spec?.type === 'Traditional' && report === undefined
@@ -133,8 +138,9 @@ export function volumeStatus(
   const sideReport = input.view.sides.get(homeOf(spec, input.pair))
   return {
     ...(id === '' ? {} : { id }),
-    type: spec.type,
-    aggregate: aggregateOf(object.metadata.name, spec),
+    // After a conversion other than the spec, which applies unchanged.
+    type: report?.type ?? before?.type ?? spec.type,
+    aggregate: report?.aggregate ?? before?.aggregate ?? aggregateOf(object.metadata.name, spec),
     ...(sideReport?.serving === true ? { servedBy: sideReport.owner } : {}),
     ...(report === undefined ? {} : sizes(report, before)),
     ...told,

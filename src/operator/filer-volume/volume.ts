@@ -1,9 +1,10 @@
 /** What is so of a FilerVolume by its spec alone: its id, where it lives. And traditional volumes as their claims remember them. Pure. */
 import type { DeviceSetSpec } from '../../api/v1alpha1/device-set.ts'
 import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
-import type { FilerVolumeSpec } from '../../api/v1alpha1/filer-volume.ts'
+import type { FilerVolumeSpec, FilerVolumeStatus } from '../../api/v1alpha1/filer-volume.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import type { TraditionalVolume } from '../filer-pair/accepted.ts'
+import type { PairView } from '../filer-pair/view.ts'
 import { ANNOTATION_DEVICES, LABEL_VOLUME, LABEL_VOLUME_ID, traditionalAggregate } from '../names.ts'
 
 /** Names the volume's data for ever: the uid of its object, or what that adopted. */
@@ -24,6 +25,13 @@ export function aggregateOf(name: string, spec: FilerVolumeSpec): string {
 export function homeOf(spec: FilerVolumeSpec, pair: FilerPairSpec | undefined): string {
   if (spec.type === 'Traditional') return spec.filer ?? ''
   return pair?.aggregates.find((a) => a.name === spec.aggregate)?.filer ?? ''
+}
+
+/** It was born traditional, and lives in an aggregate now. */
+export function isConverted(object: KubeObject, spec: FilerVolumeSpec | undefined, view: PairView): boolean {
+  const told = object['status'] as FilerVolumeStatus | undefined
+  const type = view.volume(volumeId(object, spec))?.type ?? told?.type
+  return spec?.type === 'Traditional' && type === 'Flexible'
 }
 
 /** A traditional volume of which there are device claims. */

@@ -31,17 +31,17 @@ const LABELS = {
 export const watchedRules: readonly Json[] = [
   rule(
     'tandem.storage',
-    ['filerpairs', 'filervolumes', 'mirrors'],
+    ['filerpairs', 'filervolumes', 'mirrors', 'conversions'],
     ['get', 'list', 'watch', 'patch', 'update'],
   ),
   rule(
     'tandem.storage',
-    ['filerpairs/status', 'filervolumes/status', 'mirrors/status'],
+    ['filerpairs/status', 'filervolumes/status', 'mirrors/status', 'conversions/status'],
     ['get', 'patch', 'update'],
   ),
   rule(
     'tandem.storage',
-    ['filerpairs/finalizers', 'filervolumes/finalizers', 'mirrors/finalizers'],
+    ['filerpairs/finalizers', 'filervolumes/finalizers', 'mirrors/finalizers', 'conversions/finalizers'],
     ['update'],
   ),
   rule('', ['pods'], ['get', 'list', 'watch', 'patch', 'delete']),

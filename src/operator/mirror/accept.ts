@@ -10,6 +10,7 @@ import type { KubeObject } from '../../edge/kube/api.ts'
 import { accept, specInForce } from '../accept.ts'
 import type { Acceptance } from '../accept.ts'
 import { volumeId } from '../filer-volume/volume.ts'
+import { byAge } from '../marks.ts'
 import { fails } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
 
@@ -45,11 +46,7 @@ const SIDES = ['source', 'destination'] as const
 /** Of several that stand in each other's way those in force count, then the older ones. */
 export function acceptMirrors({ mirrors, volumes, isInSync }: MirrorsInput): MirrorInForce[] {
   const byName = new Map(volumes.map((v) => [v.metadata.name, v]))
-  const order = [...mirrors].sort(
-    (x, y) =>
-      (x.metadata.creationTimestamp ?? '').localeCompare(y.metadata.creationTimestamp ?? '') ||
-      x.metadata.name.localeCompare(y.metadata.name),
-  )
+  const order = byAge(mirrors)
   const taken = new Map<string, MirrorSpec>()
   for (const object of order) {
     const spec = specInForce<MirrorSpec>(mirror, object)

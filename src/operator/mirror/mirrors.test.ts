@@ -17,7 +17,7 @@ import { World, mergePatch } from '../testing/world.ts'
 import { mirrorContent, mirrorsAt } from './desired.ts'
 import type { PeerPair } from './desired.ts'
 import { planMirrors } from './plan.ts'
-import type { PairObserved } from './plan.ts'
+import type { PairObserved } from '../namespace-observed.ts'
 
 const API = 'tandem.storage/v1alpha1'
 const SECOND = 1_700_000_000
@@ -118,6 +118,7 @@ class Mirrors {
   pass(): number {
     const { actions } = planMirrors({
       mirrors: [...this.mirrors.values()],
+      conversions: [],
       volumes: this.volumes,
       pair: (name) => {
         const status = this.statuses.get(name)
@@ -511,7 +512,8 @@ describe('a mirror that is deleted', () => {
     // Gone from the report, but by a filer that may not have been told yet.
     m.say('east').say('west').settle()
     expect(m.mirrors.has('m')).toBe(true)
-    for (const pair of ['east', 'west']) m.told.set(pair, { generation: 3, removed: ['uid-m'] })
+    for (const pair of ['east', 'west'])
+      m.told.set(pair, { generation: 3, removed: ['uid-m'], conversions: [] })
     m.settle()
     expect(m.mirrors.has('m')).toBe(true)
     m.statuses.set('east', wellStatus('a', { generation: 3 }))
@@ -529,7 +531,7 @@ describe('a mirror that is deleted', () => {
   test('does not wait for a pair that is gone', () => {
     const m = removing()
     m.statuses.delete('east')
-    m.told.set('west', { generation: 3, removed: ['uid-m'] })
+    m.told.set('west', { generation: 3, removed: ['uid-m'], conversions: [] })
     m.statuses.set('west', wellStatus('a', { generation: 3 }))
     m.settle()
     expect(m.mirrors.has('m')).toBe(false)

@@ -5,13 +5,12 @@
  * A mirror is broken, then forgotten: its finalizer goes when both pairs were told `Removed` and the filers that serve its ends do not know it any more. A pair that
  * is gone, or goes with its namespace, is not waited for.
  */
-import type { FilerPairSpec } from '../../api/v1alpha1/filer-pair.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { MIRRORS } from '../../edge/kube/resources.ts'
 import { homeOf } from '../filer-volume/volume.ts'
 import { viewOf } from '../filer-pair/view.ts'
-import type { PairView } from '../filer-pair/view.ts'
 import { markObject } from '../marks.ts'
+import type { NamespaceObserved, PairObserved } from '../namespace-observed.ts'
 import { FINALIZER } from '../names.ts'
 import type { Action, Plan } from '../runtime/actions.ts'
 import { writeStatus } from '../runtime/status-write.ts'
@@ -20,23 +19,7 @@ import type { End } from './accept.ts'
 import { mirrorStatus, mirrorVerdicts } from './status.ts'
 import type { EndObserved, MirrorInput } from './status.ts'
 
-export interface PairObserved {
-  readonly spec: FilerPairSpec | undefined
-  readonly view: PairView
-  /** What was last handed over: its generation, and the mirrors that were `Removed` in it. */
-  readonly told: { readonly generation: number; readonly removed: readonly string[] } | undefined
-}
-export interface MirrorsObserved {
-  readonly mirrors: readonly KubeObject[]
-  readonly volumes: readonly KubeObject[]
-  /** undefined: there is no such FilerPair. */
-  pair(name: string): PairObserved | undefined
-  readonly namespaceTerminating: boolean
-  readonly nowMs: number
-  statusWrittenMs(uid: string): number
-}
-
-export function planMirrors(observed: MirrorsObserved): Plan {
+export function planMirrors(observed: NamespaceObserved): Plan {
   const { mirrors, volumes } = observed
   const pairs = new Map<string, PairObserved | undefined>()
   const pair = (name: string): PairObserved | undefined => {

@@ -97,6 +97,7 @@ function inSyncVerdict({ source, destination }: MirrorInput, broken: Verdict): V
         const reason = OUT_OF_SYNC[report.reason] === undefined ? 'LinkLost' : report.reason
         return fails(reason, said(report, OUT_OF_SYNC[reason]!))
       }
+      default:
     }
   return fails('CatchingUp', said(report, OUT_OF_SYNC['CatchingUp']!))
 }

@@ -50,6 +50,10 @@ export interface Plan {
   readonly againInMs: number | undefined
   /** Holds: the pair's pods are being replaced, no other pair's are meanwhile. Waits: another pair's are. */
   readonly update?: 'Holds' | 'Waits'
-  /** The desired state that the filers have when the plan is done: its generation, and the mirrors (ids) that are `Removed` in it. */
-  readonly told?: { readonly generation: number; readonly removed: readonly string[] }
+  /** The desired state that the filers have when the plan is done: its generation, mirrors (ids) that are `Removed` in it, and conversions. */
+  readonly told?: {
+    readonly generation: number
+    readonly removed: readonly string[]
+    readonly conversions: readonly string[]
+  }
 }

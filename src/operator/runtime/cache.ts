@@ -3,6 +3,7 @@ import type { KubeApi, KubeObject, Resource } from '../../edge/kube/api.ts'
 import { Informer } from '../../edge/kube/informer.ts'
 import {
   CLAIMS,
+  CONVERSIONS,
   FILER_PAIRS,
   FILER_VOLUMES,
   MIRRORS,
@@ -29,6 +30,7 @@ export interface CacheOptions {
 }
 
 const RESYNC_MS = 600_000
+const OURS: readonly Resource[] = [FILER_PAIRS, FILER_VOLUMES, MIRRORS, CONVERSIONS]
 const OWNED: readonly Resource[] = [
   PODS,
   SERVICES,
@@ -40,10 +42,10 @@ const OWNED: readonly Resource[] = [
   ROLE_BINDINGS,
 ]
 
-/** Stands for all mirrors of a namespace: they are of no one pair. */
-export const mirrorsKey = (namespace: string): string => `${namespace}/`
+/** Stands for all mirrors and conversions of a namespace: what they are of does not stand in themselves. */
+export const namespaceKey = (namespace: string): string => `${namespace}/`
 
-/** `namespace/name` of the pair that an object belongs to, or `mirrorsKey`. */
+/** `namespace/name` of the pair that an object belongs to, or `namespaceKey`. */
 export function pairKeyOf(object: KubeObject): string | undefined {
   const namespace = object.metadata.namespace ?? ''
   if (object.kind === FILER_PAIRS.kind) return `${namespace}/${object.metadata.name}`
@@ -51,7 +53,7 @@ export function pairKeyOf(object: KubeObject): string | undefined {
     const spec = (acceptedBefore(object) ?? object['spec']) as { pairName?: string } | undefined
     return `${namespace}/${spec?.pairName ?? ''}`
   }
-  if (object.kind === MIRRORS.kind) return mirrorsKey(namespace)
+  if (object.kind === MIRRORS.kind || object.kind === CONVERSIONS.kind) return namespaceKey(namespace)
   const pair = object.metadata.labels?.[LABEL_PAIR]
   return pair === undefined ? undefined : `${namespace}/${pair}`
 }
@@ -63,7 +65,7 @@ export class Cache {
 
   constructor(api: KubeApi, options: CacheOptions) {
     const owned = options.budgets === undefined ? OWNED : [...OWNED, options.budgets]
-    for (const resource of [FILER_PAIRS, FILER_VOLUMES, MIRRORS, ...owned]) {
+    for (const resource of [...OURS, ...owned]) {
       this.#index.set(resource, new Map())
       for (const namespace of options.namespaces ?? [undefined]) {
         const informer: Informer = new Informer(api, resource, {
@@ -93,7 +95,7 @@ export class Cache {
   }
 
   keys(): Set<string> {
-    return new Set([FILER_PAIRS, FILER_VOLUMES, MIRRORS].flatMap((r) => [...this.#index.get(r)!.keys()]))
+    return new Set(OURS.flatMap((r) => [...this.#index.get(r)!.keys()]))
   }
 
   /** All of the namespace, whatever pair they belong to. */

@@ -14,6 +14,7 @@ import { KubeError } from '../../edge/kube/api.ts'
 import { KubeClient } from '../../edge/kube/client.ts'
 import { kubeconfigConnection } from '../../edge/kube/kubeconfig.ts'
 import {
+  CONVERSIONS,
   FILER_PAIRS,
   FILER_VOLUMES,
   MIRRORS,
@@ -32,6 +33,7 @@ export const OURS: Readonly<Record<string, Resource>> = {
   FilerPair: FILER_PAIRS,
   FilerVolume: FILER_VOLUMES,
   Mirror: MIRRORS,
+  Conversion: CONVERSIONS,
 }
 
 const checkout = join(import.meta.dirname, '../../..')

@@ -50,6 +50,7 @@ export class World {
   updateTurn: Observed['updateTurn'] = { mine: false, other: undefined }
   foreign: string[] = []
   mirrors: Observed['mirrors'] = []
+  conversions: Observed['conversions'] = []
   #version = 0
   readonly #name: string
 
@@ -151,6 +152,7 @@ export class World {
       namespaceTerminating: this.namespaceTerminating,
       mirrors: this.mirrors,
       peerPair: () => undefined,
+      conversions: this.conversions,
       nowMs: this.nowMs,
       statusWrittenMs: () => this.nowMs,
     }

@@ -1,25 +1,27 @@
 /**
- * What passes over pairs and over the mirrors between them need of each other: a pair must know the filers and the authority of those at the other ends,
- * a mirror what the filers of both report.
+ * What passes over pairs, and over the mirrors and conversions of a namespace, need of each other: a pair must know what is in force, and the filers and
+ * the authority of pairs at the other ends of its mirrors; a mirror what the filers of both pairs report.
  */
 import { filerPair } from '../api/v1alpha1/filer-pair.ts'
 import type { FilerPairSpec } from '../api/v1alpha1/filer-pair.ts'
 import type { FilerStatus } from '../api/v1alpha1/filer-config.ts'
 import { INTERCONNECTS_ANNOTATION } from '../edge/filer/addresses.ts'
-import { FILER_PAIRS, FILER_VOLUMES, MIRRORS, PODS, SECRETS } from '../edge/kube/resources.ts'
+import { CONVERSIONS, FILER_PAIRS, FILER_VOLUMES, MIRRORS, PODS, SECRETS } from '../edge/kube/resources.ts'
 import { specInForce } from './accept.ts'
 import { authorityBundle } from './certificates.ts'
+import { conversionsAt } from './conversion/desired.ts'
+import type { ConversionAtPair } from './conversion/desired.ts'
 import { viewOf } from './filer-pair/view.ts'
 import type { FilerReport } from './filer-pair/observed.ts'
 import { mirrorsAt } from './mirror/desired.ts'
 import type { MirrorAtPair, PeerPair } from './mirror/desired.ts'
-import type { MirrorsObserved, PairObserved } from './mirror/plan.ts'
+import type { NamespaceObserved, PairObserved } from './namespace-observed.ts'
 import { namesOf } from './names.ts'
 import type { Plan } from './runtime/actions.ts'
-import { mirrorsKey } from './runtime/cache.ts'
+import { namespaceKey } from './runtime/cache.ts'
 import type { Cache } from './runtime/cache.ts'
 
-export class MirrorLinks {
+export class NamespaceLinks {
   readonly #cache: () => Cache
   readonly #reports: (key: string) => ReadonlyMap<string, FilerReport>
   readonly #told = new Map<string, Plan['told']>()
@@ -36,25 +38,33 @@ export class MirrorLinks {
     else this.#told.set(key, told)
   }
 
-  /** What is to be looked at when something of the pair (or of the mirrors of a namespace) is another. */
+  /** What is to be looked at when something of the pair (or of the mirrors and conversions of a namespace) is another. */
   touched(key: string): string[] {
     const [namespace, name] = split(key)
     const cache = this.#cache()
-    if (cache.inNamespace(MIRRORS, namespace).length === 0) return [key]
+    if ([MIRRORS, CONVERSIONS].every((r) => cache.inNamespace(r, namespace).length === 0)) return [key]
     const others =
       name === ''
         ? cache.inNamespace(FILER_PAIRS, namespace).map((pair) => pair.metadata.name)
-        : this.at(key).map((mirror) => mirror.otherPair)
-    return [...new Set([key, mirrorsKey(namespace), ...others.map((other) => `${namespace}/${other}`)])]
+        : this.mirrorsAt(key).map((mirror) => mirror.otherPair)
+    return [...new Set([key, namespaceKey(namespace), ...others.map((other) => `${namespace}/${other}`)])]
   }
 
   /** Ends of mirrors in force at a pair. */
-  at(key: string): MirrorAtPair[] {
+  mirrorsAt(key: string): MirrorAtPair[] {
     const [namespace, name] = split(key)
     const mirrors = this.#cache().inNamespace(MIRRORS, namespace)
     if (mirrors.length === 0) return []
     const volumes = this.#cache().inNamespace(FILER_VOLUMES, namespace)
     return mirrorsAt(name, mirrors, volumes, (other) => this.peerPair(namespace, other))
+  }
+
+  /** Conversions in force of volumes of a pair. */
+  conversionsAt(key: string): ConversionAtPair[] {
+    const [namespace, name] = split(key)
+    const conversions = this.#cache().inNamespace(CONVERSIONS, namespace)
+    if (conversions.length === 0) return []
+    return conversionsAt(name, conversions, this.#cache().inNamespace(FILER_VOLUMES, namespace))
   }
 
   peerPair(namespace: string, name: string): PeerPair | undefined {
@@ -72,11 +82,11 @@ export class MirrorLinks {
     return { spec, ca, addresses: Object.fromEntries(addresses) }
   }
 
-  /** Of the mirrors of a namespace. */
-  observed(namespace: string): Pick<MirrorsObserved, 'mirrors' | 'volumes' | 'pair'> {
+  observed(namespace: string): Pick<NamespaceObserved, 'mirrors' | 'conversions' | 'volumes' | 'pair'> {
     const cache = this.#cache()
     return {
       mirrors: cache.inNamespace(MIRRORS, namespace),
+      conversions: cache.inNamespace(CONVERSIONS, namespace),
       volumes: cache.inNamespace(FILER_VOLUMES, namespace),
       pair: (name) => this.#pair(namespace, name),
     }
