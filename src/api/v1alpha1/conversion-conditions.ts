@@ -14,6 +14,7 @@ export const conversionConditions: readonly ConditionDoc[] = [
       InvalidSpec: 'A field is wrong; the last accepted spec, if any, stays in force.',
       ImmutableField: 'A field that is fixed was changed; the last accepted spec stays in force.',
       VolumeNotFound: 'There is no FilerVolume of the name, or its own spec is not accepted.',
+      Unknown: 'A FilerVolume has just been made, and its own spec is being looked at.',
       VolumeNotTraditional: 'The volume is Flexible already.',
       VolumeInUse: 'An older conversion has the same volume.',
       AggregateNotFound: 'The pair has no aggregate of the name.',

@@ -13,6 +13,7 @@ export const mirrorConditions: readonly ConditionDoc[] = [
       InvalidSpec: 'A field is wrong; the last accepted spec, if any, stays in force.',
       ImmutableField: 'A field that is fixed was changed; the last accepted spec stays in force.',
       VolumeNotFound: 'There is no FilerVolume of the name, or its own spec is not accepted.',
+      Unknown: 'A FilerVolume has just been made, and its own spec is being looked at.',
       VolumeNotFlexible: 'A Traditional volume cannot be mirrored.',
       SamePair: 'Both volumes are of one pair, which keeps two copies of each already.',
       SameVolume: 'Both names are of one volume.',

@@ -7,7 +7,7 @@ import type { FilerVolumeSpec } from '../../api/v1alpha1/filer-volume.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { accept, specInForce } from '../accept.ts'
 import type { Acceptance } from '../accept.ts'
-import { byAge } from '../marks.ts'
+import { byAge, notAccepted } from '../marks.ts'
 import { fails } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
 
@@ -73,8 +73,7 @@ function volumeProblem(
   const field = `spec.volumeName: FilerVolume ${volumeName}`
   if (object === undefined) return fails('VolumeNotFound', `${field} is not there; name one that is`)
   const volume = specOf(volumeName, volumes)
-  if (volume === undefined)
-    return fails('VolumeNotFound', `${field} has no accepted spec yet; its own conditions say why`)
+  if (volume === undefined) return notAccepted(object, 'spec.volumeName')
   if (others === undefined) return undefined
   if (object.metadata.deletionTimestamp !== undefined)
     return fails('VolumeNotFound', `${field} is being deleted`)

@@ -10,7 +10,7 @@ import type { KubeObject } from '../../edge/kube/api.ts'
 import { accept, specInForce } from '../accept.ts'
 import type { Acceptance } from '../accept.ts'
 import { volumeId } from '../filer-volume/volume.ts'
-import { byAge } from '../marks.ts'
+import { byAge, notAccepted } from '../marks.ts'
 import { fails } from '../runtime/conditions.ts'
 import type { Verdict } from '../runtime/conditions.ts'
 
@@ -97,11 +97,7 @@ function volumesProblem(
     if (isNew && object.metadata.deletionTimestamp !== undefined)
       return fails('VolumeNotFound', `${field}: FilerVolume ${volumeName} is being deleted`)
     const end = endOf(object)
-    if (end === undefined)
-      return fails(
-        'VolumeNotFound',
-        `${field}: FilerVolume ${volumeName} has no accepted spec yet; its own conditions say why`,
-      )
+    if (end === undefined) return notAccepted(object, field)
     if (end.spec.type !== 'Flexible')
       return fails(
         'VolumeNotFlexible',

@@ -187,9 +187,16 @@ describe('a mirror is accepted', () => {
     ['VolumeNotFound', 'no FilerVolume nowhere', (m) => m.put('x', 'nowhere', 'web-dr')],
     [
       'VolumeNotFound',
-      'no accepted spec yet',
+      'no accepted spec',
       (m) => {
-        m.volumes = [...m.volumes, { ...volume('new', 'west'), metadata: { name: 'new', uid: 'u' } }]
+        m.volumes = [
+          ...m.volumes,
+          {
+            ...volume('new', 'west'),
+            metadata: { name: 'new', uid: 'u' },
+            status: { conditions: [{ type: 'Accepted', status: 'False' }] },
+          },
+        ]
         m.put('x', 'web-dr', 'new')
       },
     ],
@@ -250,6 +257,14 @@ describe('a mirror is accepted', () => {
     expect(m.reason('x', 'Ready')).toBe('-NotAccepted')
     expect(m.status('x').message).toContain(message)
     expect(JSON.stringify(m.content('west'))).not.toContain('uid-x')
+  })
+
+  test('only once its volumes have been looked at', () => {
+    const m = new Mirrors().put('m', 'home', 'new')
+    m.volumes = [...m.volumes, { ...volume('new', 'west'), metadata: { name: 'new', uid: 'u' } }]
+    expect(m.settle().reason('m', 'Accepted')).toBe('?Unknown')
+    m.volumes = m.volumes.map((v) => (v.metadata.name === 'new' ? volume('new', 'west') : v))
+    expect(m.settle().reason('m', 'Accepted')).toBe('+Accepted')
   })
 
   test('when what stood in its way is gone', () => {
