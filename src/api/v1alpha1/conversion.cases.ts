@@ -1,5 +1,5 @@
 /** The cases of Conversion in the table of rules.cases.ts. */
-import type { RuleCase } from './rules.cases.ts'
+import type { RuleCase } from './rule-case.ts'
 
 const least = { volumeName: 'archive', aggregate: 'aggr3' }
 

@@ -1,5 +1,5 @@
 /** The cases of Mirror in the table of rules.cases.ts. */
-import type { RuleCase } from './rules.cases.ts'
+import type { RuleCase } from './rule-case.ts'
 
 const ends = { source: { volumeName: 'home' }, destination: { volumeName: 'home-dr' } }
 const swapped = { source: ends.destination, destination: ends.source }

@@ -4,19 +4,7 @@
  */
 import { conversionCases } from './conversion.cases.ts'
 import { mirrorCases } from './mirror.cases.ts'
-
-export interface RuleCase {
-  readonly name: string
-  readonly kind: 'FilerPair' | 'FilerVolume' | 'Mirror' | 'Conversion'
-  /** Name of the object; `case` if absent. */
-  readonly objectName?: string
-  readonly old?: Record<string, unknown>
-  readonly spec: Record<string, unknown>
-  /** Part of the message, or undefined: accepted. */
-  readonly refused?: string
-  /** Refused by the schema, not by a rule: CEL has no say. */
-  readonly bySchema?: true
-}
+import type { RuleCase } from './rule-case.ts'
 
 const set = { name: 'd', count: 2, size: '1Gi' }
 const aggregate = { name: 'aggr1', filer: 'a', deviceSets: [set] }

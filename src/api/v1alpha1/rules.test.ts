@@ -7,7 +7,7 @@ import type { Kind, Schema } from '../schema.ts'
 import { applyDefaults, describeProblems, validateSpec } from '../validate.ts'
 import { kinds } from './kinds.ts'
 import { ruleCases } from './rules.cases.ts'
-import type { RuleCase } from './rules.cases.ts'
+import type { RuleCase } from './rule-case.ts'
 
 const kindOf = (c: RuleCase): Kind => kinds.find((k) => k.kind === c.kind)!
 const withDefaults = (kind: Kind, spec: unknown): unknown =>
