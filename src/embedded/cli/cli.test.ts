@@ -85,7 +85,12 @@ describe('kinds and selections', () => {
       ['FilerVolume', ['x']],
       ['FilerPair', ['y']],
     ])
-    expect(parseSelections(['tandem']).map((s) => s.resource.kind)).toEqual(['FilerPair', 'FilerVolume'])
+    expect(parseSelections(['tandem']).map((s) => s.resource.kind)).toEqual([
+      'FilerPair',
+      'FilerVolume',
+      'Mirror',
+      'Conversion',
+    ])
     expect(() => parseSelections(['filerpair', 'x/y/z'])).toThrow(UsageError)
     expect(() => parseSelections(['filerpare'])).toThrow(/nearest is filerpair/)
   })
