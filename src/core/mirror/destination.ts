@@ -74,6 +74,8 @@ export class MirrorDestination {
   #arrived: Arrived[] = []
   #buffered = 0
   #taking: Promise<void> | undefined
+  /** Something has come since `#takeAll` looked last: several messages come in one turn. */
+  #look = false
   #appended: Promise<void> = Promise.resolve()
   #resuming: Promise<void> = Promise.resolve()
   #joining = false
@@ -240,10 +242,21 @@ export class MirrorDestination {
   readonly #early = new WeakSet<Arrived>()
 
   #take(): void {
+    this.#look = true
     if (this.#taking !== undefined) return
-    this.#taking = this.#takeAll()
+    this.#taking = this.#takeWhileAsked()
       .catch((error: unknown) => this.#failed(error))
-      .finally(() => (this.#taking = undefined))
+      .finally(() => {
+        this.#taking = undefined
+        if (this.#look && !this.#closed) this.#take()
+      })
+  }
+
+  async #takeWhileAsked(): Promise<void> {
+    while (this.#look && !this.#closed) {
+      this.#look = false
+      await this.#takeAll()
+    }
   }
 
   async #takeAll(): Promise<void> {
