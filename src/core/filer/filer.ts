@@ -22,6 +22,7 @@ import type { AggregateDevices, AggregateStore } from './aggregate-store.ts'
 import { AggregateCopy } from './aggregate-copy.ts'
 import { FilerVfs } from './filer-vfs.ts'
 import { Conversions } from './conversions.ts'
+import { MirrorMeters } from './mirror-meters.ts'
 import { Mirrors } from './mirrors.ts'
 import type { SnapshotAnswer, SnapshotOrder } from './snapshot-orders.ts'
 import type { Desired } from './served-volumes.ts'
@@ -84,6 +85,7 @@ export class Filer {
   readonly mirrors: Mirrors
   readonly conversions: Conversions
   readonly stores = new Map<string, AggregateStore>()
+  readonly #mirrorMeters: MirrorMeters
   lastTakeover: Takeover | undefined
   readonly #options: FilerOptions
   readonly #copies = new Map<string, AggregateCopy>()
@@ -102,6 +104,7 @@ export class Filer {
     // Clean blocks may be dropped at any time; changed ones are bounded apart, so that both fit into what the pod has.
     const cache = new BufferCache(Math.floor(options.cacheBytes * 0.6))
     const dirtyBytesMax = Math.floor(options.cacheBytes * 0.4)
+    this.#mirrorMeters = new MirrorMeters(env.metrics)
     this.volumes = new ServedVolumes(env, Object.keys(options.sides), this.stores)
     this.vfs = new FilerVfs(this.volumes)
     this.mirrors = new Mirrors({
@@ -315,6 +318,7 @@ export class Filer {
     const { env } = this.#options
     const now = env.clock.now()
     this.volumes.measure()
+    this.#mirrorMeters.tell(this.mirrors.status(), (id) => this.#volumeName(id))
     this.volumes.keepSchedules()
     for (const side of this.pair.sides.values()) {
       this.#measure(side)
@@ -338,6 +342,15 @@ export class Filer {
     if (key === this.#givebackRefused.get(side.name)) return
     this.#givebackRefused.set(side.name, key)
     this.#options.env.log(answer.accepted ? 'info' : 'warn', 'giveback', { side: side.name, ...answer })
+  }
+
+  #volumeName(id: string): string {
+    const aggregates = [...this.stores.values()].flatMap((store) => [...store.aggregates.values()])
+    for (const aggregate of aggregates) {
+      const volume = aggregate.volume(id)
+      if (volume !== undefined) return volume.name
+    }
+    return id
   }
 
   #measure(side: Side): void {

@@ -4,6 +4,7 @@
  * for the others, so that it can be summed and alerted on.
  */
 import { CHANNEL_STATES, LINK_STATES } from '../../core/connection/meters.ts'
+import { MIRROR_STATES } from '../../core/filer/mirror-meters.ts'
 
 export interface MetricSpec {
   readonly name: string
@@ -327,6 +328,54 @@ export const CATALOGUE: readonly MetricGroup[] = [
         help: "Time from the last sign of life of a side's former owner to its first answer here.",
         labels: ['side'],
         buckets: PAUSE_SECONDS,
+      },
+    ],
+  },
+  {
+    title: 'Mirrors',
+    metrics: [
+      {
+        name: 'tandem_mirror_state',
+        type: 'gauge',
+        help: 'What a mirror does, as the end sees it that this filer serves; all 0 when it serves neither.',
+        labels: ['mirror', 'volume', 'role', 'state'],
+        states: MIRROR_STATES,
+      },
+      {
+        name: 'tandem_mirror_lag_seconds',
+        type: 'gauge',
+        help: 'At a source: age of the oldest change that the destination lacks; 0 in sync.',
+        labels: ['mirror', 'volume', 'role'],
+      },
+      {
+        name: 'tandem_mirror_lag_bytes',
+        type: 'gauge',
+        help: 'At a source: bytes of the operations that the destination lacks; 0 in sync.',
+        labels: ['mirror', 'volume', 'role'],
+      },
+      {
+        name: 'tandem_mirror_log_files',
+        type: 'gauge',
+        help: 'Log files at the destination that its newest image does not cover.',
+        labels: ['mirror', 'volume', 'role'],
+      },
+      {
+        name: 'tandem_mirror_log_files_max',
+        type: 'gauge',
+        help: 'How many log files there may be: at this many, calls on the source wait for a consistency point of the destination.',
+        labels: ['mirror', 'volume', 'role'],
+      },
+      {
+        name: 'tandem_mirror_unacknowledged_records',
+        type: 'gauge',
+        help: 'At a source: operations that the destination has not acknowledged.',
+        labels: ['mirror', 'volume', 'role'],
+      },
+      {
+        name: 'tandem_mirror_sent_bytes_total',
+        type: 'counter',
+        help: 'Bytes of operations and images that a source has sent.',
+        labels: ['mirror', 'volume', 'role'],
       },
     ],
   },
