@@ -2,13 +2,13 @@
 SHELL := /bin/bash
 NODE  := bin/node24
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
-PARTS  ?= check deep api crash chaos commands grow mirrors convert demo kernel e2e bench
+PARTS  ?= check deep api crash chaos commands grow mirrors convert ring demo kernel e2e bench
 OPS    ?= 100000
 SEED   ?= 1
 INPUTS ?= 100000
 JEST   := NODE_OPTIONS="--experimental-vm-modules --disable-warning=ExperimentalWarning" $(NODE) node_modules/jest/bin/jest.js --silent=false
 
-.PHONY: help deps gen check drift format types lint imports simulated unit deep test sim fuzz api crash chaos commands grow mirrors convert demo kernel e2e bench
+.PHONY: help deps gen check drift format types lint imports simulated unit deep test sim fuzz api crash chaos commands grow mirrors convert ring demo kernel e2e bench
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -44,7 +44,7 @@ simulated: deps
 deep: deps ## the tests that take longer: known-bad builds, every fault at every step, mirrors of whole pairs, more seeds
 	@DEEP=1 $(JEST) && $(NODE) src/main.ts sim --ops 100000 --seed $(SEED) && $(NODE) src/main.ts sim --every 50 --seed $(SEED)
 
-test: deps ## everything: PARTS="check deep api crash chaos commands grow mirrors convert demo kernel e2e bench"; installs with apt what it needs (root)
+test: deps ## everything: PARTS="check deep api crash chaos commands grow mirrors convert ring demo kernel e2e bench"; installs with apt what it needs (root)
 	@$(NODE) scripts/test.ts $(PARTS)
 
 api: deps ## the operator against a real kube-apiserver
@@ -61,6 +61,8 @@ mirrors: deps ## the life of a Mirror between two pairs: broken, resynced, rever
 	@$(NODE) e2e/mirrors.ts
 convert: deps ## a traditional volume becomes a flexible one under load, its filer killed in the middle; FILES=100000
 	@$(NODE) e2e/convert.ts $(if $(FILES),--files $(FILES))
+ring: deps ## pairs in a ring of mirrors under load, then a source lost whole: real processes; PAIRS=3 DURATION=300 RATIO=10
+	@$(NODE) e2e/ring.ts $(if $(PAIRS),--pairs $(PAIRS)) $(if $(DURATION),--duration $(DURATION)) $(if $(RATIO),--ratio $(RATIO))
 sim: deps ## whole pairs simulated with faults; OPS=1000000 SEED=1 SCENARIO=name EVERY=1
 	@$(NODE) src/main.ts sim --ops $(OPS) --seed $(SEED) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(EVERY),--every $(EVERY))
 fuzz: deps ## damaged inputs to everything that reads what others wrote; INPUTS=1000000 SEED=1 TARGET=name

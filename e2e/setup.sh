@@ -39,6 +39,7 @@ setup_demo() { :; }
 setup_crash() { :; }
 setup_chaos() { :; }
 setup_commands() { :; }
+setup_ring() { :; }
 
 # A real API server: etcd and kube-apiserver on this machine's loopback.
 setup_api() {

@@ -1,5 +1,5 @@
 /**
- * `make test PARTS="check deep api crash chaos commands grow mirrors convert demo kernel e2e bench"`: every part is a make target of the same name; they run one after the
+ * `make test PARTS="check deep api crash chaos commands grow mirrors convert ring demo kernel e2e bench"`: every part is a make target of the same name; they run one after the
  * other, each into a log of its own. A part that cannot run fails and says why: nothing is left out in silence.
  *
  * At the end a table, and as the last line, alone: `N passed, N failed`. Exit status 1 when anything failed.
@@ -22,6 +22,7 @@ const all = [
   'grow',
   'mirrors',
   'convert',
+  'ring',
   'demo',
   'kernel',
   'e2e',
@@ -36,6 +37,7 @@ const minutesMax: Record<string, number> = {
   chaos: 10,
   commands: 10,
   grow: 10,
+  ring: 10,
   mirrors: 10,
   convert: 10,
   demo: 5,

@@ -1,12 +1,12 @@
 /**
- * A pair run by the embedded mode (`tandem up`) for tests: real processes, real files, the command line that users have.
+ * Pairs run by the embedded mode (`tandem up`) for tests: real processes, real files, the command line that users have.
  * What tests need beyond that is here: the filers' process numbers, and what is where in the state folder.
  */
 import type { ChildProcess } from 'node:child_process'
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { KubeClient } from '../../src/edge/kube/client.ts'
-import { FILER_PAIRS, FILER_VOLUMES } from '../../src/edge/kube/resources.ts'
+import { FILER_PAIRS, FILER_VOLUMES, MIRRORS } from '../../src/edge/kube/resources.ts'
 import { CLI_MANAGER } from '../../src/embedded/cli/connection.ts'
 import { parseGoal, waitFor } from '../../src/embedded/cli/wait.ts'
 import { control } from '../../src/embedded/up/control.ts'
@@ -24,37 +24,48 @@ interface VolumeStatus {
   status?: { mount?: { server: string; path: string; options: string } }
 }
 
+const RESOURCES = { fp: FILER_PAIRS, fv: FILER_VOLUMES, mir: MIRRORS } as const
+
 export class Embedded {
   readonly folder: string
   readonly state: string
   readonly #manifests: string
   readonly #links: string
   readonly #main: string
+  readonly #objects: readonly string[]
   readonly api: KubeClient
   #up: ChildProcess
 
-  private constructor(folder: string, manifests: string, links: string, build: string) {
+  private constructor(
+    folder: string,
+    manifests: string,
+    links: string,
+    build: string,
+    objects: readonly string[],
+  ) {
     this.folder = folder
     this.state = join(folder, 'state')
     this.#manifests = manifests
     this.#links = links
     this.#main = build
+    this.#objects = objects
     const { storeSocket } = stateDir(this.state)
     this.api = new KubeClient({ server: `unix:${storeSocket}` }, { fieldManager: CLI_MANAGER })
     this.#up = this.#start()
   }
 
-  /** Starts `tandem up` with these manifests and waits until pair and volume are Ready. */
+  /** Starts `tandem up` with these manifests and waits until its pairs and volumes, fp/NAME and fv/NAME, are Ready. */
   static async start(
     kind: string,
     manifests: string,
-    options: { links?: 'direct' | 'relayed'; main?: string } = {},
+    options: { links?: 'direct' | 'relayed'; main?: string; objects?: readonly string[] } = {},
   ): Promise<Embedded> {
     await sweep(kind) // a killed run's processes ended with it; its folder is left
     const folder = stateFolder(kind)
     const file = join(folder, 'manifests.yaml')
     writeFileSync(file, manifests)
-    const pair = new Embedded(folder, file, options.links ?? 'direct', options.main ?? main)
+    const { links = 'direct', objects = ['fp/east', 'fv/home'] } = options
+    const pair = new Embedded(folder, file, links, options.main ?? main, objects)
     try {
       await pair.ready()
       return pair
@@ -105,10 +116,10 @@ export class Embedded {
     return this.order('/status') as Promise<UpStatus>
   }
 
-  /** `object`: fp/NAME or fv/NAME. */
+  /** `object`: fp/NAME, fv/NAME or mir/NAME. */
   async condition(condition: string, object: string, timeoutMs: number): Promise<void> {
     const [kind, name = ''] = object.split('/')
-    const resource = kind === 'fp' ? FILER_PAIRS : FILER_VOLUMES
+    const resource = RESOURCES[kind as keyof typeof RESOURCES]
     const goal = parseGoal(`condition=${condition}`)
     await until(`${object} is ${condition}`, timeoutMs, async () => {
       if (ended(this.#up))
@@ -118,12 +129,11 @@ export class Embedded {
   }
 
   async ready(timeoutMs = 60_000): Promise<void> {
-    await this.condition('Ready', 'fp/east', timeoutMs)
-    await this.condition('Ready', 'fv/home', timeoutMs)
+    for (const object of this.#objects) await this.condition('Ready', object, timeoutMs)
   }
 
-  async redundant(timeoutMs = 120_000): Promise<void> {
-    await this.condition('Redundant', 'fp/east', timeoutMs)
+  async redundant(timeoutMs = 120_000, pair = 'east'): Promise<void> {
+    await this.condition('Redundant', `fp/${pair}`, timeoutMs)
   }
 
   /** Where the volume's status says that it is mounted from. */
@@ -175,13 +185,13 @@ export class Embedded {
   }
 
   /** The folder of each claim (log or device) of one filer. */
-  claims(filer: string): string[] {
+  claims(filer: string, pair = 'east'): string[] {
     const volumes = join(this.state, 'volumes')
     return readdirSync(volumes)
       .flatMap((namespace) =>
         readdirSync(join(volumes, namespace)).map((claim) => join(volumes, namespace, claim)),
       )
-      .filter((path) => path.includes(`/east-${filer}-`))
+      .filter((path) => path.includes(`/${pair}-${filer}-`))
   }
 
   /** kill -9 of `up` and with it of everything, then `up` again on the same state. */
