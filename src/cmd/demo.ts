@@ -1,23 +1,32 @@
-/** `tandem demo` (`make demo`): a pair on this machine loses a link and a filer, and no data. */
+/** `tandem demo` (`make demo`): pairs on this machine lose links and a filer, and no data. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { FILER_VOLUMES } from '../edge/kube/resources.ts'
+import { applyManifests } from '../embedded/cli/apply.ts'
 import { withArguments } from '../embedded/cli/args.ts'
+import { readManifests } from '../embedded/cli/manifests.ts'
+import { table } from '../embedded/cli/table.ts'
 import { Instance, InstanceError } from '../embedded/demo/instance.ts'
-import { mountOf, namesIn, play } from '../embedded/demo/scenario.ts'
+import { mirrorsIn, playMirrors } from '../embedded/demo/mirror-act.ts'
+import { namesIn, play } from '../embedded/demo/scenario.ts'
+import type { Names } from '../embedded/demo/scenario.ts'
+import { mountOf } from '../embedded/demo/steps.ts'
 import { MAIN } from '../embedded/up/processes.ts'
 import type { StateDir } from '../embedded/up/state-dir.ts'
 
 const SAMPLES = fileURLToPath(new URL('../../manifests/samples/embedded', import.meta.url))
 const FILES = ['pair.yaml', 'volume.yaml']
+const MIRRORS_FILE = fileURLToPath(
+  new URL('../../manifests/samples/embedded-mirrors/west.yaml', import.meta.url),
+)
 
 export function run(args: readonly string[]): Promise<number> {
   return withArguments(
     {
       verb: 'demo',
-      summary: 'a pair on this machine loses a link and a filer, and no data',
+      summary: 'pairs on this machine lose links and a filer, and no data',
       operands: '',
       operandsMin: 0,
       operandsMax: 0,
@@ -47,8 +56,8 @@ export function run(args: readonly string[]): Promise<number> {
       })
       interrupted.catch(() => undefined)
       try {
-        const result = await Promise.race([play({ say, instance, names, startedMs }), interrupted])
-        say(`\n${result}\n`)
+        const result = await Promise.race([acts(instance, names, startedMs, say), interrupted])
+        say(`\n${table(result)}\n`)
         if (parsed.has('keep')) {
           await keep(instance, names.volume)
           return 0
@@ -69,6 +78,24 @@ export function run(args: readonly string[]): Promise<number> {
       }
     },
   )
+}
+
+/** One pair, then another one beside it with mirrors each way. */
+async function acts(
+  instance: Instance,
+  names: Names,
+  startedMs: number,
+  say: (text: string) => void,
+): Promise<[string, string][]> {
+  const tell = (text: string): void =>
+    say(`${`${((performance.now() - startedMs) / 1000).toFixed(1)} s`.padStart(7)}  ${text}`)
+  const rows = await play({ tell, instance, names, startedMs })
+  const { pair, mirrors } = mirrorsIn(readFileSync(MIRRORS_FILE, 'utf8'))
+  const { refusals } = await applyManifests(instance.api, readManifests([MIRRORS_FILE]), 'default')
+  if (refusals.length > 0) throw new Error(refusals.join('; '))
+  const { interconnects } = names
+  rows.push(...(await playMirrors({ tell, instance, interconnects, pairs: [names.pair, pair], mirrors })))
+  return rows
 }
 
 /** Offline, in a process of its own; throws what it says when anything is wrong. */

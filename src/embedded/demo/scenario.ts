@@ -1,16 +1,15 @@
 /**
- * The demonstration: a pair from the sample manifests, an NFS client that writes and goes on writing, one interconnect cut, the
+ * The first act of the demonstration: a pair from the sample manifests, an NFS client that writes and goes on writing, one interconnect cut, the
  * serving filer killed, everything acknowledged read back from the survivor, the filer filled again, its volume given back, everything
  * read back again. Each figure of the table is measured in this run; the first thing that does not hold ends it.
  */
 import { FILER_PAIRS, FILER_VOLUMES } from '../../edge/kube/resources.ts'
-import type { KubeObject } from '../../edge/kube/api.ts'
 import { Load } from '../../nfs/load/load.ts'
 import type { Verdict } from '../../nfs/load/load.ts'
 import { parseManifests } from '../cli/manifests.ts'
-import { table } from '../cli/table.ts'
 import { parseGoal } from '../cli/wait.ts'
 import type { Instance } from './instance.ts'
+import { describe, megabytes, mountOf, pass, progress, readBack } from './steps.ts'
 
 const WORKERS = 4
 const FILES_PER_WORKER = 25
@@ -33,7 +32,8 @@ export interface Names {
 }
 
 export interface Scene {
-  readonly say: (text: string) => void
+  /** Says it with the time. */
+  readonly tell: (text: string) => void
   readonly instance: Instance
   readonly names: Names
   /** When the demonstration began, by `performance.now()`. */
@@ -55,22 +55,9 @@ export function namesIn(texts: readonly string[]): Names {
   }
 }
 
-interface Mount {
-  readonly server: string
-  readonly path: string
-  readonly options: string
-}
-
-export function mountOf(volume: KubeObject): Mount & { readonly port: number } {
-  const mount = (volume['status'] as { mount?: Mount }).mount
-  if (mount === undefined) throw new Error('the volume has no status.mount')
-  return { ...mount, port: Number(/(?:^|,)port=(\d+)/.exec(mount.options)?.[1] ?? 2049) }
-}
-
-export async function play({ say, instance, names, startedMs }: Scene): Promise<string> {
+export async function play({ tell, instance, names, startedMs }: Scene): Promise<[string, string][]> {
   const rows: [string, string][] = []
   const elapsed = (): string => `${((performance.now() - startedMs) / 1000).toFixed(1)} s`
-  const tell = (text: string): void => say(`${elapsed().padStart(7)}  ${text}`)
 
   const ready = parseGoal('condition=Ready')
   await instance.until('pair and volume ready', FILER_PAIRS, names.pair, ready, READY_WITHIN_MS)
@@ -132,11 +119,10 @@ export async function play({ say, instance, names, startedMs }: Scene): Promise<
       throw new Error('the cut of one interconnect moved the volume')
 
     load.resetPause()
-    const before = load.operations
     await instance.order('/hold', { filer: `${names.pair}/${home}` })
     await instance.order('/kill', { filer: `${names.pair}/${home}`, signal: 'SIGKILL' })
     tell(`filer ${home} is killed with -9 and held down`)
-    await progress(load, before, MOVED_WITHIN_MS)
+    await progress(load, WORKERS + 1, MOVED_WITHIN_MS)
     await pass(AFTER_TAKEOVER_MS)
     const takeoverPauseMs = load.longestPauseMs
     await instance.until(
@@ -170,7 +156,7 @@ export async function play({ say, instance, names, startedMs }: Scene): Promise<
 
     load.resetPause()
     const epoch = await giveBack(instance, names, home)
-    await progress(load, load.operations, MOVED_WITHIN_MS)
+    await progress(load, WORKERS + 1, MOVED_WITHIN_MS)
     const givebackPauseMs = load.longestPauseMs
     rows.push(['pause of the client at the giveback', `${givebackPauseMs.toFixed(0)} ms`])
     tell(
@@ -184,7 +170,7 @@ export async function play({ say, instance, names, startedMs }: Scene): Promise<
     rows.push(['acknowledged calls in all', `${String(load.operations)} (${megabytes(load.bytes)} written)`])
     rows.push(['reconnections of the client, errors', `${String(load.clients[0]!.rpc.reconnects)}, 0`])
     rows.push(['acknowledged and lost', '0 bytes'])
-    return table(rows)
+    return rows
   } finally {
     load.close()
   }
@@ -212,36 +198,9 @@ async function giveBack(instance: Instance, names: Names, home: string): Promise
   }
 }
 
-/** Reads everything back while nothing is under way; throws when it is not what was acknowledged. */
+/** Reads everything back, and has the load go on. */
 async function compare(load: Load): Promise<Verdict> {
-  await load.pause()
-  const verdict = await load.verify()
-  if (verdict.differences.length > 0)
-    throw new Error(
-      `what was read back is not what was acknowledged (${String(verdict.differences.length)} differences): ${verdict.differences.slice(0, 5).join('; ')}`,
-    )
+  const verdict = await readBack(load)
   load.resume()
   return verdict
-}
-
-async function progress(load: Load, from: number, withinMs: number): Promise<void> {
-  const deadline = performance.now() + withinMs
-  while (load.operations < from + WORKERS + 1) {
-    load.assertWell()
-    if (performance.now() > deadline)
-      throw new Error(`the client has had no answer for ${String(withinMs / 1000)} s`)
-    await pass(10)
-  }
-}
-
-function describe({ files, bytes, digest }: Verdict): string {
-  return `${String(files)} files, ${megabytes(bytes)}, sha256 ${digest.slice(0, 12)}`
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`
-}
-
-function pass(durationMs: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, durationMs))
 }
