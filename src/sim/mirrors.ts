@@ -28,10 +28,7 @@ export interface RingOptions {
 }
 
 /** What is wanted of a mirror. `reversed`: its destination is the volume that it began with as the source. */
-export interface Way extends Pick<
-  DesiredMirror,
-  'state' | 'policy' | 'discardChanges' | 'destinationAccess'
-> {
+export interface Way extends Pick<DesiredMirror, 'state' | 'policy' | 'discardChanges'> {
   readonly reversed: boolean
 }
 

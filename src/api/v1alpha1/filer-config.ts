@@ -122,7 +122,6 @@ export interface MirrorDesired {
   /** Broken: the destination is a volume of its own. Removed: broken, and forgotten at both ends. One that is left out stays as it is. */
   state: 'Mirrored' | 'Broken' | 'Removed'
   policy?: 'Relaxed' | 'Strict'
-  destinationAccess?: 'None' | 'ReadOnly'
   logFilesMax?: number
   /** The divergence that may be overwritten. */
   discardChanges?: string

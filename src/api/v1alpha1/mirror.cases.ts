@@ -51,7 +51,7 @@ export const mirrorCases: readonly RuleCase[] = [
     { source: { volumeName: 'Home' } },
     { refused: 'the name of an object', bySchema: true },
   ),
-  mirrorCase('strict', { policy: 'Strict', destinationAccess: 'ReadOnly' }, { old: ends }),
+  mirrorCase('strict', { policy: 'Strict' }, { old: ends }),
   mirrorCase(
     'a policy that is none',
     { policy: 'Loose' },

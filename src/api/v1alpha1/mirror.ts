@@ -33,13 +33,6 @@ const spec = object(
       ),
       'Mirrored',
     ),
-    destinationAccess: defaulted(
-      oneOf('What clients may do at the destination while it is a mirror. ReadOnly: read its newest image.', [
-        'None',
-        'ReadOnly',
-      ]),
-      'None',
-    ),
     logFilesMax: defaulted(
       integer(
         'How many log files the destination may have. At this many, calls on the source wait for the destination’s next consistency point.',

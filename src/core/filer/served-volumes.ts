@@ -66,8 +66,6 @@ export interface DesiredMirror {
   readonly state: 'Mirrored' | 'Broken' | 'Removed'
   /** Relaxed if not said. */
   readonly policy?: 'Relaxed' | 'Strict'
-  /** None if not said. */
-  readonly destinationAccess?: 'None' | 'ReadOnly'
   /** At least 3. */
   readonly logFilesMax?: number
   /** The id of the divergence that the end which is to be the destination may give up. */

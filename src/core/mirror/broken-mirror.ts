@@ -10,10 +10,6 @@ export interface BrokenMirror {
   readonly noFence?: boolean
   /** The source lets the image go that is durable at the destination. */
   readonly noPin?: boolean
-  /** Images are sent before they are durable at the source. */
-  readonly endEarly?: boolean
   /** In sync before the destination's durable image has all epochs before the first one whose operations were sent. */
   readonly joinEarly?: boolean
-  /** A consistency point of the destination releases log files up to the image that is complete when it commits, not up to the one that it froze. */
-  readonly releaseLate?: boolean
 }

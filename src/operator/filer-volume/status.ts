@@ -47,21 +47,17 @@ export function volumeVerdicts(input: VolumeInput): Record<string, Verdict> {
 
 function exported({ mirror, view, pairName }: VolumeInput, rules: readonly unknown[]): Verdict {
   const report = mirror && view.mirror(mirror.desired.id)
-  const isCopy = report?.role === 'Destination' && report.state !== 'Broken'
-  if (isCopy && mirror?.spec.destinationAccess === 'None')
+  if (report?.role === 'Destination' && report.state !== 'Broken')
     return fails(
       'MirrorDestination',
-      `it is the destination of Mirror ${mirror.name}, and no client may use it; spec.destinationAccess: ReadOnly of the mirror lets them read, spec.state: Broken write`,
+      `it is the destination of Mirror ${mirror!.name}, and no client may use it; spec.state: Broken of the mirror makes it a volume of its own`,
     )
   if (rules.length === 0)
     return fails(
       'NoRules',
       `spec.export.rules: neither the volume nor FilerPair ${pairName} (spec.exportDefaults) has a rule, so no client may mount it; add one`,
     )
-  return holds(
-    'Exported',
-    isCopy ? 'clients that a rule names may mount it, to read' : 'clients that a rule names may mount it',
-  )
+  return holds('Exported', 'clients that a rule names may mount it')
 }
 
 function ready(input: VolumeInput): Verdict {

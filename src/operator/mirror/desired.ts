@@ -46,7 +46,7 @@ export function mirrorsAt(
         role === 'Source' ? [ends.source, ends.destination] : [ends.destination, ends.source]
       if (here.pairName !== pairName) return []
       const filers = pairs(there.pairName)?.spec.filers ?? []
-      const { policy, destinationAccess, logFilesMax, state, discardChanges = '' } = spec
+      const { policy, logFilesMax, state, discardChanges = '' } = spec
       const desired: MirrorDesired = {
         id: uid,
         role,
@@ -54,7 +54,6 @@ export function mirrorsAt(
         peers: filers.map((filer) => `${there.pairName}/${filer.name}`),
         state: deletionTimestamp === undefined ? state : 'Removed',
         policy,
-        destinationAccess,
         logFilesMax,
         ...(discardChanges === '' ? {} : { discardChanges }),
       }

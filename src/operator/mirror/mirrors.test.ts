@@ -328,7 +328,6 @@ describe('filers are told', () => {
           peers: ['west/a', 'west/b'],
           state: 'Mirrored',
           policy: 'Strict',
-          destinationAccess: 'None',
           logFilesMax: 5,
           discardChanges: 'd1',
         },
@@ -596,13 +595,6 @@ describe('the volume of a mirror', () => {
   test('is not exported while it is a destination, unless for reading', () => {
     const w = pairWith('Destination', reportOf('Destination'))
     expect(conditionOf(w, 'Exported')?.reason).toBe('MirrorDestination')
-    w.mirrors = w.mirrors.map((m) => ({ ...m, spec: { ...m.spec, destinationAccess: 'ReadOnly' as const } }))
-    w.settle()
-    expect(conditionOf(w, 'Exported')).toMatchObject({
-      status: 'True',
-      message: expect.stringContaining('to read'),
-    })
-    w.mirrors = w.mirrors.map((m) => ({ ...m, spec: { ...m.spec, destinationAccess: 'None' as const } }))
     w.reports.set('a', wellStatus('a', { mirrors: [reportOf('Destination', { state: 'Broken' })] }))
     w.settle()
     expect(conditionOf(w, 'Exported')?.status).toBe('True')
