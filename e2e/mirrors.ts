@@ -166,12 +166,11 @@ try {
     const file = join(pairs.folder, 'change.yaml')
     writeFileSync(file, mirrorOf('again', 'home', 'web'))
     await pairs.tandem('apply', '-f', file)
-    await command(
-      'wait',
-      'mir/again',
-      '--for=jsonpath={.status.conditions[?(@.type=="Accepted")].reason}=DestinationNotEmpty',
-      '--timeout=60s',
-    )
+    await waitFor('Accepted=False', 'again')
+    const { conditions = [] } = ((await pairs.api.get(MIRRORS, 'default', 'again'))['status'] ??
+      {}) as MirrorStatus
+    const reason = conditions.find((c) => c.type === 'Accepted')?.reason
+    if (reason !== 'DestinationNotEmpty') throw new Error(`refused for another reason: ${reason}`)
     await expectFile('web', 'own', 'of web')
   })
   failed = false
