@@ -40,7 +40,7 @@ unit: deps
 	@$(JEST)
 # The kept seeds are more than 100,000 operations.
 simulated: deps
-	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --ops 20000 --seed 1 && $(NODE) src/main.ts sim --every 150 --seed 1
+	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --every 150 --seed 1
 deep: deps ## the tests that take longer: known-bad builds, every fault at every step, mirrors of whole pairs, more seeds
 	@DEEP=1 $(JEST) && $(NODE) src/main.ts sim --ops 100000 --seed $(SEED) && $(NODE) src/main.ts sim --every 50 --seed $(SEED)
 
