@@ -13,7 +13,7 @@ import type { ConversionStatus } from '../src/api/v1alpha1/conversion.ts'
 import { CONVERSIONS, FILER_VOLUMES } from '../src/edge/kube/resources.ts'
 import { Load } from '../src/nfs/load/load.ts'
 import { Embedded } from './lib/embedded.ts'
-import { attempt, run, until } from './lib/process.ts'
+import { run, until } from './lib/process.ts'
 import { Steps } from './lib/steps.ts'
 
 const { values } = parseArgs({
@@ -147,12 +147,7 @@ try {
     load!.close()
     await pair.redundant()
     await pair.down()
-    for (const filer of ['a', 'b']) {
-      const main = join(import.meta.dirname, '../src/main.ts')
-      const flags = ['--disable-warning=ExperimentalWarning', main, 'check', ...pair.claims(filer)]
-      const result = await attempt([process.execPath, ...flags])
-      if (result.status !== 0) throw new Error(`filer ${filer}: ${result.stdout}${result.stderr}`)
-    }
+    await pair.check()
   })
   failed = false
 } catch (error) {

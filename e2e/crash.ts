@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util'
 import { Embedded } from './lib/embedded.ts'
 import { Load } from '../src/nfs/load/load.ts'
 import { Random } from '../src/nfs/load/random.ts'
-import { attempt, run, sleep, until } from './lib/process.ts'
+import { run, sleep, until } from './lib/process.ts'
 import { join } from 'node:path'
 import { onePair } from './lib/one-pair.ts'
 
@@ -45,17 +45,10 @@ function planOf(seed: number): Plan {
 
 class RoundFailure extends Error {}
 
-async function checkDevices(pair: Embedded, filer: string): Promise<void> {
-  const main = join(import.meta.dirname, '../src/main.ts')
-  const result = await attempt([
-    process.execPath,
-    '--disable-warning=ExperimentalWarning',
-    main,
-    'check',
-    ...pair.claims(filer),
-  ])
-  if (result.status !== 0)
-    throw new RoundFailure(`tandem check of filer ${filer}'s devices: ${result.stdout}${result.stderr}`)
+async function checkDevices(pair: Embedded, filers: readonly string[]): Promise<void> {
+  await pair.check(filers).catch((error: unknown) => {
+    throw new RoundFailure(String(error))
+  })
 }
 
 async function round(pair: Embedded, load: Load, plan: Plan): Promise<void> {
@@ -73,7 +66,7 @@ async function round(pair: Embedded, load: Load, plan: Plan): Promise<void> {
   }
   const killed = plan.victims.filter((filer) => pair.kill(filer))
   for (const filer of killed) await until(`filer ${filer} is gone`, 5000, () => !pair.filers().has(filer), 10)
-  for (const filer of killed) await checkDevices(pair, filer)
+  await checkDevices(pair, killed)
   await sleep(plan.downMs)
   for (const filer of plan.victims) {
     const released = await pair.tandem('release', `east/${filer}`)
@@ -133,7 +126,7 @@ try {
     load.close()
     await pair.redundant()
     await pair.down()
-    for (const filer of filers) await checkDevices(pair, filer)
+    await checkDevices(pair, filers)
   }
 } catch (error) {
   failed = `FAILED: ${error instanceof Error ? error.message : String(error)}\n  state and logs: ${pair.folder}`

@@ -11,7 +11,7 @@ import { NfsClient, NfsError } from '../src/nfs/client/nfs-client.ts'
 import { Embedded } from './lib/embedded.ts'
 import { Load } from '../src/nfs/load/load.ts'
 import type { MountPoint } from '../src/nfs/load/load.ts'
-import { attempt, run, sleep, until } from './lib/process.ts'
+import { run, sleep, until } from './lib/process.ts'
 import { Steps } from './lib/steps.ts'
 
 const pairOf = (aggregates: readonly string[]): string => `
@@ -205,12 +205,7 @@ try {
     own?.client.close()
     await pair.redundant()
     await pair.down()
-    for (const filer of ['a', 'b']) {
-      const main = join(import.meta.dirname, '../src/main.ts')
-      const flags = ['--disable-warning=ExperimentalWarning', main, 'check', ...pair.claims(filer)]
-      const result = await attempt([process.execPath, ...flags])
-      if (result.status !== 0) throw new Error(`filer ${filer}: ${result.stdout}${result.stderr}`)
-    }
+    await pair.check()
   })
   failed = false
 } catch (error) {

@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../src/embedded/cli/table.ts'
 import type { Load } from '../src/nfs/load/load.ts'
-import { attempt, run, sleep, until } from './lib/process.ts'
+import { run, sleep, until } from './lib/process.ts'
 import { filers, Ring } from './ring/bed.ts'
 import type { RingPair } from './ring/bed.ts'
 
@@ -114,23 +114,6 @@ async function lossPhase(ring: Ring, lost: RingPair): Promise<void> {
     console.log(`compared ${pair.volume}: ${await compare(pair.load, pair.volume)}`)
 }
 
-async function checkDevices(ring: Ring): Promise<void> {
-  const main = join(import.meta.dirname, '../src/main.ts')
-  for (const { name } of ring.pairs)
-    for (const filer of filers) {
-      const claims = ring.embedded.claims(filer, name)
-      const result = await attempt([
-        process.execPath,
-        '--disable-warning=ExperimentalWarning',
-        main,
-        'check',
-        ...claims,
-      ])
-      if (result.status !== 0)
-        throw new Error(`tandem check of ${name}/${filer}: ${result.stdout}${result.stderr}`)
-    }
-}
-
 await run([join(import.meta.dirname, 'setup.sh'), 'ring'])
 const began = performance.now()
 console.log(`ring: ${pairs} pairs, ${seconds} s, flush intervals 1:${ratio}, seed ${seed}`)
@@ -143,7 +126,7 @@ try {
   for (const { load } of ring.pairs) load.close()
   for (const { name } of ring.pairs) await ring.embedded.redundant(120_000, name)
   await ring.embedded.down()
-  await checkDevices(ring)
+  for (const { name } of ring.pairs) await ring.embedded.check(filers, name)
 } catch (error) {
   failed = `FAILED: ${error instanceof Error ? error.message : String(error)}
   replay: bin/node24 e2e/ring.ts --pairs ${pairs} --duration ${seconds} --ratio ${ratio} --seed ${seed}${ring === undefined ? '' : `\n  state and logs: ${ring.embedded.folder}`}`

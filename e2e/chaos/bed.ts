@@ -11,7 +11,7 @@ import type { KubeObject } from '../../src/edge/kube/api.ts'
 import { Load } from '../../src/nfs/load/load.ts'
 import type { MountPoint } from '../../src/nfs/load/load.ts'
 import { Embedded } from '../lib/embedded.ts'
-import { attempt, until } from '../lib/process.ts'
+import { until } from '../lib/process.ts'
 import { Disk } from './disk.ts'
 import { movesNeeded } from './owners.ts'
 import type { Answer } from './owners.ts'
@@ -225,22 +225,10 @@ export class Bed {
     this.load.close()
     if (!keepState) await this.whole()
     await this.pair.down()
-    const wrong = keepState ? '' : await this.#check()
+    const wrong = keepState ? '' : await this.pair.check().then(() => '', String)
     const keep = keepState || wrong !== ''
     for (const disk of this.disks.values()) await disk.end(keep)
     await this.pair.stop(keep)
-    return wrong
-  }
-
-  async #check(): Promise<string> {
-    const main = join(import.meta.dirname, '../../src/main.ts')
-    const flags = ['--disable-warning=ExperimentalWarning', main, 'check']
-    let wrong = ''
-    for (const filer of filers) {
-      const result = await attempt([process.execPath, ...flags, ...this.pair.claims(filer)])
-      if (result.status !== 0)
-        wrong += `tandem check of filer ${filer}'s devices: ${result.stdout}${result.stderr}\n`
-    }
     return wrong
   }
 }

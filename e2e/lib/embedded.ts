@@ -194,6 +194,16 @@ export class Embedded {
       .filter((path) => path.includes(`/${pair}-${filer}-`))
   }
 
+  /** `tandem check` of what these filers left on their disks; throws what it says unless it is clean. */
+  async check(filers: readonly string[] = ['a', 'b'], pair = 'east'): Promise<void> {
+    for (const filer of filers) {
+      const flags = ['--disable-warning=ExperimentalWarning', main, 'check', ...this.claims(filer, pair)]
+      const result = await attempt([process.execPath, ...flags])
+      if (result.status !== 0)
+        throw new Error(`tandem check of ${pair}/${filer}'s devices: ${result.stdout}${result.stderr}`)
+    }
+  }
+
   /** kill -9 of `up` and with it of everything, then `up` again on the same state. */
   async restart(): Promise<void> {
     this.#up.kill('SIGKILL')
