@@ -250,7 +250,6 @@ export class FilerPair {
       volumeId: `volume-${traditionalOf(side)}`,
       aggregate: emptyOf(side),
       state,
-      snapshots: 'RequireNone',
       scanBlocksPerSecond: 5000,
       discardChanges: this.conversionOf(side)?.cutOverId ?? '',
     })

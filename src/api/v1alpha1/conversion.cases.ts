@@ -22,12 +22,6 @@ export const conversionCases: readonly RuleCase[] = [
   ),
   conversionCase('another rate', { scanBlocksPerSecond: 1 }, { old: least }),
   conversionCase('a rate of nothing', { scanBlocksPerSecond: 0 }, { refused: 'at least 1', bySchema: true }),
-  conversionCase('snapshots', { snapshots: 'Convert' }),
-  conversionCase(
-    'snapshots later',
-    { snapshots: 'Convert' },
-    { old: least, refused: 'spec.snapshots is fixed' },
-  ),
   conversionCase('another volume', { volumeName: 'x' }, { old: least, refused: 'spec.volumeName is fixed' }),
   conversionCase('another aggregate', { aggregate: 'x' }, { old: least, refused: 'spec.aggregate is fixed' }),
   conversionCase('no volume', { volumeName: undefined }, { refused: 'must be given', bySchema: true }),

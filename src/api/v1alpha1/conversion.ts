@@ -18,13 +18,6 @@ const spec = object('What is converted, and how far. Clients read and write thro
     ),
     'Converted',
   ),
-  snapshots: defaulted(
-    oneOf(
-      'RequireNone: a volume with snapshots is refused. Convert: they are converted too, sharing what they shared. Fixed.',
-      ['RequireNone', 'Convert'],
-    ),
-    'RequireNone',
-  ),
   scanBlocksPerSecond: defaulted(
     integer('How many blocks of metadata are looked at in a second, so that clients do not suffer.', {
       minimum: 1,
@@ -76,7 +69,7 @@ const status = object('What is.', {
 })
 export type ConversionStatus = Infer<typeof status>
 
-const fixed = (field: 'volumeName' | 'aggregate' | 'snapshots') =>
+const fixed = (field: 'volumeName' | 'aggregate') =>
   transition<string>(
     `spec.${field}`,
     'self == oldSelf',
@@ -96,7 +89,7 @@ export const conversion: Kind = {
     'A Traditional volume becomes a Flexible one in an aggregate, in place: clients keep working, handles stay valid, and no block of data is copied.',
   spec,
   status,
-  rules: (['volumeName', 'aggregate', 'snapshots'] as const).map(fixed),
+  rules: (['volumeName', 'aggregate'] as const).map(fixed),
   columns: [
     { name: 'Phase', type: 'string', jsonPath: '.status.phase' },
     { name: 'Progress', type: 'integer', jsonPath: '.status.percent' },

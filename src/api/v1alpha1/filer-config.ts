@@ -136,7 +136,6 @@ export interface ConversionDesired {
   /** Empty, of the same filer. */
   aggregate: string
   state: 'Checked' | 'Paused' | 'Converted' | 'RolledBack'
-  snapshots: 'RequireNone' | 'Convert'
   scanBlocksPerSecond: number
   /** The cut-over whose changes a rollback may drop; empty: none. */
   discardChanges: string

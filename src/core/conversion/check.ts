@@ -11,17 +11,12 @@ export interface Problem {
   readonly message: string
 }
 
-export interface Asked {
-  readonly aggregate: string
-  readonly snapshots: 'RequireNone' | 'Convert'
-}
-
 /** Undefined if nothing is in the way. Looks at memory only. */
 export function conversionProblem(
   source: Aggregate<FileSystem>,
   volume: Volume<FileSystem>,
   target: Aggregate<FileSystem> | undefined,
-  { aggregate, snapshots }: Asked,
+  aggregate: string,
 ): Problem | undefined {
   const no = (reason: string, message: string): Problem => ({ reason, message })
   if (volume.type !== 'Traditional') return no('NotTraditional', `volume ${volume.name} is flexible already`)
@@ -40,10 +35,10 @@ export function conversionProblem(
     )
   }
   if (!volume.snapshots.none) {
-    const all = 'delete its snapshots and schedules, and wait until their blocks have come back'
-    return snapshots === 'Convert'
-      ? no('SnapshotsExist', `snapshots cannot be taken over by this version: ${all}`)
-      : no('SnapshotsExist', `volume ${volume.name} has snapshots: ${all}`)
+    return no(
+      'SnapshotsExist',
+      `volume ${volume.name} has snapshots, which cannot be taken along: delete its snapshots and schedules, and wait until their blocks have come back`,
+    )
   }
   for (const one of [source, target]) {
     if (one.growing) return no('NotRedundant', `devices are joining ${one.name}: wait until they have`)

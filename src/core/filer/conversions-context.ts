@@ -10,7 +10,6 @@ export interface DesiredConversion {
   /** Of the same side, of flexible volumes, with nothing in it. */
   readonly aggregate: string
   readonly state: 'Checked' | 'Paused' | 'Converted' | 'RolledBack'
-  readonly snapshots: 'RequireNone' | 'Convert'
   readonly scanBlocksPerSecond: number
   /** Consent to lose what was changed since the cut-over of this name. */
   readonly discardChanges: string

@@ -129,7 +129,7 @@ export class StoreConverter {
       found.source,
       found.volume,
       this.#options.store.aggregates.get(desired.aggregate),
-      desired,
+      desired.aggregate,
     )
   }
 

@@ -163,7 +163,6 @@ describe('a conversion is accepted', () => {
         volumeId: 'uid-archive',
         aggregate: 'aggr2',
         state: 'Converted',
-        snapshots: 'RequireNone',
         scanBlocksPerSecond: 5,
         discardChanges: '',
       },
