@@ -225,6 +225,9 @@ describe('goals of wait', () => {
   })
   test('paths, deletion, nonsense', () => {
     expect(parseGoal('jsonpath={.status.serving}=a:a b:b')(pair)).toBe(true)
+    expect(parseGoal('jsonpath={.status.conditions[?(@.type=="Ready")].status}=True')(pair)).toBe(true)
+    expect(parseGoal('jsonpath=\'{.status.conditions[?(@.type=="Ready")].status}\'=False')(pair)).toBe(false)
+    expect(parseGoal('jsonpath=.status.serving=a:a b:b')(pair)).toBe(true)
     expect(parseGoal('delete')(undefined)).toBe(true)
     expect(() => parseGoal('ready')).toThrow(UsageError)
     expect(parseSeconds('2m')).toBe(120)

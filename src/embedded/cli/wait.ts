@@ -24,10 +24,11 @@ export function parseGoal(text: string): Goal {
       return found !== undefined && isCurrent && found.status.toLowerCase() === status.toLowerCase()
     }
   }
-  const path = /^jsonpath=['"]?\{?(.*?)\}?['"]?=(.*)$/.exec(text)
+  // In braces a path may compare: {.status.conditions[?(@.type=="Ready")].reason}.
+  const path = /^jsonpath=['"]?(?:\{(.*?)\}|([^={}'"]*))['"]?=(.*)$/.exec(text)
   if (path !== null) {
-    const [, at, value] = path
-    return (object) => object !== undefined && String(jsonPath(object, at!)) === value
+    const [, braced, bare, value] = path
+    return (object) => object !== undefined && String(jsonPath(object, (braced ?? bare)!)) === value
   }
   throw new UsageError(
     `--for ${JSON.stringify(text)} is none of condition=NAME[=STATUS], jsonpath={PATH}=VALUE, delete`,
