@@ -42,7 +42,9 @@ export class NamespaceLinks {
   touched(key: string): string[] {
     const [namespace, name] = split(key)
     const cache = this.#cache()
-    if ([MIRRORS, CONVERSIONS].every((r) => cache.inNamespace(r, namespace).length === 0)) return [key]
+    const none = [MIRRORS, CONVERSIONS].every((r) => cache.inNamespace(r, namespace).length === 0)
+    // When the last of them goes, the pairs have volumes that waited for it.
+    if (none && name !== '') return [key]
     const others =
       name === ''
         ? cache.inNamespace(FILER_PAIRS, namespace).map((pair) => pair.metadata.name)
