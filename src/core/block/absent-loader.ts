@@ -5,7 +5,6 @@
 import { decodeAbsent, resolve } from '../fs/absent.ts'
 import { DamagedBlock } from '../fs/block-store.ts'
 import type { BlockKind, Resolved } from '../fs/block-store.ts'
-import { assert } from '../std/assert.ts'
 import type { Pool } from './pool.ts'
 
 const KEYS = 2 ** 48
@@ -40,8 +39,9 @@ export class AbsentLoader {
 
   private async read(code: number, kind: BlockKind): Promise<void> {
     const { old, io } = this.pool
-    assert(old !== undefined, 'an absent block in a volume that was never converted')
     try {
+      // Only a conversion makes such pointers.
+      if (old === undefined) throw new DamagedBlock(keyOfAbsent(code))
       const { source, vbn } = decodeAbsent(code)
       const { pvbn, identity } = old.place(
         vbn,
