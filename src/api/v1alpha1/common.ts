@@ -45,6 +45,13 @@ export const condition = object('One condition.', {
 })
 export type Condition = Infer<typeof condition>
 
+/** Reasons of `Accepted` that every kind has. */
+export const acceptedReasons = {
+  Accepted: 'It is.',
+  InvalidSpec: 'A field is wrong; the last accepted spec, if any, stays in force.',
+  ImmutableField: 'A field that is fixed was changed; the last accepted spec stays in force.',
+}
+
 export const conditions = list('What holds and what does not.', condition, {
   listType: 'map',
   key: 'type',

@@ -1,5 +1,6 @@
 /** The conditions of a Conversion and the closed list of their reasons. */
 import type { ConditionDoc } from '../schema.ts'
+import { acceptedReasons } from './common.ts'
 
 const notAccepted = 'There is no accepted spec yet.'
 const unknown = 'The filer that serves the volume could not be asked.'
@@ -10,9 +11,7 @@ export const conversionConditions: readonly ConditionDoc[] = [
     type: 'Accepted',
     means: 'The spec is valid and in force.',
     reasons: {
-      Accepted: 'It is.',
-      InvalidSpec: 'A field is wrong; the last accepted spec, if any, stays in force.',
-      ImmutableField: 'A field that is fixed was changed; the last accepted spec stays in force.',
+      ...acceptedReasons,
       VolumeNotFound: 'There is no FilerVolume of the name, or its own spec is not accepted.',
       Unknown: 'A FilerVolume has just been made, and its own spec is being looked at.',
       VolumeNotTraditional: 'The volume is Flexible already.',

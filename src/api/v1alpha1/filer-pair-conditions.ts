@@ -1,14 +1,13 @@
 /** The conditions of a FilerPair and the closed list of their reasons. */
 import type { ConditionDoc } from '../schema.ts'
+import { acceptedReasons } from './common.ts'
 
 export const pairConditions: readonly ConditionDoc[] = [
   {
     type: 'Accepted',
     means: 'The spec is valid and in force.',
     reasons: {
-      Accepted: 'It is.',
-      InvalidSpec: 'A field is wrong; the last accepted spec, if any, stays in force.',
-      ImmutableField: 'A field that is fixed was changed; the last accepted spec stays in force.',
+      ...acceptedReasons,
       NameTaken: 'An object of a name that the pair needs belongs to somebody else, and is not touched.',
       RetainedDataExists:
         'Claims of an earlier pair of this name are still there, and are not touched unless `spec.adopt` names it.',

@@ -12,7 +12,7 @@ import {
   transition,
 } from '../schema.ts'
 import type { Infer, Kind, Rule } from '../schema.ts'
-import { GROUP, VERSION, atLeast, conditions, exportRules } from './common.ts'
+import { GROUP, VERSION, acceptedReasons, atLeast, conditions, exportRules } from './common.ts'
 import type { Metadata } from './common.ts'
 import { deviceSetRules, deviceSets, filerName, objectName } from './device-set.ts'
 
@@ -267,9 +267,7 @@ export const filerVolume: Kind = {
       type: 'Accepted',
       means: 'The spec is valid and in force.',
       reasons: {
-        Accepted: 'It is.',
-        InvalidSpec: 'A field is wrong; the last accepted spec, if any, stays in force.',
-        ImmutableField: 'A field that is fixed was changed; the last accepted spec stays in force.',
+        ...acceptedReasons,
         PairNotFound: 'There is no FilerPair of the name in `spec.pairName`.',
         AggregateNotFound: 'The pair has no aggregate of the name in `spec.aggregate`.',
         FilerNotFound: 'The pair has no filer of the name in `spec.filer`.',

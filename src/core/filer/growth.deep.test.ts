@@ -63,6 +63,18 @@ class Bed {
       await this.pair.untilGood(LIMIT_MS)
     }
   }
+  /** Both are told of what was added, and crash again and again. */
+  async renewUnderCrashes(): Promise<void> {
+    const { pair } = this
+    for (const name of FILERS) pair.configure(name)
+    for (let n = 0; n < 4; n++) {
+      pair.crash(pair.world.random.pick(FILERS))
+      await pair.world.run(pair.world.random.between(0, 400))
+      pair.peace()
+      await pair.world.run(pair.world.random.between(0, 6000))
+    }
+    await this.renew('a', 'b')
+  }
   async until(what: string, condition: () => boolean): Promise<void> {
     await this.pair.world.until(condition, LIMIT_MS, what)
   }
@@ -130,16 +142,8 @@ describe('devices', () => {
       for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
         bed = new Bed(seed)
         await bed.start()
-        const { pair } = bed
         bed.pair.add('a', 'device', 2000)
-        for (const name of FILERS) bed.pair.configure(name)
-        for (let n = 0; n < 4; n++) {
-          pair.crash(pair.world.random.pick(FILERS))
-          await pair.world.run(pair.world.random.between(0, 400))
-          pair.peace()
-          await pair.world.run(pair.world.random.between(0, 6000))
-        }
-        await bed.renew('a', 'b')
+        await bed.renewUnderCrashes()
         await bed.until('joined', () => bed.devices('a') === 2)
         await bed.end()
       }
@@ -236,16 +240,8 @@ describe('aggregates', () => {
       for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
         bed = new Bed(seed)
         await bed.start()
-        const { pair } = bed
         bed.pair.add('a', 'aggregate', 2000)
-        for (const name of FILERS) bed.pair.configure(name)
-        for (let n = 0; n < 4; n++) {
-          pair.crash(pair.world.random.pick(FILERS))
-          await pair.world.run(pair.world.random.between(0, 400))
-          pair.peace()
-          await pair.world.run(pair.world.random.between(0, 6000))
-        }
-        await bed.renew('a', 'b')
+        await bed.renewUnderCrashes()
         await bed.until('made', () => bed.aggregate('a', 'later-a-0')?.volume('volume-a-0') !== undefined)
         await bed.end()
       }

@@ -1,5 +1,6 @@
 /** A destination that is a volume of its own: how far its records go beyond what the other end has. */
 import type { BrokenRecord, DestinationRecord } from '../mirror/records.ts'
+import { IDLE } from '../mirror/status.ts'
 import type { MirrorStatus } from '../mirror/status.ts'
 import { Tally } from '../mirror/tally.ts'
 import type { EndContext, EndPlace, MirrorEnd } from './mirror-end.ts'
@@ -51,21 +52,15 @@ export class BrokenEnd implements MirrorEnd {
   status(): MirrorStatus {
     const { generation, base, broken } = this.#record
     return {
+      ...IDLE,
       id: this.id,
       volumeId: this.volumeId,
       role: 'Destination',
       state: 'Broken',
       reason: 'Broken',
       message: 'the destination is a volume of its own',
-      connected: false,
       generation,
-      lagSeconds: 0,
-      lagBytes: 0,
-      logFiles: 0,
-      logFilesMax: 0,
-      unacknowledged: 0,
       durableImage: base,
-      sentBytes: 0,
       brokenSinceSeconds: broken.since,
     }
   }

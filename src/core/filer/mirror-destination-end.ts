@@ -9,6 +9,7 @@ import { MirrorDestination } from '../mirror/destination.ts'
 import { MirrorLogFiles } from '../mirror/log-files.ts'
 import type { Message } from '../mirror/messages.ts'
 import type { DestinationRecord, MirrorProperties, Pin } from '../mirror/records.ts'
+import { IDLE } from '../mirror/status.ts'
 import type { MirrorReason, MirrorStatus } from '../mirror/status.ts'
 import { assert } from '../std/assert.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
@@ -237,6 +238,7 @@ export class DestinationEnd implements MirrorEnd {
     const { state, durableImage, generation } = mirror
     const [reason, message] = this.#reason()
     return {
+      ...IDLE,
       id: this.id,
       volumeId: this.volumeId,
       role: 'Destination',
@@ -245,13 +247,9 @@ export class DestinationEnd implements MirrorEnd {
       message,
       connected: this.#connected,
       generation,
-      lagSeconds: 0,
-      lagBytes: 0,
       logFiles: mirror.logs.epochs.length,
       logFilesMax: this.#context.wanted(this.id)?.logFilesMax ?? 0,
-      unacknowledged: 0,
       durableImage,
-      sentBytes: 0,
       ...(this.#heardSeconds === undefined ? {} : { heardSeconds: this.#heardSeconds }),
     }
   }

@@ -9,6 +9,7 @@ import type { Message } from '../mirror/messages.ts'
 import type { DestinationRecord, Divergence, Pin, SourceRecord } from '../mirror/records.ts'
 import { divergenceOf, newestCommon } from '../mirror/records.ts'
 import { SOURCE_LIMITS } from '../mirror/source-host.ts'
+import { IDLE } from '../mirror/status.ts'
 import type { MirrorStatus } from '../mirror/status.ts'
 import type { Extent } from '../mirror/tally.ts'
 import { BrokenEnd } from './mirror-broken-end.ts'
@@ -71,21 +72,16 @@ export class MirrorDirections {
       if (volume.properties['mirror'] !== undefined || isEmpty(volume)) return []
       return [
         {
+          ...IDLE,
           id,
           volumeId,
           role,
           state: 'Broken' as const,
           reason: 'DestinationNotEmpty' as const,
           message: 'the volume has been written, and is not overwritten',
-          connected: false,
           generation: 0,
-          lagSeconds: 0,
-          lagBytes: 0,
-          logFiles: 0,
           logFilesMax,
-          unacknowledged: 0,
           durableImage: 0,
-          sentBytes: 0,
         },
       ]
     })

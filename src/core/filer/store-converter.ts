@@ -40,8 +40,6 @@ export interface ConverterOptions extends ConversionsOptions {
   readonly store: AggregateStore
 }
 
-type State = 'ABSENT' | 'BUILT' | 'JOINED'
-
 export class StoreConverter {
   readonly #options: ConverterOptions
   #desired: readonly DesiredConversion[] = []
@@ -352,18 +350,18 @@ export class StoreConverter {
   #statusOf(desired: DesiredConversion, target: FilerAggregate): ConversionStatus {
     const { id, volumeId, aggregate } = desired
     const old = target.old!
-    const state: State = old.state === 'absent' ? 'ABSENT' : old.state === 'built' ? 'BUILT' : 'JOINED'
-    const complete = state === 'JOINED' && !target.joining
+    const { state } = old
+    const complete = state === 'joined' && !target.joining
     const problem = this.#problems.get(volumeId)
     const { inoEnd } = target.volume(volumeId)!.content
     const done =
-      state === 'ABSENT'
+      state === 'absent'
         ? Math.min(inoEnd, Math.max(0, old.cursor[0]) * INODES_PER_BLOCK + old.cursor[1])
         : inoEnd
-    let phase: ConversionPhase = state === 'ABSENT' ? 'Scanning' : 'Joining'
+    let phase: ConversionPhase = state === 'absent' ? 'Scanning' : 'Joining'
     if (complete) phase = 'Complete'
     else if (desired.state === 'RolledBack' && !target.joining) phase = 'RollingBack'
-    else if (desired.state === 'Paused' && state !== 'JOINED') phase = 'Paused'
+    else if (desired.state === 'Paused' && state !== 'joined') phase = 'Paused'
     const paused = {
       reason: 'Paused',
       message: 'state is Paused: reading and writing go on, the scan does not',
@@ -373,7 +371,7 @@ export class StoreConverter {
       message: 'the devices have joined the aggregate: there is no way back',
     }
     const back =
-      desired.state !== 'RolledBack' ? NOT_ASKED : state === 'JOINED' ? tooLate : (problem ?? NOT_YET)
+      desired.state !== 'RolledBack' ? NOT_ASKED : state === 'joined' ? tooLate : (problem ?? NOT_YET)
     return {
       id,
       volumeId,
@@ -385,8 +383,8 @@ export class StoreConverter {
       metadataEstimatedBytes: old.record.estimate * BLOCK_BYTES,
       metadataActualBytes: old.built * BLOCK_BYTES,
       dataBlocksCopied: old.copied,
-      absentLeft: state === 'ABSENT' ? Math.max(1, old.record.estimate - old.built) : 0,
-      rollback: { possible: state !== 'JOINED' && !target.joining, changedBytes: old.changed },
+      absentLeft: state === 'absent' ? Math.max(1, old.record.estimate - old.built) : 0,
+      rollback: { possible: state !== 'joined' && !target.joining, changedBytes: old.changed },
       cutOverId: old.record.cutOver,
       conditions: [
         condition('Checked', true, NOT_YET),

@@ -48,3 +48,14 @@ export interface MirrorStatus {
   readonly brokenSinceSeconds?: number
   readonly heardSeconds?: number
 }
+
+/** Of an end that talks to nobody. */
+export const IDLE = {
+  connected: false,
+  lagSeconds: 0,
+  lagBytes: 0,
+  logFiles: 0,
+  logFilesMax: 0,
+  unacknowledged: 0,
+  sentBytes: 0,
+} as const

@@ -1,25 +1,16 @@
 /** Orders about mirrors against the store of an embedded instance; the operator's part is the test's. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
-import { mkdtempSync, rmSync } from 'node:fs'
-import type { Server } from 'node:http'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { kinds } from '../../api/v1alpha1/kinds.ts'
 import type { MirrorSpec } from '../../api/v1alpha1/mirror.ts'
-import { KubeClient } from '../../edge/kube/client.ts'
-import { Informer } from '../../edge/kube/informer.ts'
+import type { KubeClient } from '../../edge/kube/client.ts'
 import { MIRRORS } from '../../edge/kube/resources.ts'
-import { storeServer } from '../store/server.ts'
-import { Store } from '../store/store.ts'
 import { breakMirror, resyncMirror, reverseMirror } from './mirror-moves.ts'
+import { startStore } from './testing/store-bed.ts'
+import type { StoreBed } from './testing/store-bed.ts'
 
 type Verdict = [type: string, status: string, reason: string]
 
-let folder: string
-let store: Store
-let server: Server
+let bed: StoreBed
 let api: KubeClient
-let informer: Informer
 let said: Promise<unknown> = Promise.resolve()
 /** What the operator says of a spec: conditions, and what else is in the status. */
 let operator: (spec: MirrorSpec) => { conditions: Verdict[]; more?: object } | undefined = () => undefined
@@ -32,48 +23,29 @@ const inSync: Verdict[] = [
 ]
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'tandem-mirrors-'))
-  store = await Store.open(folder, kinds, (error) => {
-    throw error
-  })
-  server = storeServer(store, () => undefined)
-  const socket = join(folder, 's')
-  await new Promise<void>((resolve) => server.listen(socket, resolve))
-  api = new KubeClient({ server: `unix:${socket}` }, { fieldManager: 'test' })
   let seen = -1
-  informer = new Informer(api, MIRRORS, {
-    namespace: 'n',
-    onChange: (mirror) => {
-      const generation = mirror?.metadata.generation ?? 0
-      if (mirror === undefined || generation === seen) return
-      seen = generation
-      const spec = mirror['spec'] as MirrorSpec
-      const answer = operator(spec)
-      if (answer === undefined) return
-      const conditions = answer.conditions.map(([type, status, reason]) => ({
-        type,
-        status,
-        reason,
-        message: `because of ${reason}`,
-        observedGeneration: generation,
-        lastTransitionTime: '2026-01-01T00:00:00Z',
-      }))
-      const [source, destination] = [spec.source.volumeName, spec.destination.volumeName]
-      const status = { conditions, source, destination, ...answer.more }
-      said = api.mergePatch(MIRRORS, 'n', 'm', { status }, 'status')
-    },
-    onError: () => undefined,
+  bed = await startStore(MIRRORS, (api, mirror) => {
+    const generation = mirror?.metadata.generation ?? 0
+    if (mirror === undefined || generation === seen) return
+    seen = generation
+    const spec = mirror['spec'] as MirrorSpec
+    const answer = operator(spec)
+    if (answer === undefined) return
+    const conditions = answer.conditions.map(([type, status, reason]) => ({
+      type,
+      status,
+      reason,
+      message: `because of ${reason}`,
+      observedGeneration: generation,
+      lastTransitionTime: '2026-01-01T00:00:00Z',
+    }))
+    const [source, destination] = [spec.source.volumeName, spec.destination.volumeName]
+    const status = { conditions, source, destination, ...answer.more }
+    said = api.mergePatch(MIRRORS, 'n', 'm', { status }, 'status')
   })
-  await informer.start()
+  ;({ api } = bed)
 })
-afterAll(async () => {
-  await informer.stop()
-  api.close()
-  server.close()
-  server.closeAllConnections()
-  await store.close()
-  rmSync(folder, { recursive: true })
-})
+afterAll(() => bed.end())
 beforeEach(async () => {
   await api.delete(MIRRORS, 'n', 'm').catch(() => undefined)
   const told = Promise.withResolvers<void>()

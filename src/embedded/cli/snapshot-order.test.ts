@@ -1,58 +1,30 @@
 /** Orders about snapshots against the store of an embedded instance; the operator's part is the test's. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
-import { mkdtempSync, rmSync } from 'node:fs'
-import type { Server } from 'node:http'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { kinds } from '../../api/v1alpha1/kinds.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
-import { KubeClient } from '../../edge/kube/client.ts'
-import { Informer } from '../../edge/kube/informer.ts'
+import type { KubeClient } from '../../edge/kube/client.ts'
 import { FILER_VOLUMES } from '../../edge/kube/resources.ts'
-import { storeServer } from '../store/server.ts'
-import { Store } from '../store/store.ts'
 import { manualName, orderSnapshot, snapshotTable } from './snapshot-order.ts'
+import { startStore } from './testing/store-bed.ts'
+import type { StoreBed } from './testing/store-bed.ts'
 
-let folder: string
-let store: Store
-let server: Server
+let bed: StoreBed
 let api: KubeClient
-let informer: Informer
 /** What the operator makes of an order. */
 let operator: (order: { id: string; op: string; snapshot: string }) => object | undefined = () => undefined
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'tandem-orders-'))
-  store = await Store.open(folder, kinds, (error) => {
-    throw error
-  })
-  server = storeServer(store, () => undefined)
-  const socket = join(folder, 's')
-  await new Promise<void>((resolve) => server.listen(socket, resolve))
-  api = new KubeClient({ server: `unix:${socket}` }, { fieldManager: 'test' })
   let seen = ''
-  informer = new Informer(api, FILER_VOLUMES, {
-    namespace: 'n',
-    onChange: (volume) => {
-      const text = volume?.metadata.annotations?.['tandem.storage/snapshot-request']
-      if (text === undefined || text === seen) return
-      seen = text
-      const snapshotRequest = operator(JSON.parse(text) as Parameters<typeof operator>[0])
-      if (snapshotRequest !== undefined)
-        void api.mergePatch(FILER_VOLUMES, 'n', 'home', { status: { snapshotRequest } }, 'status')
-    },
-    onError: () => undefined,
+  bed = await startStore(FILER_VOLUMES, (api, volume) => {
+    const text = volume?.metadata.annotations?.['tandem.storage/snapshot-request']
+    if (text === undefined || text === seen) return
+    seen = text
+    const snapshotRequest = operator(JSON.parse(text) as Parameters<typeof operator>[0])
+    if (snapshotRequest !== undefined)
+      void api.mergePatch(FILER_VOLUMES, 'n', 'home', { status: { snapshotRequest } }, 'status')
   })
-  await informer.start()
+  ;({ api } = bed)
 })
-afterAll(async () => {
-  await informer.stop()
-  api.close()
-  server.close()
-  server.closeAllConnections()
-  await store.close()
-  rmSync(folder, { recursive: true })
-})
+afterAll(() => bed.end())
 beforeEach(async () => {
   await api.delete(FILER_VOLUMES, 'n', 'home').catch(() => undefined)
   await api.create(FILER_VOLUMES, {

@@ -6,6 +6,7 @@
  */
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { CONVERSIONS } from '../../edge/kube/resources.ts'
+import { hasTakenUp } from '../filer-pair/view.ts'
 import { markObject } from '../marks.ts'
 import type { NamespaceObserved, PairObserved } from '../namespace-observed.ts'
 import { FINALIZER } from '../names.ts'
@@ -54,9 +55,7 @@ function isLeftAlone({ object, volume }: ConversionInForce, pair: PairObserved |
   if (!object.metadata.finalizers?.includes(FINALIZER)) return true
   const { told, view } = pair
   if (told === undefined || told.conversions.includes(object.metadata.uid ?? '')) return false
-  const side = view.sides.get(volume.side)
-  const owner = view.filers.get(side?.owner ?? '')
-  if (owner === undefined || side?.serving !== true || owner.generation < told.generation) return false
+  if (!hasTakenUp(view, volume.side, told.generation)) return false
   const report = reportOf(object, pair)
   const isCutOver = report?.conditions.some((c) => c.type === 'CutOver' && c.status === 'True') === true
   return report === undefined || isCutOver

@@ -98,3 +98,10 @@ function speaksBefore(a: SideReport, b: SideReport): boolean {
 export function pairEpoch(view: PairView): number {
   return [...view.sides.values()].reduce((sum, side) => sum + side.epoch, 0)
 }
+
+/** The filer that serves the side has taken up the desired state of this generation: what it reports is an answer to that. */
+export function hasTakenUp(view: PairView, side: string, generation: number): boolean {
+  const of = view.sides.get(side)
+  const owner = view.filers.get(of?.owner ?? '')
+  return owner !== undefined && of?.serving === true && owner.generation >= generation
+}

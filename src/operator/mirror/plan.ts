@@ -8,7 +8,7 @@
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { MIRRORS } from '../../edge/kube/resources.ts'
 import { homeOf } from '../filer-volume/volume.ts'
-import { viewOf } from '../filer-pair/view.ts'
+import { hasTakenUp, viewOf } from '../filer-pair/view.ts'
 import { markObject } from '../marks.ts'
 import type { NamespaceObserved, PairObserved } from '../namespace-observed.ts'
 import { FINALIZER } from '../names.ts'
@@ -79,9 +79,6 @@ function isForgotten(input: MirrorInput, pair: (name: string) => PairObserved | 
     if (at === undefined || there === undefined) return true
     const { told } = there
     if (told?.removed.includes(object.metadata.uid ?? '') !== true) return false
-    const side = at.view.sides.get(at.home)
-    const owner = at.view.filers.get(side?.owner ?? '')
-    const knows = owner !== undefined && side?.serving === true && owner.generation >= told.generation
-    return knows && at.report === undefined
+    return hasTakenUp(at.view, at.home, told.generation) && at.report === undefined
   })
 }
