@@ -81,14 +81,20 @@ export class Caller {
     return answer
   }
 
-  /** A call that must happen once: every attempt has the same key. Gives the first answer. */
+  /** A call that must happen once: every attempt has the same key, but behind JUKEBOX, which says that nothing was done: a call of its own. Gives the first answer. */
   async once<R extends { readonly ok: boolean }>(
     procedure: number,
     handle: Uint8Array,
     send: (vfs: Vfs, dup: Duplicate<R>) => R | Promise<R>,
     keep: (result: R) => Kept,
   ): Promise<Kept> {
-    const key: DuplicateKey = { machine: this.machine, xid: this.#xid++, procedure, checksum: this.#xid }
+    const newKey = (): DuplicateKey => ({
+      machine: this.machine,
+      xid: this.#xid++,
+      procedure,
+      checksum: this.#xid,
+    })
+    let key = newKey()
     const encode = (result: R): Uint8Array => Buffer.from(JSON.stringify(keep(result)))
     const attempt = (): Promise<Kept> =>
       this.call(async (vfs) => {
@@ -96,6 +102,7 @@ export class Caller {
         if (known !== undefined) return JSON.parse(Buffer.from(known).toString()) as Kept
         let kept: Uint8Array | undefined
         const result = await send(vfs, { key, encode: (first) => (kept = encode(first)) })
+        if (isJukebox(result)) key = newKey()
         return JSON.parse(Buffer.from(kept ?? encode(result)).toString()) as Kept
       })
     const first = await attempt()

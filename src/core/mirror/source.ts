@@ -56,6 +56,8 @@ export class MirrorSource {
   #leaving = false
   /** It was told to be the source: nothing is answered here until it says that it is not. */
   #handed = false
+  /** The record says Reversing, on both filers: so does the log have what was done before. */
+  #mayHandOver: boolean
   /** Up to here the destination has everything. */
   #confirmed: number
   #changedSincePin = true
@@ -88,6 +90,7 @@ export class MirrorSource {
     this.#images = new ImageSender(host, this.#limits.blocks)
     this.#bound = record.state === 'InSync' || record.state === 'Reversing'
     this.reversing = record.state === 'Reversing'
+    this.#mayHandOver = this.reversing
     if (this.#bound) {
       this.#joinImage = 0
       this.#kept.started = true
@@ -262,6 +265,8 @@ export class MirrorSource {
     for (let may = this.#answerable(seq); may !== 'YES'; may = this.#answerable(seq)) {
       if (may === 'ELSEWHERE') throw new NotServedError()
       await waiting('call', 'destination', new Promise<void>((resolve) => this.#waiters.push(resolve)))
+      // What was done before the other end took over is all there: sent on, a client would do it once more.
+      if (this.#handed) return
     }
   }
 
@@ -504,12 +509,15 @@ export class MirrorSource {
     this.#record = { ...this.#record, state: 'Reversing' }
     this.#host.serve(false)
     this.#host.log('mirror is being reversed', { mirror: this.id })
-    void this.#host.record({ state: 'Reversing' }).then(() => this.#sendReverse())
+    void this.#host.record({ state: 'Reversing' }).then(() => {
+      this.#mayHandOver = true
+      this.#sendReverse()
+    })
     this.#moved()
   }
 
   #sendReverse(): void {
-    if (!this.#up || !this.reversing || this.#kept.count > 0) return
+    if (!this.#up || !this.reversing || !this.#mayHandOver || this.#kept.count > 0) return
     this.#handed = true
     this.#tell({ type: 'reverse', last: this.tally.last })
     this.#moved()
@@ -519,6 +527,7 @@ export class MirrorSource {
   async #stay(): Promise<void> {
     this.#handed = false
     if (this.reversing) return this.#sendReverse()
+    this.#mayHandOver = false
     await this.#change({ state: 'InSync' })
     this.#host.serve(true)
   }
