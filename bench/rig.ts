@@ -179,10 +179,7 @@ export class Rig {
       },
       {},
     )
-    this.store.serve(
-      () => this.owner.journal(1),
-      () => this.owner.wantCp(),
-    )
+    this.owner.begin()
   }
 
   /** Ends with a consistency point; files stay. */

@@ -144,8 +144,11 @@ describe('a pair', () => {
     const service = (await admin.get(SERVICES, namespace, 'east-a'))['spec'] as Record<string, unknown>
     expect(service['selector']).toEqual({ 'tandem.storage/pair': 'east', 'tandem.storage/filer': 'b' })
     expect(b.orders.at(-1)!.generation).toBe(generation)
-    const { items } = await admin.list(EVENTS, { namespace })
-    expect(items.map((e) => e['reason'])).toEqual(expect.arrayContaining(['Ready', 'PartnerDown']))
+    // Events follow the status.
+    await until(
+      async () => (await admin.list(EVENTS, { namespace })).items.map((event) => event['reason']),
+      (reasons) => reasons.includes('Ready') && reasons.includes('PartnerDown'),
+    )
 
     // Another size is handed over, with a higher generation.
     await admin.mergePatch(FILER_VOLUMES, namespace, 'home', { spec: { size: '2Gi' } })

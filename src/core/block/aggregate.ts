@@ -481,7 +481,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   }
 
   /**
-   * Takes in the devices of the other plex: 'mirrored' if their live root is known to be equal to ours, 'stale' to be filled by `resync`. Blank devices become
+   * Takes in the devices of the other plex: 'mirrored' if their live root is equal to ours, which is verified, 'stale' to be filled by `resync`. Blank devices become
    * a plex; those of another aggregate are refused. Throws AggregateError; OLDER: what is in memory came from blocks that are older than the other plex has them.
    */
   async attachPlex(devices: readonly Device[], state: 'mirrored' | 'stale'): Promise<void> {
@@ -507,6 +507,15 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     const theirs = info.labels[0]!
     if (state === 'mirrored' && theirs.state !== 'complete') {
       throw new AggregateError('RESYNCING', 'the other plex was never completed')
+    }
+    if (
+      state === 'mirrored' &&
+      (this.running !== undefined || info.roots[0]?.root.image !== this.root.image)
+    ) {
+      throw new AggregateError(
+        'UNEQUAL',
+        'the other plex has another image, or will: a consistency point runs without it',
+      )
     }
     // Given up while its labels were read: what they say is of no account, and nobody would detach it again.
     if (attachment !== this.attachments) {

@@ -24,6 +24,8 @@ export type AggregateErrorCode =
   | 'CONVERTING'
   /** No room for what has to be written. */
   | 'FULL'
+  /** The other plex was said to have the same image, and does not. */
+  | 'UNEQUAL'
   /** A metafile is older here than on the other plex, with the same root. */
   | 'OLDER'
   /** A metafile is damaged on every plex. */

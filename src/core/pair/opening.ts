@@ -6,7 +6,6 @@ import { DamagedBlock } from '../fs/block-store.ts'
 import type { PlacedBatch, ScanResult } from '../nvlog/scan.ts'
 import { formatLog } from '../nvlog/log-device.ts'
 import { newestRootCp, readBatch, scanLog } from '../nvlog/scan.ts'
-import { asciiBytes } from '../std/ascii-json.ts'
 import { DeviceError } from '../env/device.ts'
 import { Owner } from './owner.ts'
 import { Partnership } from './partnership.ts'
@@ -166,10 +165,6 @@ export function makeOwner(side: Side, { store, scan }: OpenedCopy): Owner {
     context.broken,
   )
   if (side.losses.accepted) store.lossAccepted(side.losses.accepted.epoch)
-  store.serve(
-    (aggregate) => owner.journal(context.env.crc32(asciiBytes(aggregate))),
-    () => owner.wantCp(),
-  )
   return owner
 }
 
@@ -194,10 +189,9 @@ export function startServing(side: Side, owner: Owner, reason: string): void {
   side.owner = owner
   side.greeted = false
   side.resync = 'NONE'
+  owner.begin()
   context.env.log('info', 'serving', { side: side.name, epoch: side.record?.epoch ?? 0, reason })
   context.serving(side.name, side.record?.epoch ?? 0, reason)
-  // The log that was replayed stays until this ends.
-  owner.wantCp()
 }
 
 /**

@@ -17,6 +17,7 @@ import type { LogStamp } from '../nvlog/log.ts'
 import { OperationLog } from '../nvlog/log.ts'
 import type { LogPosition } from '../nvlog/scan.ts'
 import type { MaybePromise } from '../std/maybe.ts'
+import { asciiBytes } from '../std/ascii-json.ts'
 import { assert } from '../std/assert.ts'
 import { waiting } from '../std/ranks.ts'
 import type { BrokenBuild } from './options.ts'
@@ -83,6 +84,7 @@ export class Owner {
   #held: Promise<void> | undefined
   #release: (() => void) | undefined
   #stopped = false
+  #begun = false
   #cpRunning: Promise<void> | undefined
   #cpWanted = false
   /** The next consistency point goes to the partner as well, and batches from its freeze on. */
@@ -114,7 +116,6 @@ export class Owner {
       onFailure: (error) => hooks.fatal('own log cannot be written', error),
       verifyAlone: () => hooks.verifyAlone(),
     })
-    this.#armTimer()
   }
 
   get stopped(): boolean {
@@ -133,7 +134,7 @@ export class Owner {
     this.check()
   }
 
-  journal(aggregate: number): Journal {
+  #journal(aggregate: number): Journal {
     return {
       admit: (bytes) => this.#admit(bytes),
       // An operation that was admitted before the side was lost ends in memory that is thrown away, and is never answered.
@@ -259,10 +260,25 @@ export class Owner {
     })
   }
 
-  /** A consistency point soon, behind the one that may be running. */
+  /**
+   * Every copy that takes part is attached: operations and consistency points may run. Before, both would be on the own copy alone, though the record says that
+   * the copies are equal.
+   */
+  begin(): void {
+    this.#begun = true
+    this.#armTimer()
+    this.store.serve(
+      (aggregate) => this.#journal(this.#env.crc32(asciiBytes(aggregate))),
+      () => this.wantCp(),
+    )
+    // The log that was replayed stays until this first one ends.
+    this.wantCp()
+  }
+
+  /** A consistency point soon, behind the one that may be running; not before `begin`. */
   wantCp(): void {
     this.#cpWanted = true
-    if (!this.#cpRunning) this.#runCps()
+    if (!this.#cpRunning && this.#begun && !this.#stopped) this.#runCps()
   }
 
   /** Resolves when everything appended so far is in a complete consistency point. */
@@ -383,6 +399,7 @@ export class Owner {
     sendMissing: () => Promise<void>,
   ): Promise<string | undefined> {
     assert(this.log.lastSeq === this.log.durable, 'hello while a batch is under way')
+    assert(!this.#begun, 'the partner is attached before anything runs')
     this.partnership = partnership
     const problem = await this.store.attachPartner(
       (name, blocks) => partnership.device(name, blocks),

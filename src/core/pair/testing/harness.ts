@@ -375,7 +375,7 @@ export class Register {
       const filer = this.#harness.filers[only ?? this.#at]
       const side = filer?.pair?.sides.get(this.#side)
       const store = filer?.copies[this.#side]?.store
-      if (filer && store && side?.serving) {
+      if (filer && store && side?.opened) {
         const outcome = await new Promise<{ value: T } | undefined>((resolve) => {
           world.after(300, () => resolve(undefined))
           // An answer of a dead process goes nowhere.

@@ -187,8 +187,10 @@ export class ToyStore implements SideStore {
   lossAccepted(): void {
     this.losses += 1
   }
-  serve(journal: SideJournalFactory): void {
+  /** It wants a consistency point at once, as a volume in which something is unfinished does. */
+  serve(journal: SideJournalFactory, wantCp: () => void): void {
     this.#journal = journal(AGGREGATE)
+    wantCp()
   }
 
   /** Values of one key only grow, so that a repeated request has one effect. */
@@ -210,9 +212,13 @@ export class ToyStore implements SideStore {
     return value
   }
 
-  attachPartner(devices: PartnerDevices): Promise<undefined> {
-    this.#partner = devices(this.#name, this.#own.blocks)
-    return Promise.resolve(undefined)
+  async attachPartner(devices: PartnerDevices, state: 'Current' | 'Resyncing'): Promise<undefined> {
+    const partner = devices(this.#name, this.#own.blocks)!
+    if (state === 'Current') {
+      const { roots } = await readRoots(partner, this.#crc32)
+      assert(!this.#cpOpen && roots[0]?.root.digest === this.#root.digest, 'attached as equal, and is not')
+    }
+    this.#partner = partner
   }
   detachPartner(): void {
     this.#partner = undefined
