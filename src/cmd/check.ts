@@ -13,12 +13,14 @@ import { compareCopies } from '../core/block/compare-copies.ts'
 import { AggregateError } from '../core/block/errors.ts'
 import { InodeLists, repairLeaks } from '../core/block/repair-leaks.ts'
 import { BLOCK_BYTES, DeviceError } from '../core/env/device.ts'
+import type { Device } from '../core/env/device.ts'
 import type { Env } from '../core/env/env.ts'
 import { getU32 } from '../core/fs/bytes.ts'
 import { scanLog } from '../core/nvlog/scan.ts'
 import { peekMailbox } from '../core/pair/mailbox.ts'
 import type { CopyState } from '../core/pair/mailbox.ts'
-import { findPlaces, openImages, usersOf } from '../edge/check/images.ts'
+import { fenceOf } from '../core/filer/store-conversions.ts'
+import { devicesOf, findPlaces, missingFrom, openImages, usersOf } from '../edge/check/images.ts'
 import type { PlexFiles } from '../edge/check/images.ts'
 import { openReadOnly } from '../edge/check/open.ts'
 import { runCheck } from '../edge/check/run-check.ts'
@@ -135,16 +137,29 @@ function progressOf(name: string, always: boolean): ((progress: CheckProgress) =
 
 const pathsOf = (plex: PlexFiles): string[] => plex.members.map(({ device }) => device.name)
 
+/** How far a conversion is that the image has begun. */
+function noteOnConversion({ old }: Aggregate, report: Report): void {
+  if (old === undefined || old.state === 'joined') return
+  const { aggregate, first } = old.record
+  report.notes.push(
+    old.holdsDevices
+      ? `the volume of ${aggregate} is being converted (${old.state === 'built' ? 'nothing is absent any more' : `${old.built} blocks are built`}); its blocks are read there, as blocks ${first} to ${old.end - 1}`
+      : `a conversion of ${aggregate} was undone; what it took is being given back`,
+  )
+}
+
 async function checkImage(
   env: Env,
   plex: PlexFiles,
   flags: CheckFlags,
 ): Promise<{ aggregate: Aggregate; result: CheckResult }> {
-  const devices = plex.members.map(({ device }) => device)
-  const aggregate = await openReadOnly(env, devices, CACHE_BYTES)
+  const { own, source } = devicesOf(plex)
+  const { aggregate } = await openReadOnly(env, devicesOf(plex), CACHE_BYTES)
   const { aggregateName, plex: number } = plex.label
   const progress = progressOf(`${aggregateName}, plex ${number}`, flags.progress === true)
-  const result = await runCheck(aggregate, pathsOf(plex), {
+  const names = (devices: readonly Device[]): string[] => devices.map(({ name }) => name)
+  const paths = { own: names(own), ...(source && { source: names(source) }) }
+  const result = await runCheck(aggregate, paths, {
     cacheBytes: CACHE_BYTES,
     ...(flags.threads === undefined ? {} : { threads: flags.threads }),
     ...(progress === undefined ? {} : { progress }),
@@ -174,6 +189,11 @@ async function checkPlex(
     )
     return { report, leaks: [] }
   }
+  const missing = missingFrom(plex)
+  if (missing !== undefined) {
+    report.problems.push(missing)
+    return { report, leaks: [] }
+  }
   try {
     const started = performance.now()
     const { aggregate, result } = await checkImage(env, plex, flags)
@@ -182,7 +202,14 @@ async function checkPlex(
     report.seconds = Math.round(performance.now() - started) / 1000
     report.problems.push(...result.problems)
     report.leaks = result.leaks.length
-    if (plex.log !== undefined) await checkLog(env, plex.log, aggregate.root.epoch, report)
+    noteOnConversion(aggregate, report)
+    const takenBy = plex.takenBy ?? fenceOf(aggregate)?.aggregate
+    // A fenced volume's image has all that was logged for it, and stays where it is while the log goes on.
+    if (takenBy !== undefined)
+      report.notes.push(
+        `${plex.takenBy === undefined ? 'its volume may be' : 'its volume is'} a part of ${takenBy}: this is its image at the cut-over`,
+      )
+    else if (plex.log !== undefined) await checkLog(env, plex.log, aggregate.root.epoch, report)
     return { report, aggregate, leaks: result.leaks }
   } catch (error) {
     if (!(error instanceof AggregateError || error instanceof DeviceError)) throw error
@@ -226,6 +253,10 @@ async function repair(
   for (let pass = 0; pass < REPAIR_PASSES && leaks.length > 0; pass++) {
     if (report.problems.length > leaks.length) {
       report.notes.push('not repaired: more is wrong than leaks, and no repair may touch such an image')
+      break
+    }
+    if (plex.taken !== undefined) {
+      report.notes.push('not repaired: a conversion is under way; let it end, or undo it, first')
       break
     }
     if (leaks.every(({ kind }) => kind === 'held')) {

@@ -1,24 +1,16 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals'
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, truncateSync, writeSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { SimMedium } from '../sim/device.ts'
 import type { KeptSide } from '../sim/kept-image.ts'
 import { keptImage } from '../sim/kept-image.ts'
 import { run } from './inspect.ts'
+import { writeMedium } from './testing/media.ts'
 
 let folder: string
 let kept: KeptSide
 let printed: string[]
 let errors: string[]
-
-function writeMedium(path: string, medium: SimMedium): void {
-  mkdirSync(join(path, '..'), { recursive: true })
-  const fd = openSync(path, 'w')
-  for (const [block, content] of medium.stable) writeSync(fd, content, 0, content.length, block * 4096)
-  closeSync(fd)
-  truncateSync(path, medium.blocks * 4096)
-}
 
 /** What one filer of a kept image had on its disks. */
 beforeAll(() => {

@@ -1,9 +1,8 @@
 /**
  * `tandem inspect`: what is on the devices and in the log volume, for people and as JSON. Nothing is written.
  */
-import { findPlaces, openImages, usersOf } from '../edge/check/images.ts'
+import { devicesOf, findPlaces, missingFrom, openImages, usersOf } from '../edge/check/images.ts'
 import type { Images, Places } from '../edge/check/images.ts'
-import type { Aggregate } from '../core/block/aggregate.ts'
 import { AggregateError } from '../core/block/errors.ts'
 import { DeviceError } from '../core/env/device.ts'
 import * as inspect from '../edge/check/inspect.ts'
@@ -11,6 +10,7 @@ import { InspectError } from '../edge/check/inspect.ts'
 import type { Facts } from '../edge/check/inspect.ts'
 import { log, mailbox } from '../edge/check/inspect-log.ts'
 import { openReadOnly } from '../edge/check/open.ts'
+import type { OpenImage } from '../edge/check/open.ts'
 import { openDevice } from '../edge/node/device.ts'
 import { nodeEnv } from '../edge/node/env.ts'
 import { nearest } from '../api/nearest.ts'
@@ -43,7 +43,7 @@ function number(text: string, what: string): number {
 }
 
 /** The image that a view is about: the first copy that is complete, of the only aggregate or the one that was named. */
-async function openChosen(images: Images, parsed: Parsed): Promise<Aggregate> {
+async function openChosen(images: Images, parsed: Parsed): Promise<OpenImage> {
   const name = parsed.text('aggregate')
   const plex = parsed.text('plex')
   const fitting = images.plexes.filter(
@@ -56,11 +56,9 @@ async function openChosen(images: Images, parsed: Parsed): Promise<Aggregate> {
     throw new UsageError(`several aggregates (${names.join(', ')}): name one with --aggregate`)
   const complete = fitting.find(({ members }) => members.every(({ label }) => label.state === 'complete'))
   if (complete === undefined) throw new InspectError('no complete copy of such an aggregate here')
-  return openReadOnly(
-    env,
-    complete.members.map(({ device }) => device),
-    CACHE_BYTES,
-  )
+  const missing = missingFrom(complete)
+  if (missing !== undefined) throw new InspectError(missing)
+  return openReadOnly(env, devicesOf(complete), CACHE_BYTES)
 }
 
 async function ofFiles(
@@ -99,7 +97,8 @@ async function view(
       for (const plex of images.plexes) facts.push(await inspect.superblock(env, plex))
       return facts
     }
-    const aggregate = await openChosen(images, parsed)
+    const image = await openChosen(images, parsed)
+    const { aggregate } = image
     switch (what) {
       case 'volumes':
         return [inspect.volumes(aggregate)]
@@ -112,7 +111,7 @@ async function view(
       case 'owner':
         return [await inspect.owner(aggregate, words[0]!, number(words[1]!, 'NUMBER'))]
       case 'block': {
-        const { facts, content } = await inspect.block(aggregate, number(words[0]!, 'PVBN'))
+        const { facts, content } = await inspect.block(image, number(words[0]!, 'PVBN'))
         return [parsed.has('dump') ? { ...facts, dump: hexLines(content) } : facts]
       }
     }

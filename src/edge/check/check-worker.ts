@@ -11,8 +11,9 @@ import { openReadOnly } from './open.ts'
 import type { WorkerInput } from './run-check.ts'
 
 const { paths, seen, cacheBytes } = workerData as WorkerInput
-const devices = paths.map((path) => openDevice(path, { readOnly: true }))
-const aggregate = await openReadOnly(nodeEnv({ write: () => {} }), devices, cacheBytes)
+const opened = (list: readonly string[]) => list.map((path) => openDevice(path, { readOnly: true }))
+const devices = { own: opened(paths.own), ...(paths.source && { source: opened(paths.source) }) }
+const { aggregate } = await openReadOnly(nodeEnv({ write: () => {} }), devices, cacheBytes)
 const check = new AggregateCheck(aggregate, { checkFiles: checkVolumeFiles, seen: new Uint8Array(seen) })
 
 parentPort!.on('message', (job: CheckJob) => {

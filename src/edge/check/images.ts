@@ -6,9 +6,13 @@ import { readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { readLabel } from '../../core/block/label.ts'
 import type { Label } from '../../core/block/label.ts'
+import type { OldBlocks } from '../../core/block/old-blocks.ts'
+import { convertedOn } from '../../core/block/plex-info.ts'
+import type { Device } from '../../core/env/device.ts'
 import type { Env } from '../../core/env/env.ts'
 import { openDevice } from '../node/device.ts'
 import type { FileDevice } from '../node/device.ts'
+import type { ImageParts } from './open.ts'
 
 const SEARCH_DEPTH = 6
 
@@ -79,6 +83,28 @@ export interface PlexFiles {
   readonly members: readonly LabelledDevice[]
   /** Of the same filer's copy of the side's log; undefined if none was found, or which one is not clear. */
   readonly log: string | undefined
+  /** A volume of another aggregate was converted into this one, and the devices of that have not joined. */
+  readonly taken: TakenIn | undefined
+  /** The aggregate that has this one's volume now, if that is known. */
+  readonly takenBy: string | undefined
+}
+
+export interface TakenIn {
+  /** The aggregate that the volume came from. */
+  readonly aggregate: string
+  /** The same plex of it; empty if it is not among what was named. */
+  readonly members: readonly LabelledDevice[]
+}
+
+export const devicesOf = (plex: PlexFiles): ImageParts<FileDevice> => ({
+  own: plex.members.map(({ device }) => device),
+  ...(plex.taken && { source: plex.taken.members.map(({ device }) => device) }),
+})
+
+/** Why the image cannot be read from what was named; undefined if nothing is known to be missing. */
+export function missingFrom({ label, taken }: PlexFiles): string | undefined {
+  if (taken === undefined || taken.members.length > 0) return undefined
+  return `${label.aggregateName} has the volume of ${taken.aggregate}, and the devices of that have not joined it yet: name them, too`
 }
 
 export interface Images {
@@ -111,16 +137,51 @@ export async function openImages(env: Env, places: Places): Promise<Images> {
       members.push({ device, label })
       byPlex.set(key, members)
     }
-    const plexes = [...byPlex.values()].map((members): PlexFiles => {
-      members.sort((a, b) => a.label.position - b.label.position)
+    const groups = [...byPlex.values()]
+    for (const members of groups) members.sort((a, b) => a.label.position - b.label.position)
+    const plexes = (await related(env, groups)).map(({ members, ...rest }): PlexFiles => {
       const { device, label } = members[0]!
-      return { label, members, log: logOf(places.logs, label.side, device.name) }
+      return { label, members, log: logOf(places.logs, label.side, device.name), ...rest }
     })
     return { plexes, blank, close }
   } catch (error) {
     await close()
     throw error
   }
+}
+
+type Related = Pick<PlexFiles, 'members' | 'taken' | 'takenBy'>
+
+/** Plexes as their roots relate them: with the devices that joined one, whose labels may still be those of before, and beside it those that are to join. */
+async function related(env: Env, groups: readonly LabelledDevice[][]): Promise<Related[]> {
+  const sameCopy = (one: Label, two: Label): boolean => one.pairUid === two.pairUid && one.plex === two.plex
+  const result: { members: LabelledDevice[]; taken?: TakenIn; takenBy?: string }[] = groups.map(
+    (members) => ({ members }),
+  )
+  for (const one of [...result]) {
+    const { label } = one.members[0]!
+    const old = await oldBlocksOn(env, one.members)
+    if (old?.holdsDevices !== true) continue
+    const { aggregate, aggregateId } = old.record
+    const source = result.find(({ members: [first] }) => {
+      return first!.label.aggregateId === aggregateId && sameCopy(first!.label, label)
+    })
+    if (old.state !== 'joined') {
+      one.taken = { aggregate, members: source?.members ?? [] }
+      if (source !== undefined) source.takenBy = label.aggregateName
+    } else if (source !== undefined) {
+      one.members.push(...source.members)
+      result.splice(result.indexOf(source), 1)
+    }
+  }
+  return result.map(({ members, taken, takenBy }) => ({ members, taken, takenBy }))
+}
+
+function oldBlocksOn(env: Env, members: readonly LabelledDevice[]): Promise<OldBlocks | undefined> {
+  return convertedOn(
+    env,
+    members.map(({ device }): Device => device),
+  )
 }
 
 /**

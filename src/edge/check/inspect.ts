@@ -20,6 +20,7 @@ import type { Inode } from '../../core/fs/inode.ts'
 import { Inodes, ROOT_INO, rootProblem } from '../../core/fs/inodes.ts'
 import { loaded } from '../../core/fs/tree.ts'
 import type { PlexFiles } from './images.ts'
+import type { OpenImage } from './open.ts'
 
 export type Facts = Readonly<Record<string, unknown>>
 
@@ -132,6 +133,20 @@ function brief(volume: Volume): Facts {
   }
 }
 
+/** What the aggregate took in, and how far it is. */
+function converted({ old }: Aggregate): Facts {
+  if (old === undefined) return {}
+  const { record, state, cursor, pending, built, copied, changed } = old
+  const { aggregate, first, cutOver, estimate } = record
+  const [inodeBlock, inode, leaf] = cursor
+  const scan = state === 'absent' ? { inodeBlock, inode, leaf } : 'done'
+  const blocks = { firstBlock: first, lastBlock: old.end - 1, notMarked: pending }
+  const written = { blocksBuilt: built, blocksEstimated: estimate, dataBlocksCopied: copied }
+  return {
+    converted: { from: aggregate, state, cutOver, scan, ...blocks, ...written, bytesChanged: changed },
+  }
+}
+
 export const volumes = (aggregate: Aggregate): Facts => ({
   aggregate: aggregate.name,
   cp: aggregate.root.cp,
@@ -143,6 +158,7 @@ export const volumes = (aggregate: Aggregate): Facts => ({
     id: entry.id,
     reclaimed,
   })),
+  ...converted(aggregate),
 })
 
 export function volume(aggregate: Aggregate, word: string): Facts {
@@ -309,20 +325,27 @@ async function objectWith(volume: Volume, number: number): Promise<Facts | undef
   return { object, kind, fileBlock: fbn, level, ...(level === 0 ? { fileOffset: fbn * BLOCK_BYTES } : {}) }
 }
 
-export async function block(
-  aggregate: Aggregate,
-  pvbn: number,
-): Promise<{ facts: Facts; content: Uint8Array }> {
-  const { layout, env, own, space } = aggregate
-  if (!layout.exists(pvbn))
-    throw new InspectError(
-      `no block ${pvbn}: the image has 1 to ${layout.end - 1}, with gaps between devices`,
-    )
-  const { device, block: at } = layout.locate(pvbn)
-  const sums = await own.readChecksums(Math.floor(pvbn / GROUP_BLOCKS))
+/** Where a block is: a converted volume's are on the devices that it came from until those join. */
+function placeOf({ aggregate, source }: OpenImage, pvbn: number): { home: Aggregate; place: number } {
+  const { layout, old } = aggregate
+  if (source !== undefined && old?.exists(pvbn) === true)
+    return { home: source, place: pvbn - old.record.first }
+  if (layout.exists(pvbn)) return { home: aggregate, place: pvbn }
+  const more = source === undefined ? '' : `, and ${old!.record.first} to ${old!.end - 1} of ${source.name}`
+  throw new InspectError(
+    `no block ${pvbn}: the image has 1 to ${layout.end - 1}${more}, with gaps between devices`,
+  )
+}
+
+export async function block(image: OpenImage, pvbn: number): Promise<{ facts: Facts; content: Uint8Array }> {
+  const { aggregate } = image
+  const { env, space, old } = aggregate
+  const { home, place } = placeOf(image, pvbn)
+  const { device, block: at } = home.layout.locate(place)
+  const sums = await home.own.readChecksums(Math.floor(place / GROUP_BLOCKS))
   const content = new Uint8Array(BLOCK_BYTES)
-  await own.readData(pvbn, content)
-  const context = getContext(env.crc32, sums, pvbn % GROUP_BLOCKS)
+  await home.own.readData(place, content)
+  const context = getContext(env.crc32, sums, place % GROUP_BLOCKS)
   const leaf = await looked('owner map', () =>
     loaded(() => aggregate.ownerMap.get(Math.floor(pvbn / OWNER_FANOUT))),
   )
@@ -330,7 +353,10 @@ export async function block(
   const inUse = space.isBusy(pvbn)
   const facts = {
     pvbn,
-    device: own.devices[device]!.name,
+    ...(old?.has(pvbn) === true
+      ? { convertedFrom: { aggregate: old.record.aggregate, pvbn: pvbn - old.record.first } }
+      : {}),
+    device: home.own.devices[device]!.name,
     deviceBlock: at,
     deviceOffset: at * BLOCK_BYTES,
     inUse,

@@ -4,11 +4,33 @@ import { BufferCache } from '../../core/block/buffer-cache.ts'
 import type { Device } from '../../core/env/device.ts'
 import type { Env } from '../../core/env/env.ts'
 
+/** What an image is read from. `source`: devices that hold blocks of its converted volume and have not joined yet. */
+export interface ImageParts<T> {
+  readonly own: readonly T[]
+  readonly source?: readonly T[]
+}
+
+export interface OpenImage {
+  readonly aggregate: Aggregate
+  /** The aggregate that the converted volume came from, until its devices join. */
+  readonly source: Aggregate | undefined
+}
+
 /** Throws AggregateError, DeviceError. */
-export function openReadOnly(env: Env, devices: readonly Device[], cacheBytes: number): Promise<Aggregate> {
-  return Aggregate.open(env, devices, {
-    cache: new BufferCache(cacheBytes),
-    content: (_, root) => ({ freeze: () => root ?? new Uint8Array(0), restored: () => undefined }),
-    readOnly: true,
-  })
+export async function openReadOnly(
+  env: Env,
+  devices: ImageParts<Device>,
+  cacheBytes: number,
+): Promise<OpenImage> {
+  const cache = new BufferCache(cacheBytes)
+  const open = (members: readonly Device[]): Promise<Aggregate> =>
+    Aggregate.open(env, members, {
+      cache,
+      content: (_, root) => ({ freeze: () => root ?? new Uint8Array(0), restored: () => undefined }),
+      readOnly: true,
+    })
+  const aggregate = await open(devices.own)
+  const source = devices.source && (await open(devices.source))
+  if (source !== undefined) aggregate.attachOld(source.io)
+  return { aggregate, source }
 }

@@ -9,9 +9,10 @@ import { BitSet } from '../../core/block/bit-set.ts'
 import { AggregateCheck } from '../../core/block/check.ts'
 import type { CheckJob, CheckResult, JobResult } from '../../core/block/check.ts'
 import { checkVolumeFiles } from '../../core/block/check-files.ts'
+import type { ImageParts } from './open.ts'
 
 export interface WorkerInput {
-  readonly paths: readonly string[]
+  readonly paths: ImageParts<string>
   readonly seen: SharedArrayBuffer
   readonly cacheBytes: number
 }
@@ -65,7 +66,7 @@ function startThread(input: WorkerInput): Hand {
 /** Checks an image that was just opened read-only from the devices at `paths`. */
 export async function runCheck(
   aggregate: Aggregate,
-  paths: readonly string[],
+  paths: ImageParts<string>,
   options: RunOptions,
 ): Promise<CheckResult> {
   const seen = new SharedArrayBuffer(BitSet.bytesFor(aggregate.space.end))
