@@ -59,8 +59,8 @@ grow: deps ## a pair gets devices, an aggregate, a traditional volume while clie
 	@$(NODE) e2e/grow.ts
 mirrors: deps ## the life of a Mirror between two pairs: broken, resynced, reversed, deleted, by the documented commands
 	@$(NODE) e2e/mirrors.ts
-convert: deps ## a traditional volume becomes a flexible one under load, its filer killed in the middle; FILES=100000
-	@$(NODE) e2e/convert.ts $(if $(FILES),--files $(FILES))
+convert: deps ## a traditional volume becomes a flexible one under load, killed and rolled back on the way; FILES=100000 LARGE=2500 (MiB more of large ones) KILLS=50
+	@$(NODE) e2e/convert.ts $(if $(FILES),--files $(FILES)) $(if $(LARGE),--large $(LARGE)) $(if $(KILLS),--kills $(KILLS))
 ring: deps ## pairs in a ring of mirrors under load, then a source lost whole: real processes; PAIRS=3 DURATION=300 RATIO=10
 	@$(NODE) e2e/ring.ts $(if $(PAIRS),--pairs $(PAIRS)) $(if $(DURATION),--duration $(DURATION)) $(if $(RATIO),--ratio $(RATIO))
 sim: deps ## whole pairs simulated with faults; OPS=1000000 SEED=1 SCENARIO=name EVERY=1

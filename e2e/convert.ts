@@ -1,151 +1,175 @@
 /**
- * `make convert FILES=n`: a traditional volume with a tree becomes a flexible one while clients read and write it. Real processes, real files, no cluster.
+ * `make convert FILES=n KILLS=n`: a traditional volume with a tree becomes a flexible one while clients read and write it. Real processes, real files, no cluster.
  *
- *   convert.ts [--files N] [--seed S] [--keep]
+ *   convert.ts [--files N] [--large MIB] [--kills N] [--seed S] [--keep]
  *
- * The load knows what every file must hold and keeps the handles that it had before. The filer that serves the volume is killed with -9 while metadata is being built, so that
- * its partner takes over in the middle of it. At the end every byte is compared, no block of data was copied, and `tandem check` proves both copies consistent: no block is lost or leaked.
+ * The load knows what every file must hold and keeps the handles that it had before. Filers are killed with -9 at random moments: about the cut-over, about the way back (after which
+ * everything must be as it was), while metadata is being built, and when the devices join; once both are held down and `tandem check` looks at what they left. There is a planned takeover in the
+ * middle, too. At the end every byte is compared, no block of data was copied, and `tandem check` proves both copies consistent: no block is lost or leaked.
  */
 import { join } from 'node:path'
-import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import type { ConversionStatus } from '../src/api/v1alpha1/conversion.ts'
-import { CONVERSIONS, FILER_VOLUMES } from '../src/edge/kube/resources.ts'
-import { Load } from '../src/nfs/load/load.ts'
-import { Embedded } from './lib/embedded.ts'
+import { FILER_VOLUMES } from '../src/edge/kube/resources.ts'
+import { ConvertBed, WORKERS } from './convert/bed.ts'
+import { Killer } from './convert/kills.ts'
 import { run, until } from './lib/process.ts'
 import { Steps } from './lib/steps.ts'
 
 const { values } = parseArgs({
-  options: { files: { type: 'string' }, seed: { type: 'string' }, keep: { type: 'boolean' } },
+  options: {
+    files: { type: 'string' },
+    large: { type: 'string' },
+    kills: { type: 'string' },
+    seed: { type: 'string' },
+    keep: { type: 'boolean' },
+  },
 })
 const files = Number(values.files ?? 2000)
+const largeBytes = Number(values.large ?? 16) * 2 ** 20
+const kills = Number(values.kills ?? 5)
 const seed = Number(values.seed ?? Math.floor(Math.random() * 1e9))
-const WORKERS = 8
-/** So slow that the kill comes while there is much left to build. */
-const SLOW = 50
+if (kills < 5) {
+  console.error(`convert: --kills ${values.kills}: at least 5, one for each phase`)
+  process.exit(2)
+}
+/** For cut-over, way back and join, each; the rest is for the scan. */
+const killsEach = Math.floor(kills / 5)
+const KILL_WITHIN_MS = 1500
+/** A round of the scan takes about so long. */
+const ROUND_SECONDS = 15
+/** So slow that the kills come while there is much left to build. */
+const SLOW = Math.max(
+  50,
+  Math.floor((files + largeBytes / 4096) / ((kills - 3 * killsEach + 3) * ROUND_SECONDS)),
+)
 const FAST = 1_000_000
-const deviceMi = Math.max(256, Math.ceil(files / 25))
-
-const manifests = `
-apiVersion: tandem.storage/v1alpha1
-kind: FilerPair
-metadata: { name: east }
-spec:
-  aggregates:
-    - { name: aggr1, filer: a, deviceSets: [{ name: d, count: 1, size: 128Mi }] }
-    - { name: aggr2, filer: b, deviceSets: [{ name: d, count: 1, size: 256Mi }] }
-  log: { size: 32Mi }
-  cacheSize: 128Mi
-  placement: { spread: Preferred }
-  takeover: { givebackDelay: 1s }
----
-apiVersion: tandem.storage/v1alpha1
-kind: FilerVolume
-metadata: { name: home }
-spec: { pairName: east, aggregate: aggr1, size: 64Mi }
----
-apiVersion: tandem.storage/v1alpha1
-kind: FilerVolume
-metadata: { name: archive }
-spec:
-  pairName: east
-  type: Traditional
-  filer: b
-  deviceSets: [{ name: d, count: 2, size: ${deviceMi}Mi }]
-  export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
-`
-const conversionOf = (state: string, scanBlocksPerSecond: number): string => `
-apiVersion: tandem.storage/v1alpha1
-kind: Conversion
-metadata: { name: archive }
-spec: { volumeName: archive, aggregate: aggr2, state: ${state}, scanBlocksPerSecond: ${scanBlocksPerSecond} }
-`
+const REDUNDANT_WITHIN_MS = 300_000
+const CUT_OVER_WITHIN_MS = 120_000
+const UNDONE_WITHIN_MS = 120_000
+const COMPLETE_WITHIN_MS = 600_000
 
 await run([join(import.meta.dirname, 'setup.sh'), 'crash'])
-console.log(`convert: ${files} files, seed ${seed}`)
+console.log(
+  `convert: ${files} files, ${largeBytes / 2 ** 20} MiB of large ones, ${kills} kills, seed ${seed}`,
+)
 const steps = new Steps()
-const pair = await Embedded.start('convert', manifests)
+const size = { files, largeBytes, seed }
+const bed = await ConvertBed.start(size)
+const { pair } = bed
+const killer = new Killer(bed, seed)
 
-async function ask(state: string, rate: number): Promise<void> {
-  const file = join(pair.folder, 'conversion.yaml')
-  writeFileSync(file, conversionOf(state, rate))
-  const answer = await pair.tandem('apply', '-f', file)
-  if (answer.status !== 0) throw new Error(answer.stdout + answer.stderr)
-}
-async function waitFor(condition: string, timeoutMs: number): Promise<void> {
-  const goal = [`conv/archive`, `--for=condition=${condition}`, `--timeout=${Math.ceil(timeoutMs / 1000)}s`]
-  const answer = await pair.tandem('wait', ...goal)
-  if (answer.status === 0) return
-  throw new Error(`${answer.stderr}${(await pair.tandem('describe', 'conv', 'archive')).stdout}`)
-}
-const statusOf = async (): Promise<ConversionStatus> =>
-  (await pair.api.get(CONVERSIONS, 'default', 'archive'))['status'] ?? {}
-
-let load: Load | undefined
-let failed = true
-try {
-  await pair.redundant()
-  await pair.condition('Ready', 'fv/archive', 60_000)
-  const each = Math.ceil(files / WORKERS)
-  await steps.step(`a tree of ${files} files`, async () => {
-    load = await Load.open([{ mount: await pair.mountPoint('archive'), workers: WORKERS }], {
-      seed,
-      filesPerWorker: each,
-      filesMax: each + 10,
-    })
-    load.resume()
-  })
-  await steps.step('the check says that it would work, and what it needs', async () => {
-    await ask('Checked', SLOW)
-    await waitFor('Checked', 60_000)
-    const { metadata, phase } = await statusOf()
-    if (phase !== 'Checked') throw new Error(`phase ${phase}`)
-    return `metadata ${metadata?.estimated} estimated`
-  })
-  await steps.step('the volume is cut over under load', async () => {
-    load!.resetPause()
-    await ask('Converted', SLOW)
-    await waitFor('CutOver', 120_000)
-    return `clients waited ${Math.round(load!.longestPauseMs)} ms at most`
-  })
-  await steps.step('its filer is killed, and the partner goes on with it', async () => {
-    const before = await statusOf()
-    if (before.phase !== 'Scanning')
-      throw new Error(`phase ${before.phase}: too late for a kill in the middle`)
-    load!.resetPause()
-    if (!pair.kill('b')) throw new Error('filer b does not run')
-    const operations = load!.operations
-    await until('clients are served again', 60_000, () => load!.operations > operations + WORKERS)
-    load!.assertWell()
-    return `at ${before.percent} %, clients waited ${Math.round(load!.longestPauseMs)} ms`
-  })
-  await steps.step('the devices join', async () => {
-    await pair.redundant()
-    await ask('Converted', FAST)
-    await waitFor('Complete', 300_000)
-    load!.assertWell()
+async function assertType(type: string, aggregate: string): Promise<void> {
+  await until(`the volume's status says ${type}`, 30_000, async () => {
     const { status } = (await pair.api.get(FILER_VOLUMES, 'default', 'archive')) as {
       status?: { type?: string; aggregate?: string }
     }
-    if (status?.type !== 'Flexible' || status.aggregate !== 'aggr2')
-      throw new Error(`the volume is ${status?.type} in ${status?.aggregate}`)
+    return status?.type === type && status.aggregate === aggregate
+  })
+}
+
+let failed = true
+try {
+  await pair.redundant(REDUNDANT_WITHIN_MS)
+  await pair.condition('Ready', 'fv/archive', 60_000)
+  await steps.step(`a tree of ${files} files`, async () => {
+    await bed.fill(size)
+    bed.resume()
+  })
+  await steps.step('the check says that it would work, and what it needs', async () => {
+    await bed.ask('Checked', SLOW)
+    await bed.waitFor('Checked', 60_000)
+    const { metadata, phase } = await bed.status()
+    if (phase !== 'Checked') throw new Error(`phase ${phase}`)
+    return `metadata ${metadata?.estimated} estimated`
+  })
+  await steps.step('killed about the cut-over and the way back, it is as it was', async () => {
+    await bed.pause()
+    for (let n = 0; n < killsEach; n++) {
+      await pair.redundant(REDUNDANT_WITHIN_MS)
+      await bed.ask('Converted', SLOW)
+      await killer.strike(KILL_WITHIN_MS)
+      await bed.waitFor('CutOver', CUT_OVER_WITHIN_MS)
+      await bed.ask('RolledBack', SLOW)
+      await killer.strike(KILL_WITHIN_MS)
+      await bed.waitFor('RolledBack', UNDONE_WITHIN_MS)
+      await assertType('Traditional', 'vol-archive')
+    }
+    const bytes = await bed.verify()
+    bed.resume()
+    return `${killer.kills} kills, ${(bytes / 2 ** 20).toFixed(0)} MiB compared`
+  })
+  await steps.step('the volume is cut over under load', async () => {
+    await pair.redundant(REDUNDANT_WITHIN_MS)
+    bed.load.resetPause()
+    await bed.ask('Converted', SLOW)
+    await bed.waitFor('CutOver', CUT_OVER_WITHIN_MS)
+    return `clients waited ${Math.round(bed.load.longestPauseMs)} ms at most`
+  })
+  await steps.step('what clients changed since is not given up unasked', async () => {
+    const { operations } = bed.load
+    await until('clients change something', 60_000, () => bed.load.operations > operations + 10 * WORKERS)
+    await bed.ask('RolledBack', SLOW)
+    await until('the way back is refused', 60_000, async () => {
+      const { conditions } = await bed.status()
+      return conditions?.find(({ type }) => type === 'RolledBack')?.reason === 'WouldDiscardChanges'
+    })
+    await bed.ask('Converted', SLOW)
+  })
+  await steps.step('a planned takeover, and back', async () => {
+    await pair.redundant(REDUNDANT_WITHIN_MS)
+    for (const args of [
+      ['takeover', 'east', 'b'],
+      ['giveback', 'east', '--timeout=60s'],
+    ]) {
+      const [verb = '', ...rest] = args
+      const answer = await pair.tandem(verb, ...rest)
+      if (answer.status !== 0) throw new Error(`tandem ${args.join(' ')}: ${answer.stderr}`)
+    }
+    await bed.served()
+  })
+  await steps.step('killed while metadata is built, it goes on', async () => {
+    const before = killer.kills
+    await killer.strikeAndCheck()
+    while (killer.kills < kills - killsEach) await killer.strike(KILL_WITHIN_MS)
+    const { phase, percent } = await bed.status()
+    if (phase !== 'Scanning') throw new Error(`phase ${phase}: too late for a kill in the middle`)
+    return `${killer.kills - before} kills until ${percent} %, clients waited ${Math.round(killer.longestPauseMs)} ms at most`
+  })
+  await steps.step('killed when the devices join, they join', async () => {
+    await bed.ask('Converted', FAST)
+    for (let n = 0; n < killsEach; n++) {
+      await pair.redundant(REDUNDANT_WITHIN_MS)
+      await until(
+        'the scan has come to its end',
+        COMPLETE_WITHIN_MS,
+        async () => {
+          bed.assertWell()
+          return (await bed.status()).phase !== 'Scanning'
+        },
+        20,
+      )
+      await killer.strike(KILL_WITHIN_MS)
+    }
+    await pair.redundant(REDUNDANT_WITHIN_MS)
+    await bed.waitFor('Complete', COMPLETE_WITHIN_MS)
+    bed.assertWell()
+    await assertType('Flexible', 'aggr2')
+    return `${killer.kills} kills in all`
   })
   await steps.step('every byte is there, and none was copied', async () => {
-    await load!.pause()
-    const { differences, bytes } = await load!.verify()
-    if (differences.length > 0) throw new Error(differences.slice(0, 20).join('\n  '))
-    const { dataBlocksCopied, absentLeft, metadata, inodes } = await statusOf()
+    await bed.pause()
+    const bytes = await bed.verify()
+    const { dataBlocksCopied, absentLeft, metadata, inodes } = await bed.status()
     if (dataBlocksCopied !== 0 || absentLeft !== 0)
       throw new Error(`data blocks copied ${dataBlocksCopied}, absent ${absentLeft}`)
     console.log(`  data blocks copied ${dataBlocksCopied}`)
     console.log(`  metadata written   ${metadata?.actual} (estimated ${metadata?.estimated})`)
     console.log(`  files compared     ${inodes?.total} inodes, ${(bytes / 2 ** 20).toFixed(1)} MiB of data`)
-    return `${load!.operations} operations compared`
+    return `${bed.load.operations} operations and ${bed.large.compared} reads compared`
   })
   await steps.step('both copies are consistent', async () => {
-    load!.close()
-    await pair.redundant()
+    bed.close()
+    await pair.redundant(REDUNDANT_WITHIN_MS)
     await pair.down()
     await pair.check()
   })
@@ -153,10 +177,10 @@ try {
 } catch (error) {
   console.log(error instanceof Error ? error.message : String(error))
   console.log(
-    `state and logs: ${pair.folder}; replay: bin/node24 e2e/convert.ts --files ${files} --seed ${seed}`,
+    `state and logs: ${pair.folder}; replay: bin/node24 e2e/convert.ts --files ${files} --large ${largeBytes / 2 ** 20} --kills ${kills} --seed ${seed}`,
   )
 } finally {
-  load?.close()
+  bed.close()
   await pair.stop(failed || values.keep === true)
 }
 console.log(steps.table())

@@ -19,6 +19,8 @@ import { endFolder, stateFolder, sweep } from './state.ts'
 
 const checkout = join(import.meta.dirname, '../..')
 const main = join(checkout, 'src/main.ts')
+/** Of a few GiB on a busy machine. */
+const CHECK_WITHIN_MS = 900_000
 
 interface VolumeStatus {
   status?: { mount?: { server: string; path: string; options: string } }
@@ -198,7 +200,7 @@ export class Embedded {
   async check(filers: readonly string[] = ['a', 'b'], pair = 'east'): Promise<void> {
     for (const filer of filers) {
       const flags = ['--disable-warning=ExperimentalWarning', main, 'check', ...this.claims(filer, pair)]
-      const result = await attempt([process.execPath, ...flags])
+      const result = await attempt([process.execPath, ...flags], { timeoutMs: CHECK_WITHIN_MS })
       if (result.status !== 0)
         throw new Error(`tandem check of ${pair}/${filer}'s devices: ${result.stdout}${result.stderr}`)
     }

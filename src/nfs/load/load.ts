@@ -93,6 +93,10 @@ export class Load {
     if (this.#failure !== undefined) throw this.#failure
   }
 
+  get isPaused(): boolean {
+    return this.#paused
+  }
+
   resume(): void {
     this.#paused = false
     this.#running = this.#workers.map((worker) => this.#run(worker))
@@ -145,9 +149,9 @@ export class Load {
     let files = 0
     let bytes = 0
     for (const content of contents.flat()) {
-      total.update(`${content.path} ${createHash('sha256').update(content.bytes).digest('hex')}\n`)
+      total.update(`${content.path} ${content.sha256}\n`)
       files++
-      bytes += content.bytes.length
+      bytes += content.bytes
     }
     return { files, bytes, digest: total.digest('hex'), differences }
   }

@@ -6,6 +6,7 @@
  * Names are never used twice, so a change that took effect twice answers EXIST or NOENT, or brings back a name that had gone. Beside that, each
  * worker has a counter that only grows and that all others read by whatever connection they have: what one reader was shown, no later one may miss.
  */
+import { createHash } from 'node:crypto'
 import type { Stability } from '../../core/vfs/vfs.ts'
 import { NfsError } from '../client/nfs-client.ts'
 import type { NfsClient } from '../client/nfs-client.ts'
@@ -48,7 +49,8 @@ export interface Counter {
 
 export interface Content {
   readonly path: string
-  readonly bytes: Buffer
+  readonly bytes: number
+  readonly sha256: string
 }
 
 export class Worker {
@@ -323,7 +325,8 @@ export class Worker {
       const { data } = bytes === 0 ? { data: Buffer.alloc(0) } : await client.read(file.handle, 0, bytes + 1)
       const wrong = difference(file, 0, file.cells.length, data)
       if (wrong !== undefined) say(wrong.text)
-      contents.push({ path: `${folder}/${name}`, bytes: Buffer.from(data) })
+      const sha256 = createHash('sha256').update(data).digest('hex')
+      contents.push({ path: `${folder}/${name}`, bytes: data.byteLength, sha256 })
     }
     return contents
   }
