@@ -363,6 +363,72 @@ export const CASES: readonly AlertCase[] = [
     series: { [`tandem_nodejs_eventloop_lag_p99_seconds{${A}}`]: '0.05x20' },
   },
   {
+    alert: 'TandemConversionWaits',
+    at: 35,
+    series: condition('Conversion', 'archive', 'Complete', 'NoSpace', '0x40'),
+    told: {
+      labels: about('Conversion', 'archive'),
+      summary: 'Conversion shop/archive does not go on.',
+    },
+  },
+  {
+    alert: 'TandemConversionWaits',
+    at: 35,
+    series: {
+      ...condition('Conversion', 'archive', 'Complete', 'Paused', '0x40'),
+      ...condition('Conversion', 'archive', 'RolledBack', 'NotAsked', '0x40'),
+    },
+  },
+  // One that a takeover disturbed for a while.
+  {
+    alert: 'TandemConversionWaits',
+    at: 35,
+    series: {
+      ...condition('Conversion', 'archive', 'Complete', 'NotRedundant', '0x20 _x20'),
+      ...condition('Conversion', 'archive', 'Complete', 'NotYet', '_x20 0x20'),
+    },
+  },
+  {
+    alert: 'TandemConversionUnfinished',
+    at: 1450,
+    series: {
+      ...both(
+        'tandem_conversion_state',
+        'volume="archive",aggregate="aggr3",state="Scanning"',
+        '0x1500',
+        '1x600 0x900',
+      ),
+      ...both(
+        'tandem_conversion_state',
+        'volume="archive",aggregate="aggr3",state="Joining"',
+        '_x600 1x900',
+        '0x1500',
+      ),
+    },
+    told: {
+      labels: { namespace: 'shop', pair: 'east', volume: 'archive' },
+      summary: 'Volume archive of pair shop/east has been in the middle of a conversion for a day.',
+    },
+  },
+  {
+    alert: 'TandemConversionUnfinished',
+    at: 1450,
+    series: {
+      ...both(
+        'tandem_conversion_state',
+        'volume="archive",aggregate="aggr3",state="Scanning"',
+        '1x600 0x900',
+        '0x1500',
+      ),
+      ...both(
+        'tandem_conversion_state',
+        'volume="archive",aggregate="aggr3",state="Complete"',
+        '0x600 1x900',
+        '0x1500',
+      ),
+    },
+  },
+  {
     alert: 'TandemNotAccepted',
     at: 12,
     series: condition('FilerVolume', 'home', 'Accepted', 'InvalidSpec', '0x20'),

@@ -15,17 +15,19 @@ export interface DesiredConversion {
   readonly discardChanges: string
 }
 
-export type ConversionPhase =
-  | 'Checking'
-  | 'Refused'
-  | 'Checked'
-  | 'CuttingOver'
-  | 'Scanning'
-  | 'Paused'
-  | 'Joining'
-  | 'Complete'
-  | 'RollingBack'
-  | 'RolledBack'
+export const CONVERSION_PHASES = [
+  'Checking',
+  'Refused',
+  'Checked',
+  'CuttingOver',
+  'Scanning',
+  'Paused',
+  'Joining',
+  'Complete',
+  'RollingBack',
+  'RolledBack',
+] as const
+export type ConversionPhase = (typeof CONVERSION_PHASES)[number]
 
 export interface ConversionCondition {
   readonly type: 'Checked' | 'CutOver' | 'Complete' | 'RolledBack'

@@ -21,6 +21,7 @@ import type { Vfs } from '../vfs/vfs.ts'
 import type { AggregateDevices, AggregateStore } from './aggregate-store.ts'
 import { AggregateCopy } from './aggregate-copy.ts'
 import { FilerVfs } from './filer-vfs.ts'
+import { ConversionMeters } from './conversion-meters.ts'
 import { Conversions } from './conversions.ts'
 import { MirrorMeters } from './mirror-meters.ts'
 import { Mirrors } from './mirrors.ts'
@@ -85,6 +86,7 @@ export class Filer {
   readonly mirrors: Mirrors
   readonly conversions: Conversions
   readonly stores = new Map<string, AggregateStore>()
+  readonly #conversionMeters: ConversionMeters
   readonly #mirrorMeters: MirrorMeters
   lastTakeover: Takeover | undefined
   readonly #options: FilerOptions
@@ -104,6 +106,7 @@ export class Filer {
     // Clean blocks may be dropped at any time; changed ones are bounded apart, so that both fit into what the pod has.
     const cache = new BufferCache(Math.floor(options.cacheBytes * 0.6))
     const dirtyBytesMax = Math.floor(options.cacheBytes * 0.4)
+    this.#conversionMeters = new ConversionMeters(env.metrics)
     this.#mirrorMeters = new MirrorMeters(env.metrics)
     this.volumes = new ServedVolumes(env, Object.keys(options.sides), this.stores)
     this.vfs = new FilerVfs(this.volumes)
@@ -318,6 +321,7 @@ export class Filer {
     const { env } = this.#options
     const now = env.clock.now()
     this.volumes.measure()
+    this.#conversionMeters.tell(this.conversions.status(), (id) => this.#volumeName(id))
     this.#mirrorMeters.tell(this.mirrors.status(), (id) => this.#volumeName(id))
     this.volumes.keepSchedules()
     for (const side of this.pair.sides.values()) {

@@ -320,7 +320,8 @@ export class StoreConverter {
     const problem = this.#check(desired)
     const later = this.#problems.get(volumeId)
     const undone = desired.state === 'RolledBack'
-    const wait = desired.state === 'Converted' ? (later ?? NOT_YET) : NOT_YET
+    // What the check finds is told as that.
+    const wait = desired.state === 'Converted' && later?.reason === 'Busy' ? later : NOT_YET
     let phase: ConversionPhase = problem === undefined ? 'Checked' : 'Refused'
     if (undone) phase = 'RolledBack'
     else if (this.#cuttingOver.has(volumeId)) phase = 'CuttingOver'
@@ -371,7 +372,7 @@ export class StoreConverter {
       message: 'the devices have joined the aggregate: there is no way back',
     }
     const back =
-      desired.state !== 'RolledBack' ? NOT_ASKED : state === 'joined' ? tooLate : (problem ?? NOT_YET)
+      desired.state !== 'RolledBack' ? NOT_ASKED : state === 'joined' ? tooLate : (problem ?? ROLLING_BACK)
     return {
       id,
       volumeId,
@@ -397,6 +398,7 @@ export class StoreConverter {
 }
 
 const NOT_YET: Problem = { reason: 'NotYet', message: '' }
+const ROLLING_BACK: Problem = { reason: 'RollingBack', message: '' }
 const NOT_ASKED: Problem = { reason: 'NotAsked', message: '' }
 
 function condition(

@@ -4,6 +4,7 @@
  * for the others, so that it can be summed and alerted on.
  */
 import { CHANNEL_STATES, LINK_STATES } from '../../core/connection/meters.ts'
+import { CONVERSION_PHASES } from '../../core/filer/conversions-context.ts'
 import { MIRROR_STATES } from '../../core/filer/mirror-meters.ts'
 
 export interface MetricSpec {
@@ -376,6 +377,60 @@ export const CATALOGUE: readonly MetricGroup[] = [
         type: 'counter',
         help: 'Bytes of operations and images that a source has sent.',
         labels: ['mirror', 'volume', 'role'],
+      },
+    ],
+  },
+  {
+    title: 'Conversions',
+    metrics: [
+      {
+        name: 'tandem_conversion_state',
+        type: 'gauge',
+        help: 'The phase of a conversion whose volume this filer serves; all 0 when it does not.',
+        labels: ['volume', 'aggregate', 'state'],
+        states: CONVERSION_PHASES,
+      },
+      {
+        name: 'tandem_conversion_inodes',
+        type: 'gauge',
+        help: 'Files and directories of the volume.',
+        labels: ['volume', 'aggregate'],
+      },
+      {
+        name: 'tandem_conversion_inodes_done',
+        type: 'gauge',
+        help: 'Those whose metadata has been built.',
+        labels: ['volume', 'aggregate'],
+      },
+      {
+        name: 'tandem_conversion_absent_blocks',
+        type: 'gauge',
+        help: 'Blocks of metadata that are still to be built, at most.',
+        labels: ['volume', 'aggregate'],
+      },
+      {
+        name: 'tandem_conversion_metadata_bytes',
+        type: 'gauge',
+        help: 'Bytes of metadata that were built: all that the conversion itself writes.',
+        labels: ['volume', 'aggregate'],
+      },
+      {
+        name: 'tandem_conversion_metadata_estimated_bytes',
+        type: 'gauge',
+        help: 'The same as it was estimated by the check.',
+        labels: ['volume', 'aggregate'],
+      },
+      {
+        name: 'tandem_conversion_data_blocks_copied',
+        type: 'gauge',
+        help: 'Blocks of data that the conversion copied: 0.',
+        labels: ['volume', 'aggregate'],
+      },
+      {
+        name: 'tandem_conversion_changed_bytes',
+        type: 'gauge',
+        help: 'Bytes of changes since the cut-over, which going back would lose.',
+        labels: ['volume', 'aggregate'],
       },
     ],
   },

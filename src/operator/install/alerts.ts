@@ -192,6 +192,22 @@ export const ALERTS: readonly Alert[] = [
     summary: `The event loop of pod ${POD} is held up: the partner may take it for dead.`,
   },
   {
+    name: 'TandemConversionWaits',
+    severity: 'warning',
+    expr: fails(
+      'kind="Conversion",condition=~"CutOver|Complete|RolledBack",reason=~"Busy|NoSpace|NotRedundant|DeviceError|WouldDiscardChanges|TooLate"',
+    ),
+    for: '30m',
+    summary: `Conversion ${OBJECT} does not go on.`,
+  },
+  {
+    name: 'TandemConversionUnfinished',
+    severity: 'info',
+    expr: 'sum by (namespace, pair, volume) (tandem_conversion_state{state=~"Scanning|Paused|Joining|RollingBack"}) > 0',
+    for: '1d',
+    summary: `Volume {{ $labels.volume }} of pair ${PAIR} has been in the middle of a conversion for a day.`,
+  },
+  {
     name: 'TandemNotAccepted',
     severity: 'warning',
     expr: fails('condition="Accepted"'),

@@ -88,6 +88,31 @@ const rows: readonly (readonly Panel[])[] = [
       queries: [[quantile(0.99, 'tandem_client_pause_seconds', 'side'), 'filer {{side}}']],
     },
   ],
+  [
+    {
+      title: 'Conversions: metadata built',
+      unit: 'percentunit',
+      queries: [
+        [
+          `${of('tandem_conversion_inodes_done')} / (${of('tandem_conversion_inodes')} > 0)`,
+          '{{volume}} into {{aggregate}}',
+        ],
+      ],
+    },
+    {
+      title: 'Conversions: bytes of metadata written, and estimated',
+      unit: 'bytes',
+      queries: [
+        [of('tandem_conversion_metadata_bytes'), '{{volume}} written'],
+        [of('tandem_conversion_metadata_estimated_bytes'), '{{volume}} estimated'],
+      ],
+    },
+    {
+      title: 'Conversions: blocks of data copied',
+      unit: 'none',
+      queries: [[of('tandem_conversion_data_blocks_copied'), '{{volume}}']],
+    },
+  ],
 ]
 
 export function dashboard(): Record<string, unknown> {
