@@ -8,6 +8,7 @@ import { applyManifests } from '../embedded/cli/apply.ts'
 import { withArguments } from '../embedded/cli/args.ts'
 import { readManifests } from '../embedded/cli/manifests.ts'
 import { table } from '../embedded/cli/table.ts'
+import { conversionIn, playConversion } from '../embedded/demo/conversion-act.ts'
 import { Instance, InstanceError } from '../embedded/demo/instance.ts'
 import { mirrorsIn, playMirrors } from '../embedded/demo/mirror-act.ts'
 import { namesIn, play } from '../embedded/demo/scenario.ts'
@@ -20,6 +21,9 @@ const SAMPLES = fileURLToPath(new URL('../../manifests/samples/embedded', import
 const FILES = ['pair.yaml', 'volume.yaml']
 const MIRRORS_FILE = fileURLToPath(
   new URL('../../manifests/samples/embedded-mirrors/west.yaml', import.meta.url),
+)
+const CONVERSION_FILE = fileURLToPath(
+  new URL('../../manifests/samples/embedded-conversion/archive.yaml', import.meta.url),
 )
 
 export function run(args: readonly string[]): Promise<number> {
@@ -80,7 +84,7 @@ export function run(args: readonly string[]): Promise<number> {
   )
 }
 
-/** One pair, then another one beside it with mirrors each way. */
+/** One pair, then another one beside it with mirrors each way, then a volume of that one converted. */
 async function acts(
   instance: Instance,
   names: Names,
@@ -91,10 +95,13 @@ async function acts(
     say(`${`${((performance.now() - startedMs) / 1000).toFixed(1)} s`.padStart(7)}  ${text}`)
   const rows = await play({ tell, instance, names, startedMs })
   const { pair, mirrors } = mirrorsIn(readFileSync(MIRRORS_FILE, 'utf8'))
-  const { refusals } = await applyManifests(instance.api, readManifests([MIRRORS_FILE]), 'default')
+  const manifests = readManifests([MIRRORS_FILE, CONVERSION_FILE])
+  const { refusals } = await applyManifests(instance.api, manifests, 'default')
   if (refusals.length > 0) throw new Error(refusals.join('; '))
   const { interconnects } = names
   rows.push(...(await playMirrors({ tell, instance, interconnects, pairs: [names.pair, pair], mirrors })))
+  const conversion = conversionIn(readFileSync(CONVERSION_FILE, 'utf8'))
+  rows.push(...(await playConversion({ tell, instance, ...conversion })))
   return rows
 }
 

@@ -9,7 +9,7 @@ import { breakMirror, reverseMirror } from '../cli/mirror-moves.ts'
 import { parseManifests } from '../cli/manifests.ts'
 import { parseGoal } from '../cli/wait.ts'
 import type { Instance } from './instance.ts'
-import { describe, mountOf, pass, progress, readBack } from './steps.ts'
+import { describe, mountOf, pass, progress, readBack, seconds } from './steps.ts'
 
 const WORKERS = 2
 const FILES_PER_WORKER = 8
@@ -178,7 +178,3 @@ async function inSync(instance: Instance, mirrors: readonly Mirror[]): Promise<v
 
 const longestPauseMs = (mirrors: readonly Mirror[]): number =>
   Math.max(...mirrors.map(({ load }) => load.longestPauseMs))
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(2)} s`
-}

@@ -1,4 +1,4 @@
-/** What both acts of the demonstration do and say. */
+/** What the acts of the demonstration do and say. */
 import type { KubeObject } from '../../edge/kube/api.ts'
 import type { Load, Verdict } from '../../nfs/load/load.ts'
 
@@ -43,6 +43,10 @@ export function describe({ files, bytes, digest }: Verdict): string {
 
 export function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(1)} MB`
+}
+
+export function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(2)} s`
 }
 
 export function pass(durationMs: number): Promise<void> {
