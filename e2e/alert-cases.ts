@@ -363,6 +363,80 @@ export const CASES: readonly AlertCase[] = [
     series: { [`tandem_nodejs_eventloop_lag_p99_seconds{${A}}`]: '0.05x20' },
   },
   {
+    alert: 'TandemMirrorOutOfSync',
+    at: 20,
+    series: {
+      ...condition('Mirror', 'home', 'InSync', 'LinkLost', '0x10 _x10'),
+      ...condition('Mirror', 'home', 'InSync', 'CatchingUp', '_x10 0x10'),
+    },
+    told: {
+      labels: about('Mirror', 'home'),
+      summary: 'Mirror shop/home is not in sync: what is acknowledged is not at the destination yet.',
+    },
+  },
+  // Broken as it was asked for; and one whose first image takes its time.
+  {
+    alert: 'TandemMirrorOutOfSync',
+    at: 20,
+    series: {
+      ...condition('Mirror', 'home', 'InSync', 'Broken', '0x25'),
+      ...condition('Mirror', 'web', 'InSync', 'Baseline', '0x25'),
+    },
+  },
+  {
+    alert: 'TandemMirrorLagging',
+    at: 15,
+    series: both('tandem_mirror_lag_seconds', 'mirror="m",volume="home",role="Source"', '5400x20', '0x20'),
+    told: {
+      labels: { namespace: 'shop', pair: 'east', volume: 'home' },
+      summary: 'The mirror of volume home of pair shop/east is 1h 30m 0s behind.',
+    },
+  },
+  {
+    alert: 'TandemMirrorLagging',
+    at: 15,
+    series: both(
+      'tandem_mirror_lag_seconds',
+      'mirror="m",volume="home",role="Source"',
+      '5400x8 0x12',
+      '0x20',
+    ),
+  },
+  {
+    alert: 'TandemMirrorLogFilesHigh',
+    at: 8,
+    series: {
+      ...both('tandem_mirror_log_files', 'mirror="m",volume="home",role="Source"', '13x10', '0x10'),
+      ...both('tandem_mirror_log_files_max', 'mirror="m",volume="home",role="Source"', '16x10', '0x10'),
+    },
+    told: {
+      labels: { namespace: 'shop', pair: 'east', volume: 'home' },
+      summary: 'The destination of volume home of pair shop/east has used 81.25% of its log files.',
+    },
+  },
+  {
+    alert: 'TandemMirrorLogFilesHigh',
+    at: 8,
+    series: {
+      ...both('tandem_mirror_log_files', 'mirror="m",volume="home",role="Source"', '12x10', '0x10'),
+      ...both('tandem_mirror_log_files_max', 'mirror="m",volume="home",role="Source"', '16x10', '0x10'),
+    },
+  },
+  {
+    alert: 'TandemMirrorWaits',
+    at: 35,
+    series: condition('Mirror', 'home', 'Ready', 'WouldDiscardChanges', '0x40'),
+    told: {
+      labels: about('Mirror', 'home'),
+      summary: 'Mirror shop/home does not go on until somebody decides.',
+    },
+  },
+  {
+    alert: 'TandemMirrorWaits',
+    at: 35,
+    series: condition('Mirror', 'home', 'Ready', 'Resyncing', '0x40'),
+  },
+  {
     alert: 'TandemConversionWaits',
     at: 35,
     series: condition('Conversion', 'archive', 'Complete', 'NoSpace', '0x40'),

@@ -192,6 +192,34 @@ export const ALERTS: readonly Alert[] = [
     summary: `The event loop of pod ${POD} is held up: the partner may take it for dead.`,
   },
   {
+    name: 'TandemMirrorOutOfSync',
+    severity: 'warning',
+    expr: fails('kind="Mirror",condition="InSync",reason!~"Broken|Baseline|NotAccepted|Unknown"'),
+    for: '15m',
+    summary: `Mirror ${OBJECT} is not in sync: what is acknowledged is not at the destination yet.`,
+  },
+  {
+    name: 'TandemMirrorLagging',
+    severity: 'warning',
+    expr: 'max by (namespace, pair, volume) (tandem_mirror_lag_seconds{role="Source"}) > 3600',
+    for: '10m',
+    summary: `The mirror of volume {{ $labels.volume }} of pair ${PAIR} is {{ $value | humanizeDuration }} behind.`,
+  },
+  {
+    name: 'TandemMirrorLogFilesHigh',
+    severity: 'warning',
+    expr: 'max by (namespace, pair, volume) (tandem_mirror_log_files{role="Source"} / (tandem_mirror_log_files_max{role="Source"} > 0)) > 0.75',
+    for: '5m',
+    summary: `The destination of volume {{ $labels.volume }} of pair ${PAIR} has used {{ $value | humanizePercentage }} of its log files.`,
+  },
+  {
+    name: 'TandemMirrorWaits',
+    severity: 'warning',
+    expr: fails('kind="Mirror",condition="Ready",reason=~"WouldDiscardChanges|NotInSync|Failed"'),
+    for: '30m',
+    summary: `Mirror ${OBJECT} does not go on until somebody decides.`,
+  },
+  {
     name: 'TandemConversionWaits',
     severity: 'warning',
     expr: fails(

@@ -90,6 +90,31 @@ const rows: readonly (readonly Panel[])[] = [
   ],
   [
     {
+      title: 'Mirrors not in sync',
+      unit: 'none',
+      queries: [
+        [
+          'max by (object_namespace, object) (1 - tandem_operator_condition{kind="Mirror",condition="InSync",object_namespace=~"$namespace"})',
+          '{{object}}',
+        ],
+      ],
+    },
+    {
+      title: 'Mirrors: how far behind',
+      unit: 's',
+      queries: [[`max by (volume) (${of('tandem_mirror_lag_seconds')})`, '{{volume}}']],
+    },
+    {
+      title: 'Mirrors: log files, and how many there may be',
+      unit: 'none',
+      queries: [
+        [`max by (volume) (${of('tandem_mirror_log_files')})`, '{{volume}}'],
+        [`max by (volume) (${of('tandem_mirror_log_files_max')})`, '{{volume}} may be'],
+      ],
+    },
+  ],
+  [
+    {
       title: 'Conversions: metadata built',
       unit: 'percentunit',
       queries: [
