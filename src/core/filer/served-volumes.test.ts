@@ -6,7 +6,11 @@ import { ServedVolumes } from './served-volumes.ts'
 import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
 
 /** A store of one aggregate with volumes of these file-system ids, whose roots are known only when `ready` resolves. */
-function storeOf(fsids: readonly number[], ready: Promise<void>): AggregateStore {
+function storeOf(
+  fsids: readonly number[],
+  ready: Promise<void>,
+  change: (fsid: number) => object = () => ({}),
+): AggregateStore {
   const volumes = fsids.map((fsid) => {
     const properties: VolumeProperties = { seed: 1, seconds: 2, export: { path: `/v${fsid}`, rules: [] } }
     return {
@@ -17,8 +21,9 @@ function storeOf(fsids: readonly number[], ready: Promise<void>): AggregateStore
       sizeBytes: 4096,
       used: 3,
       snapshots: { list: () => ['one', 'two'], heldBlocks: 1 },
-      content: { rootHandle: () => ready.then(() => new Uint8Array(32)) },
+      content: { fsid, rootHandle: () => ready.then(() => new Uint8Array(32)) },
       properties,
+      ...change(fsid),
     }
   })
   const volume = (id: string): (typeof volumes)[number] | undefined => volumes.find((one) => one.id === id)
@@ -76,6 +81,26 @@ test('H1: while a side is being opened, what may be its volume is never called S
   stores.delete('a')
   volumes.changed()
   expect(volumes.byFsid(1)).toBe('ELSEWHERE')
+})
+
+test('handles of its source are not STALE at the destination of a mirror, also where one filer serves both sides', async () => {
+  const properties = {
+    seed: 1,
+    seconds: 2,
+    export: { path: '/copy', rules: [] },
+    mirror: { role: 'Destination', state: 'InSync' },
+  }
+  const copy = (fsid: number): object => (fsid === 2 ? { properties, content: { fsid: 77 } } : {})
+  const store = storeOf([1, 2], Promise.resolve(), copy)
+  const stores = new Map([
+    ['a', store],
+    ['b', storeOf([3], Promise.resolve())],
+  ])
+  const volumes = new ServedVolumes(nodeEnv(), ['a', 'b'], stores)
+  for (const side of stores.keys()) await volumes.opened(side)
+  expect(volumes.byFsid(77)).toBe('LATER')
+  expect(volumes.byFsid(78)).toBeUndefined()
+  expect([...volumes.served()].map((one) => one.export.path)).toEqual(['/v1', '/v3'])
 })
 
 test('a side that is lost while it is opened leaves nothing behind', async () => {

@@ -85,8 +85,6 @@ export class ServedVolumes implements VolumeTable {
   #byFsid = new Map<number, Served>()
   /** Volumes that are here but not served: their handles are STALE, not somebody else's. */
   readonly #retained = new Set<number>()
-  /** Destinations of mirrors: the other pair serves them. */
-  readonly #mirrored = new Set<number>()
   /** Stores whose volumes are all in `#byFsid`: a side is opened in several steps, and until the last an unknown id may be its. */
   readonly #complete = new Map<string, AggregateStore>()
   #desired: Desired | undefined
@@ -110,9 +108,17 @@ export class ServedVolumes implements VolumeTable {
   byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | 'LATER' | undefined {
     const served = this.#byFsid.get(fsid)
     if (served) return served
-    if (this.#mirrored.has(fsid)) return 'LATER'
+    if (this.#servesElsewhere(fsid)) return 'LATER'
     if (this.#retained.has(fsid)) return undefined
     return this.#stores.size < this.#sides.length || this.opening() ? 'ELSEWHERE' : undefined
+  }
+  /** An end of a mirror whose other pair serves it. The files of a destination have the id of their source, from the first image on; the volume takes it when the mirror is broken. */
+  #servesElsewhere(fsid: number): boolean {
+    for (const store of this.#stores.values())
+      for (const aggregate of store.aggregates.values())
+        for (const volume of aggregate.volumes())
+          if (!isServed(volume) && (volume.fsid === fsid || volume.content.fsid === fsid)) return true
+    return false
   }
   served(): Iterable<ServedVolume> {
     return this.#byFsid.values()
@@ -138,7 +144,6 @@ export class ServedVolumes implements VolumeTable {
     for (const [fsid, { volume }] of this.#byFsid) if (!open.has(volume)) this.#byFsid.delete(fsid)
     const here = new Set([...open].map((volume) => volume.fsid))
     for (const fsid of this.#retained) if (!here.has(fsid)) this.#retained.delete(fsid)
-    for (const fsid of this.#mirrored) if (!here.has(fsid)) this.#mirrored.delete(fsid)
   }
 
   /** A side was opened: its volumes are served as their properties say. */
@@ -162,7 +167,6 @@ export class ServedVolumes implements VolumeTable {
     if (properties.hidden === true) return
     if (!isServed(volume)) {
       this.#byFsid.delete(volume.fsid)
-      this.#mirrored.add(volume.fsid)
       return
     }
     if (properties.retained === true) {
@@ -177,7 +181,6 @@ export class ServedVolumes implements VolumeTable {
       known?.volume === volume ? known.files : new SnapshotView(this.#env, volume, store.answerOf(aggregate))
     if (!isServed(volume)) return
     this.#retained.delete(volume.fsid)
-    this.#mirrored.delete(volume.fsid)
     const exported: Export = { path, volume: volume.name, rules, root }
     this.#byFsid.set(volume.fsid, { files, export: exported, volume, store, aggregate })
   }
