@@ -35,6 +35,8 @@ export interface Seen {
   samples: number
   flushes: number
   sentBytes: number
+  /** The newest sample has it in sync. */
+  inSync: boolean
   /** Times that one of its filers took a side, or gave up an interconnect to anyone: nothing here breaks any, but a machine that lets filers stand still does. */
   disturbances: number
 }
@@ -55,6 +57,7 @@ export class RingPair {
     samples: 0,
     flushes: 0,
     sentBytes: 0,
+    inSync: false,
     disturbances: 0,
   }
   load!: Load
@@ -160,6 +163,8 @@ export class Ring {
     }
     await this.inSync()
     for (const pair of this.pairs) this.#tasks.push(this.#flush(pair), this.#watch(pair))
+    // Filers measure themselves once a second: what they tell may be older than the condition.
+    await until('metrics tell of sync', SYNC_WITHIN_MS, () => this.pairs.every(({ seen }) => seen.inSync))
   }
 
   async inSync(): Promise<void> {
@@ -251,11 +256,12 @@ export class Ring {
       pair.flushesSeen = flushes
       pair.acknowledgedThen = before
     }
-    if (!this.#measuring) return
     const source = ['role="Source"', `volume="${pair.volume}"`]
+    seen.inSync = value('tandem_mirror_state{', ...source, 'state="InSync"') === 1
+    if (!this.#measuring) return
     const destination = ['role="Destination"', `volume="${pair.copy}"`]
     seen.samples++
-    if (value('tandem_mirror_state{', ...source, 'state="InSync"') !== 1) seen.outOfSync++
+    if (!seen.inSync) seen.outOfSync++
     seen.flushes = flushes - pair.firstFlushes
     seen.lagSecondsMax = Math.max(seen.lagSecondsMax, value('tandem_mirror_lag_seconds{', ...source) ?? 0)
     seen.logFilesMax = Math.max(seen.logFilesMax, value('tandem_mirror_log_files{', ...destination) ?? 0)
