@@ -1,5 +1,6 @@
 /**
- * Pairs with mirrors between them: a ring of n pairs, each of which mirrors the volume of its side `a` to the next one, under load and faults. At the end mirrors are broken, and every client
+ * Pairs with mirrors between them: a ring of n pairs, each of which mirrors the volume of its side `a` to the next one, or a star, whose first pair has many volumes that the others mirror,
+ * under load and faults. What must hold at any moment is looked at behind every event (mirror-check.ts). At the end mirrors are broken, and every client
  * goes on at the destination: what it was told there must be there, byte by byte.
  */
 import { Caller, SideAnswers, Violation } from './caller.ts'
@@ -9,6 +10,7 @@ import type { MirrorStatus } from '../core/mirror/status.ts'
 import type { SourceLimits } from '../core/mirror/source-host.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
 import { FilerPair } from './filer-pair.ts'
+import { MirrorChecks } from './mirror-check.ts'
 import { describePair } from './describe.ts'
 import { FILERS } from './names.ts'
 import { problemsOf, untilEqual } from './pair-check.ts'
@@ -22,6 +24,8 @@ export interface RingOptions {
   readonly pairs: number
   /** False: a chain, the last one mirrors nothing. */
   readonly closed: boolean
+  /** A star: so many volumes of the first pair are mirrored to the others, one after the other. */
+  readonly volumes?: number
   readonly clients: number
   readonly limits?: Partial<SourceLimits>
   readonly broken?: BrokenBuild
@@ -34,8 +38,28 @@ export interface Way extends Pick<DesiredMirror, 'state' | 'policy' | 'discardCh
 
 const VOLUME_BYTES = 8 * 2 ** 20
 
+/** One mirror, as it was made: where its first source and destination are. */
+interface Edge {
+  readonly home: FilerPair
+  readonly away: FilerPair
+  readonly volumeId: string
+  readonly path: string
+}
+
+const volumeOf = (id: string, path: string): DesiredVolume => ({
+  id,
+  name: path.slice(1),
+  type: 'Flexible',
+  aggregate: 'aggr-a',
+  sizeBytes: VOLUME_BYTES,
+  export: { path, rules: [{ clients: ['*'], access: 'ReadWrite', squash: 'None' }] },
+  state: 'Present',
+})
+
 export class MirrorRing {
   readonly pairs: readonly FilerPair[]
+  readonly edges: readonly Edge[]
+  readonly checks: MirrorChecks
   readonly clients: readonly (readonly Client[])[]
   readonly #options: RingOptions
 
@@ -60,11 +84,14 @@ export class MirrorRing {
     }
     this.pairs = pairs
     for (const pair of pairs) for (const one of pairs) if (one !== pair) pair.neighbours.add(one)
-    this.clients = this.#mirrored.map((_, n) => {
+    this.edges = this.#edges()
+    this.checks = new MirrorChecks(this, options.limits)
+    this.world.watch(() => this.checks.look())
+    this.clients = this.edges.map(({ home, path }, n) => {
       const answers = new SideAnswers()
       const peers: Client[] = []
       for (let k = 0; k < options.clients; k++) {
-        const client = new Client(new Caller(pairs[n]!, 'a', `m${n}-${k}`, answers), '/a', peers)
+        const client = new Client(new Caller(home, 'a', `m${n}-${k}`, answers), path, peers)
         client.pauseMs = 4
         peers.push(client)
       }
@@ -76,37 +103,43 @@ export class MirrorRing {
     return this.pairs[0]!.world
   }
 
-  /** Pairs that mirror to the next one. */
-  get #mirrored(): readonly FilerPair[] {
-    return this.#options.closed ? this.pairs : this.pairs.slice(0, -1)
-  }
-  /** Mirrors that were not broken. */
-  get whole(): readonly number[] {
-    return this.#mirrored.map((_, n) => n).filter((n) => this.wayOf(n).state === 'Mirrored')
-  }
-  destinationOf(n: number): FilerPair {
-    return this.pairs[(n + 1) % this.pairs.length]!
+  #edges(): readonly Edge[] {
+    const { pairs } = this
+    const { closed, volumes } = this.#options
+    if (volumes === undefined)
+      return (closed ? pairs : pairs.slice(0, -1)).map((home, n) => ({
+        home,
+        away: pairs[(n + 1) % pairs.length]!,
+        volumeId: home.volumeId('a'),
+        path: '/a',
+      }))
+    const [home, ...others] = pairs
+    return Array.from({ length: volumes }, (_, n) => ({
+      home: home!,
+      away: others[n % others.length]!,
+      volumeId: `star-${n}`,
+      path: `/star-${n}`,
+    }))
   }
 
-  /** Volumes of a pair to which others mirror theirs. */
-  #copiesOf(pair: FilerPair): DesiredVolume[] {
-    const rules = [{ clients: ['*'], access: 'ReadWrite' as const, squash: 'None' as const }]
-    return [...this.#mirrored.keys()]
-      .filter((n) => this.destinationOf(n) === pair)
-      .map((n) => ({
-        id: `copy-${n}`,
-        name: `copy-${n}`,
-        type: 'Flexible',
-        aggregate: 'aggr-a',
-        sizeBytes: VOLUME_BYTES,
-        export: { path: `/copy-${n}`, rules },
-        state: 'Present',
-      }))
+  /** Mirrors that were not broken. */
+  get whole(): readonly number[] {
+    return this.edges.map((_, n) => n).filter((n) => this.wayOf(n).state === 'Mirrored')
+  }
+  destinationOf(n: number): FilerPair {
+    return this.edges[n]!.away
+  }
+
+  /** Volumes of a pair beside those that every pair has. */
+  #volumesOf(pair: FilerPair): DesiredVolume[] {
+    return this.edges.flatMap(({ home, away, volumeId, path }, n) => [
+      ...(pair === home && this.#options.volumes !== undefined ? [volumeOf(volumeId, path)] : []),
+      ...(pair === away ? [volumeOf(`copy-${n}`, `/copy-${n}`)] : []),
+    ])
   }
 
   #mirrorsOf(pair: FilerPair): DesiredMirror[] {
-    return [...this.#mirrored.entries()].flatMap(([n, home]): DesiredMirror[] => {
-      const away = this.destinationOf(n)
+    return this.edges.flatMap(({ home, away, volumeId }, n): DesiredMirror[] => {
       if (pair !== home && pair !== away) return []
       const { reversed, ...way } = this.wayOf(n)
       const other = pair === home ? away : home
@@ -114,7 +147,7 @@ export class MirrorRing {
         {
           id: `m${n}`,
           role: (pair === home) === reversed ? 'Destination' : 'Source',
-          volumeId: pair === home ? home.volumeId('a') : `copy-${n}`,
+          volumeId: pair === home ? volumeId : `copy-${n}`,
           peers: FILERS.map((name) => other.nameOf(name)),
           ...way,
         },
@@ -129,16 +162,16 @@ export class MirrorRing {
   /** What the operator wants of a mirror: told to the pairs at both ends. */
   order(n: number, change: Partial<Way>): void {
     this.#ways.set(n, { ...this.wayOf(n), ...change })
-    for (const pair of [this.pairs[n]!, this.destinationOf(n)])
+    for (const pair of [this.edges[n]!.home, this.destinationOf(n)])
       pair.mirror(this.#mirrorsOf(pair)).catch((error: unknown) => this.world.fail(error))
   }
 
   /** The pair that is to be the source of mirror n, and the other one. */
   sourceOf(n: number): FilerPair {
-    return this.wayOf(n).reversed ? this.destinationOf(n) : this.pairs[n]!
+    return this.wayOf(n).reversed ? this.destinationOf(n) : this.edges[n]!.home
   }
   targetOf(n: number): FilerPair {
-    return this.wayOf(n).reversed ? this.pairs[n]! : this.destinationOf(n)
+    return this.wayOf(n).reversed ? this.edges[n]!.home : this.destinationOf(n)
   }
 
   /** What a pair says of its end of mirror n. */
@@ -183,7 +216,8 @@ export class MirrorRing {
   }
 
   #serves(pair: FilerPair, n: number): boolean {
-    const path = pair === this.pairs[n] ? '/a' : `/copy-${n}`
+    const { home, path: own } = this.edges[n]!
+    const path = pair === home ? own : `/copy-${n}`
     const served = pair.running[pair.ownerOf('a')]?.filer?.volumes.served() ?? []
     return [...served].some(({ export: one }) => one.path === path)
   }
@@ -191,7 +225,7 @@ export class MirrorRing {
   async start(): Promise<void> {
     for (const pair of this.pairs) {
       pair.mirrors = this.#mirrorsOf(pair)
-      pair.copies = this.#copiesOf(pair)
+      pair.copies = [...pair.copies, ...this.#volumesOf(pair)]
       for (const name of FILERS) pair.start(name)
     }
     for (const pair of this.pairs) await pair.untilGood(SETTLE_MS)
@@ -245,7 +279,7 @@ export class MirrorRing {
   }
 
   describe(): string {
-    const mirrors = this.#mirrored.map((_, n) => `mirror ${n}: ${JSON.stringify(this.status(n))}`)
+    const mirrors = this.edges.map((_, n) => `mirror ${n}: ${JSON.stringify(this.status(n))}`)
     return [
       describePair(this.pairs[0]!, 80),
       ...this.pairs.slice(1).map((pair) => describePair(pair, 0)),
@@ -329,6 +363,7 @@ export async function simulateMirrors(
     await ring.untilInSync()
     await new RingPlayer(ring).play(scenario)
     await end(ring)
+    ring.checks.ended()
   } catch (error) {
     failure = failureOf(error, ring.describe())
   }

@@ -1,7 +1,7 @@
 /**
  * Simulated networks between simulated processes: an implementation of `Driver` with faults. One network per driver
  * name; each filer's driver on it has an address. A stream delivers in order and once, as TCP does; what a fault can do
- * is delay, hold back, or break it.
+ * is delay, hold back, or break it. What arrives within a tenth of a millisecond is delivered in one turn now and then, as one read of a socket has it.
  */
 import type { Driver, Stream, StreamHandler } from '../core/connection/driver.ts'
 import type { Frame } from '../core/connection/frames.ts'
@@ -18,6 +18,9 @@ interface Path {
   silent: boolean
 }
 
+/** Chance that what arrives waits for what comes right behind it, and how long. */
+const TOGETHER = 0.2
+const TOGETHER_MS = 0.1
 /** Bytes under way on a stream from which on `send` says no. */
 const QUEUE_BYTES = 1 << 20
 
@@ -173,6 +176,8 @@ class End implements Stream {
   queuedBytes = 0
   full = false
   closing = false
+  /** Arrived, and not handed over yet. */
+  readonly unread: (readonly Frame[])[] = []
   lastArrival = 0
   held = false
 
@@ -282,6 +287,7 @@ class Wire {
     const to = from.peer
     if (to === undefined) return
     if ('close' in item) {
+      this.#read(to)
       const handler = to.handler
       this.#forget()
       to.process.post(() => handler?.closed(item.close))
@@ -298,13 +304,25 @@ class Wire {
       return
     }
     this.network.world.note(`${this.link} ${from.process.name} ${frames.map((frame) => frame.kind).join()}`)
-    to.process.post(() => {
-      if (!to.closing && frames.length > 0) to.handler?.received(frames)
-    })
+    to.unread.push(frames)
+    if (to.unread.length === 1) {
+      const { world } = this.network
+      if (world.random.chance(TOGETHER)) world.after(TOGETHER_MS, () => this.#read(to))
+      else this.#read(to)
+    }
     if (from.full && from.queuedBytes < QUEUE_BYTES / 2) {
       from.full = false
       from.process.post(() => from.handler?.drained())
     }
+  }
+
+  /** All that has arrived, in one turn. */
+  #read(to: End): void {
+    const unread = to.unread.splice(0)
+    if (this.broken || unread.length === 0) return
+    to.process.post(() => {
+      for (const frames of unread) if (!to.closing && frames.length > 0) to.handler?.received(frames)
+    })
   }
 
   /** What a silent time held back sets out now. */

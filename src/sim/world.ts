@@ -70,6 +70,7 @@ export class World {
   #seq = 0
   #heap: Event[] = []
   #failure: { readonly error: unknown } | undefined
+  readonly #watchers: (() => void)[] = []
 
   constructor(seed: number) {
     this.seed = seed
@@ -111,6 +112,11 @@ export class World {
   /** Ends the run with `error`: for checkers, and for what a process must die of. */
   fail(error: unknown): void {
     this.#failure ??= { error }
+  }
+
+  /** `look` is called behind every event, and ends the run by throwing. */
+  watch(look: () => void): void {
+    this.#watchers.push(look)
   }
 
   /** Lets `durationMs` of virtual time pass. */
@@ -167,6 +173,7 @@ export class World {
     this.traceHash = Math.imul(this.traceHash ^ event.seq ^ (event.at * 1000), 0x01000193) >>> 0
     task()
     await settle()
+    for (const look of this.#watchers) look()
   }
 
   #push(event: Event): void {

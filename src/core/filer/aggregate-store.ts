@@ -492,8 +492,10 @@ export class AggregateStore implements SideStore {
         await Promise.all(parts.map(({ point }) => point.write()))
       },
       commitRoot: async (plex) => {
-        if (plex === 0) await Promise.all(parts.map(({ point }) => point.commitRoot(0)))
-        else {
+        if (plex === 0) {
+          await Promise.all(parts.map(({ point }) => point.commitRoot(0)))
+          this.mirroring.rooted()
+        } else {
           const attached = parts.filter(({ aggregate }) => aggregate.partner !== undefined)
           await Promise.all(attached.map(({ point }) => point.commitRoot(1)))
         }

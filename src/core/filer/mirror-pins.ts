@@ -16,12 +16,22 @@ export interface PinnedImage extends SourcePin {
 
 /** Everything that is pinned and durable, in the order of its making. */
 export function allPins(volume: Volume<FileSystem> | undefined): PinnedImage[] {
-  return (volume?.snapshots.pins(PREFIX) ?? []).map((snapshot) => ({
+  return (volume?.snapshots.pins(PREFIX) ?? []).map(pinnedImage)
+}
+
+/** Only in tests: those of a consistency point that is under way, too. */
+export function earlyPins(volume: Volume<FileSystem> | undefined): PinnedImage[] {
+  const images = volume?.snapshots.images() ?? []
+  return images.filter(({ name, deleting }) => name.startsWith(PREFIX) && !deleting).map(pinnedImage)
+}
+
+function pinnedImage(snapshot: SnapshotImage): PinnedImage {
+  return {
     ...pinOf(Number(snapshot.name.slice(PREFIX.length)), snapshot.requestId),
     seconds: snapshot.created,
     blocks: snapshot.used,
     snapshot,
-  }))
+  }
 }
 
 /** Those of the mirror's history. */

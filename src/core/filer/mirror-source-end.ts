@@ -7,7 +7,7 @@ import type { MirrorStatus } from '../mirror/status.ts'
 import { streamImage } from './image-stream.ts'
 import type { EndContext, EndPlace, MirrorEnd } from './mirror-end.ts'
 import { noteExtent, recordOf, volumeOf } from './mirror-end.ts'
-import { allPins, pin, pinsOf } from './mirror-pins.ts'
+import { allPins, earlyPins, pin, pinsOf } from './mirror-pins.ts'
 
 export class SourceEnd implements MirrorEnd {
   readonly id: string
@@ -40,7 +40,9 @@ export class SourceEnd implements MirrorEnd {
 
   #pins() {
     const record = recordOf(this.#context, this)
-    return record === undefined ? [] : pinsOf(volumeOf(this.#context, this), record)
+    const volume = volumeOf(this.#context, this)
+    if (this.#context.mirrors.options.broken?.endEarly === true) return earlyPins(volume)
+    return record === undefined ? [] : pinsOf(volume, record)
   }
 
   #host(): SourceHost {

@@ -5,6 +5,7 @@
 import type { Message, ToDestination, ToSource } from '../mirror/messages.ts'
 import type { AggregateStore } from './aggregate-store.ts'
 import type { StoreMirroring } from './store-mirroring.ts'
+import type { MirrorEnd } from './mirror-end.ts'
 import { MirrorLink } from './mirror-link.ts'
 import type { MirrorStatus } from '../mirror/status.ts'
 import type { MirrorsContext, MirrorsOptions } from './mirrors-context.ts'
@@ -17,6 +18,7 @@ const TO_SOURCE: readonly string[] = [
   'acknowledged',
   'taken',
   'complete',
+  'frozen',
   'durable',
   'joined',
   'failed',
@@ -55,6 +57,11 @@ export class Mirrors implements MirrorsContext {
 
   async reconcile(side: string): Promise<void> {
     await this.#stores.get(side)?.reconcile(this.desired)
+  }
+
+  /** The ends that are open here: for checkers. */
+  *ends(): Generator<MirrorEnd> {
+    for (const store of this.#stores.values()) yield* store.ends()
   }
 
   status(): MirrorStatus[] {

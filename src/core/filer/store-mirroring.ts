@@ -18,6 +18,8 @@ export interface StoreMirroring {
   /** Synchronously before and behind the freeze of all aggregates. */
   freezing(cp: number, covers: number): void
   frozen(): void
+  /** The own copy has the root, the partner's not yet. */
+  rooted(): void
   /** Complete on every copy. */
   committed(): void
   close(): void
@@ -31,6 +33,7 @@ export const NO_MIRRORS: StoreMirroring = {
   cpLeast: 0,
   freezing: () => undefined,
   frozen: () => undefined,
+  rooted: () => undefined,
   committed: () => undefined,
   close: () => undefined,
 }

@@ -185,6 +185,11 @@ export class StoreMirrors implements StoreMirroring, EndContext {
     for (const end of this.#ends.values()) end.frozen()
   }
 
+  rooted(): void {
+    if (this.mirrors.options.broken?.endEarly !== true) return
+    for (const end of this.#ends.values()) if (end instanceof SourceEnd) end.committed()
+  }
+
   committed(): void {
     for (const end of this.#ends.values()) end.committed()
     for (const resolve of this.#cpEnded.splice(0)) resolve()
@@ -260,6 +265,10 @@ export class StoreMirrors implements StoreMirroring, EndContext {
       (end): end is SourceEnd => end instanceof SourceEnd && end.id !== id && peersOf(end.id) === peers,
     )
     await Promise.all(others.map(({ mirror }) => mirror.leave(reason, message)))
+  }
+
+  ends(): Iterable<MirrorEnd> {
+    return this.#ends.values()
   }
 
   end(id: string): MirrorEnd | undefined {

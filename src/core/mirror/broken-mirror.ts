@@ -4,7 +4,7 @@ export interface BrokenMirror {
   readonly answerAlone?: boolean
   /** The destination keeps what an older opening of the source's side sent beyond what the new one has. */
   readonly noCut?: boolean
-  /** The source sends nothing again that the destination lacks when a connection begins. */
+  /** When a connection begins, the source goes on behind what the destination has, and sends nothing again. */
   readonly noResend?: boolean
   /** The destination listens to an older source. */
   readonly noFence?: boolean
@@ -12,4 +12,8 @@ export interface BrokenMirror {
   readonly noPin?: boolean
   /** In sync before the destination's durable image has all epochs before the first one whose operations were sent. */
   readonly joinEarly?: boolean
+  /** An image goes as soon as the source's own copy has its root; the partner's may not have it. */
+  readonly endEarly?: boolean
+  /** A consistency point of the destination releases log files of images that became complete behind its freeze. */
+  readonly releaseLate?: boolean
 }

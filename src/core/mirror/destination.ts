@@ -106,6 +106,17 @@ export class MirrorDestination {
   get durableImage(): number {
     return this.#durable.image
   }
+  /** The newest complete image, which the next consistency point may have. */
+  get completeImage(): number {
+    return this.#newest.image
+  }
+  /** Epoch and incarnation of the source that it listens to. */
+  get fence(): readonly [number, number] {
+    return this.#record.fence
+  }
+  get opening(): number {
+    return this.#record.opening
+  }
   get session(): number {
     return this.#session
   }
@@ -189,7 +200,8 @@ export class MirrorDestination {
     if (this.#closed) return
     this.#session = session
     const { image, generation: of } = this.#newest
-    answer({ type: 'resumed', last: this.#last, image, of, durable: this.#durable.image })
+    const frozen = this.#frozen?.image ?? 0
+    answer({ type: 'resumed', last: this.#last, image, of, durable: this.#durable.image, frozen })
   }
 
   #tell(head: Body<ToSource>): void {
@@ -329,6 +341,7 @@ export class MirrorDestination {
     if (complete === undefined || !this.#host.pin(complete)) return
     this.#frozen = complete
     this.#complete = undefined
+    this.#tell({ type: 'frozen', image: complete.image })
   }
 
   /** Behind the freeze. */
@@ -343,7 +356,8 @@ export class MirrorDestination {
     if (covered === undefined) return
     this.#durable = covered
     this.#host.unpinBelow(covered.image)
-    void this.logs.remove(covered.image).catch((error: unknown) => this.#failed(error))
+    const released = this.#host.broken.releaseLate === true ? this.#newest.image : covered.image
+    void this.logs.remove(released).catch((error: unknown) => this.#failed(error))
     this.#tell({ type: 'durable', image: covered.image })
   }
 

@@ -9,9 +9,10 @@ export class ImageSender {
   readonly #host: SourceHost
   /** Blocks that may be on their way. */
   readonly #blocksMax: number
-  /** Newest image that is complete at the destination, and the one that is durable there; 0: none. */
+  /** Newest image that is complete at the destination, the one that is durable there, and the one that will be when the consistency point under way there ends; 0: none. */
   complete = 0
   durable = 0
+  frozen = 0
   #inFlight: { readonly from: number; readonly to: number } | undefined
   #streams = 0
   #blocksOut = 0
@@ -29,9 +30,10 @@ export class ImageSender {
     return this.#blocks === 0 ? 0 : Math.min(100, Math.floor((100 * this.#sent) / this.#blocks))
   }
 
-  resumed(image: number, durable: number): void {
+  resumed(image: number, durable: number, frozen: number): void {
     this.complete = image
     this.durable = durable
+    this.frozen = frozen
     this.#blocksOut = 0
     this.#inFlight = undefined
   }
@@ -83,11 +85,15 @@ export class ImageSender {
     })
   }
 
-  /** Images that neither the destination has, nor are on their way, nor are the newest, are let go. */
+  /**
+   * Images that neither the destination has, nor are on their way, nor are the newest, are let go. One that was complete there, and was not said to be frozen before the next one was complete, is
+   * no more.
+   */
   prune(): void {
     const pins = this.#host.pins()
     const needed = [
       this.#host.broken.noPin === true ? undefined : this.durable,
+      this.frozen,
       this.complete,
       this.#inFlight?.from,
       this.#inFlight?.to,

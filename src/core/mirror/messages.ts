@@ -57,6 +57,8 @@ export type ToSource = Common &
         readonly image: number
         readonly of: number
         readonly durable: number
+        /** The image of the consistency point that is under way there; 0: none. */
+        readonly frozen: number
       }
     /** Generation: a source that goes on must have a higher one. Source: this end is no destination. NoImage: the ends have no image in common. */
     | { readonly type: 'refused'; readonly reason: Refusal; readonly generation: number }
@@ -64,6 +66,8 @@ export type ToSource = Common &
     /** So many blocks were taken in: there is room for as many. */
     | { readonly type: 'taken'; readonly blocks: number }
     | { readonly type: 'complete'; readonly image: number }
+    /** A consistency point has begun that will make it durable. */
+    | { readonly type: 'frozen'; readonly image: number }
     | { readonly type: 'durable'; readonly image: number }
     | { readonly type: 'joined' }
     | { readonly type: 'failed'; readonly reason: string }

@@ -156,6 +156,10 @@ export class MirrorSource {
   get epoch(): number {
     return this.#epoch
   }
+  /** Operations of epochs behind this image are sent; undefined: none are. */
+  get joinImage(): number | undefined {
+    return this.#joinImage
+  }
   get record(): SourceRecord {
     return this.#record
   }
@@ -349,6 +353,9 @@ export class MirrorSource {
         if (this.#joinImage === undefined) this.#host.wantCp()
         this.#moved()
         return this.#images.next()
+      case 'frozen':
+        this.#images.frozen = head.image
+        return
       case 'durable':
         this.#images.durable = Math.max(this.#images.durable, head.image)
         this.#kept.durable(head.image)
@@ -371,7 +378,7 @@ export class MirrorSource {
     }
   }
 
-  #resumed({ last, image, of, durable }: ToSource & { type: 'resumed' }): void {
+  #resumed({ last, image, of, durable, frozen }: ToSource & { type: 'resumed' }): void {
     if (image !== 0 && !this.#host.pins().some((pin) => pin.image === image && pin.generation === of)) {
       const [reason, message] = REFUSALS.NoImage
       this.#say(reason, message)
@@ -380,7 +387,7 @@ export class MirrorSource {
     }
     this.#up = true
     this.#say('', '')
-    this.#images.resumed(image, durable)
+    this.#images.resumed(image, durable, frozen)
     this.#confirm()
     this.#kept.durable(durable)
     this.#host.log('mirror resumed', { mirror: this.id, image, durable, last })
@@ -390,9 +397,8 @@ export class MirrorSource {
       this.#acknowledged(last)
       const { first } = this.#kept
       const gap = first === undefined ? this.tally.last > last : first.previous > last
-      if (gap && this.#host.broken.noResend !== true)
-        return this.#leave('NotInSync', 'the destination lacks records that are not kept here any more')
-      this.#kept.resend(last)
+      if (gap) return this.#leave('NotInSync', 'the destination lacks records that are not kept here any more')
+      this.#kept.resend(last, this.#host.broken.noResend)
       this.#flush()
     } else this.#host.wantCp()
     this.#moved()

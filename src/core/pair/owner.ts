@@ -112,7 +112,8 @@ export class Owner {
     this.#lastCpSeq = store.covers
     this.log = new OperationLog(env, logDevice, origin, this.#stamp, position, {
       onDurable: () => this.check(),
-      onPressure: () => this.wantCp(),
+      // Behind the append that finds the half full: who appended must know its record before a freeze has it in an image.
+      onPressure: () => void Promise.resolve().then(() => this.wantCp()),
       onFailure: (error) => hooks.fatal('own log cannot be written', error),
       verifyAlone: () => hooks.verifyAlone(),
     })
