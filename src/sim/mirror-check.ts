@@ -10,6 +10,7 @@
  */
 import type { SourceLimits } from '../core/mirror/source-host.ts'
 import { SOURCE_LIMITS } from '../core/mirror/source-host.ts'
+import type { Extent } from '../core/mirror/tally.ts'
 import { logFilesAtMost } from '../core/mirror/decisions.ts'
 import type { AggregateStore } from '../core/filer/aggregate-store.ts'
 import { DestinationEnd } from '../core/filer/mirror-destination-end.ts'
@@ -45,6 +46,8 @@ interface Seen {
 
 /** How often log files are read, in milliseconds. */
 const READ_MS = 150
+/** So many records of a source may be on their way. */
+const EXTENTS = 200
 
 export class MirrorChecks {
   readonly #ring: MirrorRing
@@ -52,6 +55,8 @@ export class MirrorChecks {
   readonly #freezes = new Map<FilerPair, Freezes>()
   readonly #seen = new Map<number, Seen>()
   readonly #windows = new Map<string, Window>()
+  /** How far a source was, of late. */
+  readonly #extents = new Map<SourceEnd, Extent[]>()
   #reading = false
   #readAt = 0
   /** Most log files that each mirror had, and the bound then. */
@@ -155,9 +160,17 @@ export class MirrorChecks {
       if (image !== 0 && !pins.includes(image))
         this.#fail(n, `the destination has image ${image}, the source has ${pins.join()} (B4, B10)`)
     if (!inSync || record.state !== 'InSync') return
+    const { last, bytes } = source.mirror.tally
+    const extents = this.#extents.get(source) ?? []
+    if (extents.at(-1)?.last !== last) extents.push({ last, bytes })
+    if (extents.length > EXTENTS) extents.shift()
+    this.#extents.set(source, extents)
     if (mirror.state !== 'InSync' || mirror.durableImage < (joinImage ?? 0)) {
       const { state, durableImage } = mirror
-      this.#fail(n, `in sync from ${joinImage ?? 0} on; the destination: ${state}, image ${durableImage} (B11)`)
+      this.#fail(
+        n,
+        `in sync from ${joinImage ?? 0} on; the destination: ${state}, image ${durableImage} (B11)`,
+      )
     }
     this.#bound(n, from, to, destination)
   }
@@ -191,7 +204,7 @@ export class MirrorChecks {
     }
   }
 
-  /** B7: the image and the log files are the source's records up to what it had when reading began. */
+  /** B7: the image and the log files are the source's records up to what the destination had when reading began. */
   async #readLog(n: number, from: FilerPair, to: FilerPair): Promise<void> {
     const source = this.#endAt(from, n)
     const destination = this.#endAt(to, n)
@@ -199,10 +212,10 @@ export class MirrorChecks {
     const { mirror } = destination
     const { session, durableImage } = mirror
     if (!source.mirror.inSync || source.mirror.record.state !== 'InSync' || session === 0) return
-    const { last, bytes } = source.mirror.tally
+    const known = this.#extents.get(source)?.findLast(({ last }) => last <= mirror.last)
     const before = mirror.logs.epochs.join()
     const image = this.#pins(to, destination).find((pin) => pin.image === durableImage)
-    if (image === undefined || mirror.last < last) return
+    if (image === undefined || known === undefined || known.last < image.covers) return
     const pins = this.#pins(from, source).filter(({ generation }) => generation === image.generation)
     const frames = await mirror.logs.frames().catch(() => undefined)
     // What was cut, released or left meanwhile was not read as it is.
@@ -222,15 +235,20 @@ export class MirrorChecks {
           this.#fail(n, `record ${seq} of image ${first.image} is in log file ${epoch} (B7)`)
         const above = pins.find((pin) => pin.image >= epoch && pin.covers < seq)
         if (above !== undefined)
-          this.#fail(n, `record ${seq} is in log file ${epoch}, and image ${above.image} ends at ${above.covers} (B7)`)
-        if (seq <= at || seq > last) continue
+          this.#fail(
+            n,
+            `record ${seq} is in log file ${epoch}, and image ${above.image} ends at ${above.covers} (B7)`,
+          )
+        if (seq <= at || seq > known.last) continue
         at = seq
         sum += body.length
       }
     }
     this.reads += 1
-    if (sum !== bytes)
+    if (sum !== known.bytes) {
+      const { last, bytes } = known
       this.#fail(n, `up to record ${last} the source has ${bytes} bytes, image and log files ${sum} (B7)`)
+    }
   }
 
   /** A run in which nothing was looked at shows nothing. */

@@ -362,7 +362,7 @@ export class MirrorDestination {
   }
 
   #join(image: number): void {
-    if (this.#durable.image < image) {
+    if (this.#durable.image < image && this.#host.broken.joinEarly !== true) {
       this.#joining = true
       this.#host.wantCp()
       return

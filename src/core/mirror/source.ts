@@ -397,7 +397,8 @@ export class MirrorSource {
       this.#acknowledged(last)
       const { first } = this.#kept
       const gap = first === undefined ? this.tally.last > last : first.previous > last
-      if (gap) return this.#leave('NotInSync', 'the destination lacks records that are not kept here any more')
+      if (gap)
+        return this.#leave('NotInSync', 'the destination lacks records that are not kept here any more')
       this.#kept.resend(last, this.#host.broken.noResend)
       this.#flush()
     } else this.#host.wantCp()
