@@ -18,7 +18,21 @@ import { allPins } from '../core/filer/mirror-pins.ts'
 import { SourceEnd } from '../core/filer/mirror-source-end.ts'
 import { Violation } from './caller.ts'
 import type { FilerPair } from './filer-pair.ts'
-import type { MirrorRing } from './mirrors.ts'
+import type { World } from './world.ts'
+
+/** One mirror, as it was made: where its first source and destination are. */
+export interface Edge {
+  readonly home: FilerPair
+  readonly away: FilerPair
+  readonly volumeId: string
+  readonly path: string
+}
+
+export interface Checked {
+  readonly world: World
+  readonly pairs: readonly FilerPair[]
+  readonly edges: readonly Edge[]
+}
 
 /** Freezes of a pair's side. */
 interface Freezes {
@@ -50,7 +64,7 @@ const READ_MS = 150
 const EXTENTS = 200
 
 export class MirrorChecks {
-  readonly #ring: MirrorRing
+  readonly #ring: Checked
   readonly #incompleteEpochs: number
   readonly #freezes = new Map<FilerPair, Freezes>()
   readonly #seen = new Map<number, Seen>()
@@ -64,7 +78,7 @@ export class MirrorChecks {
   /** Times that log files were read and compared. */
   reads = 0
 
-  constructor(ring: MirrorRing, limits: Partial<SourceLimits> = {}) {
+  constructor(ring: Checked, limits: Partial<SourceLimits> = {}) {
     this.#ring = ring
     this.#incompleteEpochs = { ...SOURCE_LIMITS, ...limits }.incompleteEpochs
   }

@@ -10,6 +10,7 @@ import type { MirrorStatus } from '../core/mirror/status.ts'
 import type { SourceLimits } from '../core/mirror/source-host.ts'
 import type { BrokenBuild } from '../core/pair/options.ts'
 import { FilerPair } from './filer-pair.ts'
+import type { Edge } from './mirror-check.ts'
 import { MirrorChecks } from './mirror-check.ts'
 import { describePair } from './describe.ts'
 import { FILERS } from './names.ts'
@@ -37,14 +38,6 @@ export interface Way extends Pick<DesiredMirror, 'state' | 'policy' | 'discardCh
 }
 
 const VOLUME_BYTES = 8 * 2 ** 20
-
-/** One mirror, as it was made: where its first source and destination are. */
-interface Edge {
-  readonly home: FilerPair
-  readonly away: FilerPair
-  readonly volumeId: string
-  readonly path: string
-}
 
 const volumeOf = (id: string, path: string): DesiredVolume => ({
   id,
