@@ -21,6 +21,7 @@ import type { Json } from './codec.ts'
 import { ConsistencyPoint } from './consistency-point.ts'
 import type { CpSpec } from './consistency-point.ts'
 import { AggregateError } from './errors.ts'
+import { hadBy, NOTHING, withoutPasses, withPass } from './filling.ts'
 import { prepareGrowth } from './growth.ts'
 import type { Growth } from './growth.ts'
 import { readLabel } from './label.ts'
@@ -36,7 +37,7 @@ import type { PlexInfo, WaitingDevice } from './plex-info.ts'
 import type { Pool } from './pool.ts'
 import { Resync } from './resync.ts'
 import type { ResyncOptions } from './resync.ts'
-import { encodeRoot, isNamed, lineage, readRoots } from './root.ts'
+import { encodeRoot, hex, lineage, readRoots } from './root.ts'
 import type { Root, RootInfo, RootName } from './root.ts'
 import { SpaceBudget } from './space-budget.ts'
 import { SpaceMap } from './space-map.ts'
@@ -133,7 +134,8 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   /** Counts attachments and detachments: what one began, the next one ends. */
   private attachments = 0
   /** The image of this number is on the stale plex, and in our history; 0 if there is none. */
-  private commonCp = 0
+  /** What the other plex has of the image. */
+  private had = NOTHING
   private dirtyBlocks = 0
   private budget: SpaceBudget
   /** Whose snapshots have something for a consistency point to do. */
@@ -528,9 +530,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     }
     this.partner = partner
     this.mirrorState = state
-    const newest = info.roots[0]?.root
-    const ancestor = newest !== undefined && this.lineage.some((name) => isNamed(newest, name))
-    this.commonCp = ancestor && theirs.state === 'complete' ? newest.cp : 0
+    this.had = hadBy(theirs, info.roots[0]?.root, this.lineage, this.properties)
     if (state !== 'mirrored') return
     this.io.mirror = partner
     const older = await this.meta.disproven()
@@ -558,9 +558,10 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   async resync(options: ResyncOptions = {}): Promise<void> {
     const { partner } = this
     assert(partner !== undefined && this.mirrorState === 'stale', 'only a stale plex is resynced')
-    const resync = new Resync(this.env, this.own, partner, this.space, this.commonCp)
-    // From here on the target changes: what it has in common is known to this resync only.
-    this.commonCp = 0
+    const pass = hex(this.env.random.u32()) + hex(this.env.random.u32())
+    const { cp } = this.root
+    this.properties = withPass(this.properties, pass, cp, this.had)
+    const resync = new Resync(this.env, this.own, partner, this.space, this.had, { pass, cp }, this.io.broken)
     this.resyncing = resync
     this.mirrorState = 'resyncing'
     const cancelled = (): boolean => this.resyncing !== resync || options.cancelled?.() === true
@@ -572,6 +573,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       if (this.resyncing === resync) {
         this.resyncing = undefined
         this.mirrorState = 'stale'
+        this.had = resync.had
       }
       throw error
     }
@@ -711,6 +713,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     if (mirrored && this.mirrorState === 'joining' && this.partner?.failure === undefined) {
       this.mirrorState = 'mirrored'
       this.resyncing = undefined
+      this.properties = withoutPasses(this.properties)
       this.io.mirror = this.partner
     }
     this.reckon(changed.flatMap(({ index }) => this.byIndex.get(index) ?? []))

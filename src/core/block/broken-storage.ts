@@ -25,6 +25,10 @@ export interface BrokenStorage extends BrokenFiles {
   readonly oldNumbersReused?: boolean
   /** A change of an old block is written where it lies. */
   readonly oldInPlace?: boolean
+  /** A resync notes what it has copied before that is flushed. */
+  readonly notedBeforeFlush?: boolean
+  /** The consistency point at which a pass began is not asked for: whatever the label names counts as copied. */
+  readonly passNotDated?: boolean
   /** Operations are let in without asking whether there is room. */
   readonly noBudget?: boolean
 }

@@ -33,6 +33,7 @@ const block = fc.uint8Array({ minLength: 600, maxLength: 600 }).map((bytes) => {
 })
 
 describe('records on disk', () => {
+  const rootName = { cp: u48, epoch: u48, random: fc.tuple(fc.nat(), fc.nat()) }
   test('labels', () => {
     const label = fc.record({
       plex: fc.integer({ min: 0, max: 1 }),
@@ -50,13 +51,22 @@ describe('records on disk', () => {
       side: name,
       type: fc.constantFrom('Flexible' as const, 'Traditional' as const),
     })
+    const filling = fc.record(
+      { base: fc.record(rootName), pass: fc.stringMatching(/^[0-9a-f]{16}$/), groups: u48 },
+      { requiredKeys: ['pass', 'groups'] },
+    )
+    fc.assert(
+      fc.property(label, filling, (value, one) => {
+        const filled = { ...value, filling: one }
+        expect(decodeLabel(crc32, encodeLabel(crc32, filled))).toEqual(filled)
+      }),
+    )
     fc.assert(
       fc.property(label, (value) => expect(decodeLabel(crc32, encodeLabel(crc32, value))).toEqual(value)),
     )
   })
 
   test('roots, with properties in any language', () => {
-    const rootName = { cp: u48, epoch: u48, random: fc.tuple(fc.nat(), fc.nat()) }
     const root = fc.record({
       ...rootName,
       covers: u48,

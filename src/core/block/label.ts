@@ -4,9 +4,11 @@
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { Device } from '../env/device.ts'
 import type { Crc32, Env } from '../env/env.ts'
-import { getU16, getU64, putU16, putU64 } from '../fs/bytes.ts'
+import { getU16, getU32, getU64, putU16, putU32, putU64 } from '../fs/bytes.ts'
 import { getString, isSealed, putString, seal } from './codec.ts'
 import { FORMAT_VERSION, LABEL_BLOCK } from './layout.ts'
+import { getName, hex, putName } from './root.ts'
+import type { RootName } from './root.ts'
 
 const MAGIC = 'TANDEMDV'
 /** Of the labels of an aggregate that is a traditional volume's: a program of before these must not touch it. */
@@ -14,11 +16,26 @@ const TRADITIONAL_VERSION = 2
 /** Of those that have to do with a conversion: roots and pointers may say what a program of before these does not know. */
 export const CONVERSION_VERSION = 3
 const AT_TYPE = 512
+/** 0: nothing of these. 1: a pass that fills the plex. 2: also what both plexes had before. */
+const AT_FILLING = 513
+const AT_GROUPS = 520
+const AT_PASS = 528
+const AT_BASE = 536
 
 /** Flexible: of flexible volumes, as many as one likes. Traditional: of one traditional volume. */
 export type AggregateType = 'Flexible' | 'Traditional'
 
 export type PlexState = 'complete' | 'resyncing'
+
+/** What a plex has already while it is filled; in the label of its first device, when its state is `resyncing`. */
+export interface Filling {
+  /** The image that both plexes had before; nothing of it is lost while it is still in use. */
+  readonly base?: RootName
+  /** 16 hexadecimal digits. */
+  readonly pass: string
+  /** Groups, from the first on, that the pass has copied and flushed. */
+  readonly groups: number
+}
 
 export interface Label {
   readonly plex: number
@@ -36,6 +53,7 @@ export interface Label {
   readonly aggregateName: string
   readonly side: string
   readonly type: AggregateType
+  readonly filling?: Filling
   /** Only programs that know this version of the format may touch the device; if not said, as the type asks. */
   readonly version?: number
 }
@@ -57,8 +75,24 @@ export function encodeLabel(crc32: Crc32, label: Label): Uint8Array {
   putString(bytes, 192, 256, label.aggregateName)
   putString(bytes, 448, 64, label.side)
   bytes[AT_TYPE] = label.type === 'Flexible' ? 0 : 1
+  if (label.filling !== undefined) putFilling(bytes, label.filling)
   seal(crc32, bytes, MAGIC)
   return bytes
+}
+
+function putFilling(bytes: Uint8Array, { base, pass, groups }: Filling): void {
+  bytes[AT_FILLING] = base === undefined ? 1 : 2
+  putU64(bytes, AT_GROUPS, groups)
+  putU32(bytes, AT_PASS, parseInt(pass.slice(0, 8), 16))
+  putU32(bytes, AT_PASS + 4, parseInt(pass.slice(8), 16))
+  if (base !== undefined) putName(bytes, AT_BASE, base)
+}
+
+function getFilling(bytes: Uint8Array): { filling?: Filling } {
+  if (bytes[AT_FILLING] === 0) return {}
+  const pass = hex(getU32(bytes, AT_PASS)) + hex(getU32(bytes, AT_PASS + 4))
+  const base = bytes[AT_FILLING] === 2 ? { base: getName(bytes, AT_BASE) } : {}
+  return { filling: { ...base, pass, groups: getU64(bytes, AT_GROUPS) } }
 }
 
 const versionOf = (type: AggregateType): number =>
@@ -85,6 +119,7 @@ export function decodeLabel(crc32: Crc32, bytes: Uint8Array): Label | 'version' 
     aggregateName: getString(bytes, 192, 256),
     side: getString(bytes, 448, 64),
     type,
+    ...getFilling(bytes),
     ...(version === versionOf(type) ? {} : { version }),
   }
 }

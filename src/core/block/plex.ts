@@ -7,7 +7,7 @@ import type { Device } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { assert } from '../std/assert.ts'
 import { nextLabel, writeLabel } from './label.ts'
-import type { AggregateType, Label, PlexState } from './label.ts'
+import type { AggregateType, Filling, Label, PlexState } from './label.ts'
 import { DATA_START, ROOT_SLOTS } from './layout.ts'
 import type { Layout } from './layout.ts'
 import { nextSlot } from './root.ts'
@@ -110,15 +110,27 @@ export class Plex {
     this.slot = undefined
   }
 
-  /** Changes the labels of all devices, one after the other. */
+  /** Changes the labels of all devices, one after the other. What fills the plex is forgotten when it is complete. */
   async relabel(
     change: Partial<Pick<Label, 'state' | 'incarnation' | 'plex' | 'devices' | 'version'>>,
   ): Promise<void> {
-    for (const [i, device] of this.devices.entries()) {
-      const label = { ...nextLabel(this.labels[i]!), ...change }
-      await writeLabel(this.env, device, label)
-      this.labels[i] = label
+    for (const i of this.devices.keys()) {
+      const { filling, ...label } = { ...nextLabel(this.labels[i]!), ...change }
+      await this.writeLabel(
+        i,
+        label.state === 'complete' || filling === undefined ? label : { ...label, filling },
+      )
     }
+  }
+
+  /** The plex has so much; everything of it was flushed before. */
+  async fill(filling: Filling): Promise<void> {
+    await this.writeLabel(0, { ...nextLabel(this.label), filling })
+  }
+
+  private async writeLabel(device: number, label: Label): Promise<void> {
+    await writeLabel(this.env, this.devices[device]!, label)
+    this.labels[device] = label
   }
 
   /** Notes the first failure; true if this is it. */

@@ -1,8 +1,11 @@
 /**
  * Filling the other plex, in rounds, beside operations and consistency points.
  *
- * A group is copied unless all its blocks in use have the same contexts on both plexes and are of the image that both have had (`commonCp`) or older: that image was
- * flushed on the target, and since none of these blocks was free in between, nothing wrote over them there. Without a common image all is copied.
+ * A group is copied unless all its blocks in use have the same contexts on both plexes and are of an image that was flushed on the target, or older: the last one
+ * that both had, or that of a pass which was interrupted behind this group (`Had`). Since none of these blocks was free in between, nothing wrote over them there but
+ * themselves. Without such an image all is copied.
+ *
+ * What the first round has copied is flushed and noted in the target's label now and then, for a resync that must go on later.
  *
  * `changed` has every group whose content on the own plex may differ from the copy: at first all that are in use, later those that a consistency
  * point wrote. A group is taken out *before* it is read and put in *after* it was written, so what changes while it is copied is copied again.
@@ -13,8 +16,10 @@
  */
 import type { Env } from '../env/env.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
+import type { BrokenStorage } from './broken-storage.ts'
 import { CONTEXT_BYTES, getContext } from './context.ts'
 import type { Context } from './context.ts'
+import type { Had } from './filling.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import type { Layout } from './layout.ts'
 import type { Plex } from './plex.ts'
@@ -23,6 +28,9 @@ import type { SpaceMap } from './space-map.ts'
 /** Groups that the joining consistency point may copy itself: 64 MiB at most. */
 const JOIN_GROUPS = 128
 const COPIES_UNDER_WAY = 4
+/** The label is written after so many groups (256 MiB), on small plexes so many times in all. */
+const NOTE_GROUPS = 512
+const NOTES = 64
 /** Against writers faster than the copy; then the joining consistency point has more to do. */
 const ROUNDS_MAX = 20
 
@@ -47,14 +55,30 @@ export class Resync {
   private readonly space: SpaceMap
   private readonly layout: Layout
   private readonly changed: Uint8Array
-  private readonly commonCp: number
+  /** What the target has as far as its label tells. */
+  had: Had
+  private readonly start: Had
+  private readonly broken: BrokenStorage
+  private readonly pass: Had
   private left = 0
   private copied = 0
   /** The next consistency point goes to both. */
   ready = false
 
-  constructor(env: Env, source: Plex, target: Plex, space: SpaceMap, commonCp: number) {
-    this.commonCp = commonCp
+  /** `pass`: 16 hexadecimal digits, which the source's image has from `cp` on. */
+  constructor(
+    env: Env,
+    source: Plex,
+    target: Plex,
+    space: SpaceMap,
+    had: Had,
+    { pass, cp }: Pick<Had, 'pass' | 'cp'>,
+    broken: BrokenStorage = {},
+  ) {
+    this.broken = broken
+    this.had = had
+    this.start = had
+    this.pass = { base: had.base, pass, cp, groups: 0 }
     this.env = env
     this.source = source
     this.target = target
@@ -71,13 +95,15 @@ export class Resync {
   }
 
   async run(options: ResyncOptions): Promise<void> {
+    await this.note(this.had.groups > 0 ? this.had : this.pass)
     await this.target.relabel({ state: 'resyncing' })
     await this.target.clearRoots()
     for (let group = 0; group < this.layout.groups; group++) {
       if (this.space.busyIn(group) > 0) this.mark(group)
     }
+    const { groups } = this.layout
     for (let round = 0; round < ROUNDS_MAX; round++) {
-      await this.round(options)
+      await this.round(options, round === 0 ? Math.min(NOTE_GROUPS, Math.ceil(groups / NOTES)) : Infinity)
       if (this.left <= JOIN_GROUPS) break
     }
     await this.target.flush()
@@ -89,13 +115,27 @@ export class Resync {
     await this.round({})
   }
 
-  private async round(options: ResyncOptions): Promise<void> {
+  private async note(had: Had): Promise<void> {
+    const { base, pass, groups } = had
+    await this.target.fill({ ...(base === undefined ? {} : { base }), pass, groups })
+    this.had = had
+  }
+
+  private async round(options: ResyncOptions, noteEvery = Infinity): Promise<void> {
+    let noted = 0
     const underWay: Promise<void>[] = []
     let failure: unknown
     for (let group = 0; group < this.changed.length && failure === undefined; group++) {
       if (this.changed[group] === 0) continue
       if (options.cancelled?.() === true) failure = new ResyncCancelled()
       if (failure !== undefined) break
+      if (group - noted >= noteEvery && group > this.had.groups) {
+        await Promise.all(underWay.splice(0))
+        if (failure !== undefined) break
+        if (this.broken.notedBeforeFlush !== true) await this.target.flush()
+        await this.note({ ...this.pass, groups: group })
+        noted = group
+      }
       this.changed[group] = 0
       this.left -= 1
       underWay.push(
@@ -112,17 +152,26 @@ export class Resync {
   }
 
   private async copy(group: number): Promise<void> {
-    if (this.commonCp > 0 && (await this.isEqual(group))) return
+    const latest = this.latestIn(group)
+    if (latest > 0 && (await this.isEqual(group, latest))) return
     const bytes = await this.source.readGroup(group)
     const damaged = this.damagedIn(group, bytes)
-    if (damaged.length > 0 && this.commonCp > 0) this.keep(damaged, bytes, await this.target.readGroup(group))
+    if (damaged.length > 0 && latest > 0)
+      this.keep(damaged, bytes, await this.target.readGroup(group), latest)
     const { device, block } = this.layout.locateChecksums(group)
     const used = bytes.subarray(0, (1 + this.lastUsed(group) + 1) * BLOCK_BYTES)
     await this.target.write(device, block, [used])
     this.copied += used.length / BLOCK_BYTES
   }
 
-  private async isEqual(group: number): Promise<boolean> {
+  /** The consistency point up to which equal contexts mean equal blocks. */
+  private latestIn(group: number): number {
+    const { base, cp, groups } = this.start
+    if (group >= groups) return base?.cp ?? 0
+    return this.broken.passNotDated === true ? Infinity : Math.max(base?.cp ?? 0, cp)
+  }
+
+  private async isEqual(group: number, latest: number): Promise<boolean> {
     const [ours, theirs] = await Promise.all([
       this.source.readChecksums(group),
       this.target.readChecksums(group),
@@ -130,7 +179,7 @@ export class Resync {
     for (let slot = 0; slot < this.layout.groupSize(group); slot++) {
       if (!this.space.isBusy(group * GROUP_BLOCKS + slot)) continue
       const context = getContext(this.env.crc32, ours, slot)
-      if (context === undefined || context.generation > this.commonCp) return false
+      if (context === undefined || context.generation > latest) return false
       if (!isSame(ours, theirs, entryOf(slot))) return false
     }
     return true
@@ -158,14 +207,14 @@ export class Resync {
   }
 
   /**
-   * Puts whole blocks of the target in the place of damaged ones: of the common image or older, and proven to be the same block, by an equal context (the content
+   * Puts whole blocks of the target in the place of damaged ones: of `latest` or older, and proven to be the same block, by an equal context (the content
    * rotted) or by equal content (the context did). An older block in the same place would pass neither.
    */
-  private keep(damaged: readonly number[], bytes: Uint8Array, theirs: Uint8Array): void {
+  private keep(damaged: readonly number[], bytes: Uint8Array, theirs: Uint8Array, latest: number): void {
     const { crc32 } = this.env
     for (const slot of damaged) {
       const context = this.contextIn(theirs, slot)
-      if (context === undefined || context.generation > this.commonCp) continue
+      if (context === undefined || context.generation > latest) continue
       const [entry, content] = [entryOf(slot), contentOf(slot)]
       const sameContext = isSame(bytes, theirs, entry)
       if (!sameContext && (getContext(crc32, bytes, slot) !== undefined || !isSame(bytes, theirs, content)))

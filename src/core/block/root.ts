@@ -18,7 +18,7 @@ const AT_VOLUMES = 384
 const AT_DEVICES = 528
 const AT_SHARED = 1552
 const AT_ANCESTORS = 1560
-const ANCESTOR_BYTES = 24
+const NAME_BYTES = 24
 const ANCESTORS_MAX = 2
 const AT_PROPERTIES = 2048
 
@@ -82,18 +82,27 @@ export function encodeRoot(crc32: Crc32, root: RootFields): Uint8Array {
   const ancestors = root.ancestors.slice(0, ANCESTORS_MAX)
   bytes[AT_SHARED + 1] = ancestors.length
   ancestors.forEach((ancestor, i) => {
-    const at = AT_ANCESTORS + ANCESTOR_BYTES * i
-    putU64(bytes, at, ancestor.cp)
-    putU64(bytes, at + 8, ancestor.epoch)
-    putU32(bytes, at + 16, ancestor.random[0])
-    putU32(bytes, at + 20, ancestor.random[1])
+    putName(bytes, AT_ANCESTORS + NAME_BYTES * i, ancestor)
   })
   putJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES, root.properties)
   seal(crc32, bytes, MAGIC)
   return bytes
 }
 
-const hex = (value: number): string => value.toString(16).padStart(8, '0')
+export function putName(bytes: Uint8Array, at: number, name: RootName): void {
+  putU64(bytes, at, name.cp)
+  putU64(bytes, at + 8, name.epoch)
+  putU32(bytes, at + 16, name.random[0])
+  putU32(bytes, at + 20, name.random[1])
+}
+
+export const getName = (bytes: Uint8Array, at: number): RootName => ({
+  cp: getU64(bytes, at),
+  epoch: getU64(bytes, at + 8),
+  random: [getU32(bytes, at + 16), getU32(bytes, at + 20)],
+})
+
+export const hex = (value: number): string => value.toString(16).padStart(8, '0')
 
 export function decodeRoot(crc32: Crc32, bytes: Uint8Array): Root | undefined {
   if (!isSealed(crc32, bytes, MAGIC) || getU16(bytes, 12) !== FORMAT_VERSION) return undefined
@@ -101,14 +110,9 @@ export function decodeRoot(crc32: Crc32, bytes: Uint8Array): Root | undefined {
   const properties = getJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES)
   if (count === 0 || count > DEVICES_MAX || properties === undefined) return undefined
   for (const at of [AT_ACTIVE, AT_OWNERS, AT_VOLUMES]) if (!isTreeRoot(SINGLE, bytes, at)) return undefined
-  const ancestors = Array.from({ length: Math.min(bytes[AT_SHARED + 1]!, ANCESTORS_MAX) }, (_, i) => {
-    const at = AT_ANCESTORS + ANCESTOR_BYTES * i
-    return {
-      cp: getU64(bytes, at),
-      epoch: getU64(bytes, at + 8),
-      random: [getU32(bytes, at + 16), getU32(bytes, at + 20)] as const,
-    }
-  })
+  const ancestors = Array.from({ length: Math.min(bytes[AT_SHARED + 1]!, ANCESTORS_MAX) }, (_, i) =>
+    getName(bytes, AT_ANCESTORS + NAME_BYTES * i),
+  )
   const cp = getU64(bytes, 16)
   const epoch = getU64(bytes, 24)
   return {
