@@ -29,7 +29,7 @@ import {
 } from './fault-steps.ts'
 import { mirroredAgain, otherThan, podOf, vote, wait } from './lib/pair.ts'
 import type { Condition, Pair, Pod } from './lib/pair.ts'
-import { claimStep, growthStep, snapshotStep } from './storage-steps.ts'
+import { claimStep, conversionStep, growthStep, snapshotStep } from './storage-steps.ts'
 import { adapted, attachments, imageOf, networks, readInstall, samples } from './manifests.ts'
 
 const { values } = parseArgs({
@@ -190,6 +190,9 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
     await fault('a snapshot by hand', () => snapshotStep(cluster))
     await fault('an aggregate grows, and a traditional volume joins, under load', () =>
       growthStep(cluster, guest),
+    )
+    await fault('the traditional volume is converted while the kernel client has files of it open', () =>
+      conversionStep(cluster, guest),
     )
     await fault('the serving pod is deleted by force under load', () => loseServingPod(true))
     await fault('a storage network is cut under load', async () => {

@@ -1,6 +1,6 @@
 /**
  * Steps of the end-to-end test about volumes and devices, while the kernel client's programs run: a claim bound to the volume, a
- * snapshot by hand, more devices for an aggregate, and a traditional volume in a pair that serves already.
+ * snapshot by hand, more devices for an aggregate, a traditional volume in a pair that serves already, and its conversion.
  */
 import { stringify } from 'yaml'
 import type { Cluster } from './cluster/cluster.ts'
@@ -8,7 +8,7 @@ import type { KernelClient, MountLine } from './lib/kernel-client.ts'
 import { until } from './lib/process.ts'
 
 interface Pair {
-  spec: { aggregates: { name: string; deviceSets: { name: string; count?: number }[] }[] }
+  spec: { aggregates: { name: string; filer: string; deviceSets: { name: string; count?: number }[] }[] }
   status?: {
     aggregates?: { name: string; size?: string; devices?: number }[]
     conditions?: { type: string; status: string; reason?: string }[]
@@ -16,6 +16,8 @@ interface Pair {
 }
 interface Volume {
   status?: {
+    type?: string
+    aggregate?: string
     mount?: MountLine
     snapshots?: { name: string }[]
     snapshotRequest?: { id: string; state: string; reason?: string; message?: string }
@@ -67,7 +69,7 @@ export async function snapshotStep(cluster: Cluster): Promise<string> {
   return `${((performance.now() - began) / 1000).toFixed(1)} s`
 }
 
-/** One device more for the aggregate, and a traditional volume: claims, templates, one pod after the other; clients go on. */
+/** One device more for the aggregate, a traditional volume, and an aggregate for it: claims, templates, one pod after the other; clients go on. */
 export async function growthStep(cluster: Cluster, guest: KernelClient): Promise<string> {
   const began = Date.now()
   const before = await cluster.json<Pair>('get', 'fp/east')
@@ -94,6 +96,13 @@ export async function growthStep(cluster: Cluster, guest: KernelClient): Promise
       export: { rules: [{ clients: ['0.0.0.0/0'], access: 'ReadWrite', squash: 'None' }] },
     },
   }
+  // Of no use but to convert the volume into.
+  const empty = {
+    name: 'aggr2',
+    filer: 'b',
+    deviceSets: [{ name: 'd', count: 1, size: '1Gi', storageClassName: 'local-disks' }],
+  }
+  aggregates.push(empty)
   await cluster.apply(stringify(archive))
   await cluster.k('patch', 'fp/east', '--type=merge', '-p', JSON.stringify({ spec: { aggregates } }))
   await until('the new devices belong to the aggregate', 300_000, async () => {
@@ -110,4 +119,37 @@ export async function growthStep(cluster: Cluster, guest: KernelClient): Promise
   await guest.progress(1)
   const { status } = await cluster.json<Pair>('get', 'fp/east')
   return `${had + 1} devices after ${(grown / 1000).toFixed(0)} s, archive ready and all redundant after ${((Date.now() - began) / 1000).toFixed(0)} s, longest pause ${guest.longestPauseMs(began)} ms, sizes ${status?.aggregates?.map((one) => `${one.name} ${one.size}`).join(', ')}`
+}
+
+/** `kubectl apply` of a Conversion while the kernel client has files of the volume open, writes and reads them. */
+export async function conversionStep(cluster: Cluster, guest: KernelClient): Promise<string> {
+  const { status: volume } = await cluster.json<Volume>('get', 'fv/archive')
+  if (volume?.mount === undefined) throw new Error('status.mount of fv/archive is empty')
+  await guest.archive(volume.mount)
+  const began = Date.now()
+  const conversion = {
+    apiVersion: 'tandem.storage/v1alpha1',
+    kind: 'Conversion',
+    metadata: { name: 'archive' },
+    // So slow that the client works in the middle of it.
+    spec: { volumeName: 'archive', aggregate: 'aggr2', state: 'Converted', scanBlocksPerSecond: 500 },
+  }
+  await cluster.apply(stringify(conversion))
+  const reached = async (condition: string): Promise<string> => {
+    await cluster.k('wait', `--for=condition=${condition}`, 'conv/archive', '--timeout=120s')
+    return `${((Date.now() - began) / 1000).toFixed(1)} s`
+  }
+  const cutOver = await reached('CutOver')
+  await guest.archiveProgress(1)
+  const complete = await reached('Complete')
+  await guest.archiveProgress(1)
+  const pause = guest.longestPauseMs(began, Date.now(), 'pauses-archive')
+  const rounds = await guest.archiveDone()
+  const { status } = await cluster.json<{ status: { dataBlocksCopied?: number } }>('get', 'conv/archive')
+  if (status.dataBlocksCopied !== 0) throw new Error(`blocks of data copied: ${status.dataBlocksCopied}`)
+  await until('the volume’s status says what it is now', 60_000, async () => {
+    const { status: now } = await cluster.json<Volume>('get', 'fv/archive')
+    return now?.type === 'Flexible' && now.aggregate === 'aggr2'
+  })
+  return `cut over ${cutOver}, complete ${complete} after kubectl apply, longest pause ${pause} ms, 0 blocks of data copied, ${rounds} rounds on open files`
 }

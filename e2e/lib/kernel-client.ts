@@ -91,11 +91,16 @@ export class KernelClient {
     })
   }
 
-  /** Has the line of a PersistentVolume mounted as well, written to and read. */
-  async claim(mount: MountLine): Promise<void> {
-    const handed = join(this.#folder, 'claim')
+  #hand(name: string, mount: MountLine): string {
+    const handed = join(this.#folder, name)
     writeFileSync(`${handed}.new`, `${mount.server} ${mount.path} ${mount.options}\n`)
     renameSync(`${handed}.new`, handed)
+    return handed
+  }
+
+  /** Has the line of a PersistentVolume mounted as well, written to and read. */
+  async claim(mount: MountLine): Promise<void> {
+    const handed = this.#hand('claim', mount)
     await until(
       'the line of the PersistentVolume is mounted and written to',
       60_000,
@@ -103,10 +108,33 @@ export class KernelClient {
     )
   }
 
+  /** Has a second volume mounted, with files that stay open and are worked with until `archiveDone`. */
+  async archive(mount: MountLine): Promise<void> {
+    this.#hand('archive', mount)
+    await this.archiveProgress(1)
+  }
+
+  async archiveProgress(more: number): Promise<void> {
+    const rounds = (): number => Number(this.#read('rounds-archive'))
+    const before = rounds()
+    await until('work on the archive goes on', 120_000, () => this.#alive() && rounds() >= before + more)
+  }
+
+  /** Ends that work, and has everything compared, the second time after a fresh mount. */
+  async archiveDone(): Promise<number> {
+    writeFileSync(join(this.#folder, 'archive-stop'), '')
+    await until(
+      'the archive is compared',
+      120_000,
+      () => this.#alive() && existsSync(join(this.#folder, 'archive-done')),
+    )
+    return Number(this.#read('rounds-archive'))
+  }
+
   /** Longest pause of a single write that was waiting within this time. */
-  longestPauseMs(fromEpochMs: number, toEpochMs = Date.now()): number {
+  longestPauseMs(fromEpochMs: number, toEpochMs = Date.now(), log = 'pauses'): number {
     let longest = 0
-    for (const line of this.#read('pauses').split('\n')) {
+    for (const line of this.#read(log).split('\n')) {
       const [began, took] = line.split(' ').map(Number)
       if (began === undefined || took === undefined || Number.isNaN(began)) continue
       if (began <= toEpochMs && began + took >= fromEpochMs) longest = Math.max(longest, took)

@@ -6,7 +6,7 @@
 # read back), beside a detector of pauses. None may see an error, whatever happens to the filers meanwhile. At the end all is
 # checked again after a fresh mount, so that the server answers and not a cache.
 #
-# Files in SHARED: `mounted`, `claim` and `claim-done`, `rounds-<program>` (rounds done), `pauses`, `failures` (empty if all is well), `report`.
+# Files in SHARED: `mounted`, `claim` and `claim-done`, `archive`, `archive-stop` and `archive-done`, `pauses-archive`, `rounds-<program>` (rounds done), `pauses`, `failures` (empty if all is well), `report`.
 set -u
 server=$1 path=$2 options=$3 repository=$4
 home=/mnt/home
@@ -75,6 +75,50 @@ claim_mount() {
   touch "$SHARED/claim-done"
 }
 
+# A second volume, when the host hands it over: files stay open on it, are appended to, read and renamed beside a detector of pauses, until the host says that it is enough. Then
+# everything is compared, the second time after a fresh mount.
+archive_loop() {
+  local server path options n=0 archive=/mnt/archive
+  until [ -e "$SHARED/archive" ]; do
+    [ ! -e "$stop" ] || return 0
+    sleep 0.2
+  done
+  read -r server path options <"$SHARED/archive"
+  mkdir -p "$archive"
+  must "mount of the archive" mount -t nfs -o "$options" "$server:$path" "$archive" || return
+  must "git clone into the archive" git clone -q --depth 1 "file://$repository" "$archive/clone" || return
+  must "write to the archive" sh -c "head -c 8000000 /dev/urandom | tee /tmp/large >$archive/large && sync $archive/large" || return
+  "$SHARED/pauses-program" "$archive/pauses" "$SHARED/pauses-archive" "$SHARED/archive-stop" &
+  exec 5>>"$archive/lines" 6<"$archive/large"
+  until [ -e "$SHARED/archive-stop" ] || [ -e "$stop" ]; do
+    n=$((n + 1))
+    echo "line $n" >&5 || { fail "a line of the archive was not written"; break; }
+    must "sync of an open file" sync /proc/self/fd/5 || break
+    echo 3 >/proc/sys/vm/drop_caches
+    must "an open file is read" cmp /tmp/large /proc/self/fd/6 || break
+    must "a file is replaced" sh -c "echo $n >$archive/new && mv $archive/new $archive/last" || break
+    round archive "$n"
+  done
+  exec 5>&- 6<&-
+  touch "$SHARED/archive-stop"
+  wait
+  archive_whole "$n"
+  must "umount of the archive" umount "$archive" || return
+  must "mount of the archive" mount -t nfs -o "$options" "$server:$path" "$archive" || return
+  archive_whole "$n"
+  must "umount of the archive" umount "$archive"
+  if grep -q error "$SHARED/pauses-archive"; then fail "a write of the archive's pause detector failed"; fi
+  touch "$SHARED/archive-done"
+}
+archive_whole() { # LINES
+  must "large file of the archive" cmp /tmp/large "$archive/large"
+  must "git fsck of the archive" git -C "$archive/clone" fsck --strict
+  must "git status of the archive" git -C "$archive/clone" diff --quiet HEAD
+  must "lines of the archive" test "$(wc -l <"$archive/lines")" = "$1"
+  must "last line of the archive" test "$(tail -n 1 "$archive/lines")" = "line $1"
+  must "replaced file of the archive" test "$(cat "$archive/last")" = "$1"
+}
+
 mount_home() { must "mount" mount -t nfs -o "$options" "$server:$path" "$home"; }
 
 : >"$SHARED/failures"
@@ -88,6 +132,7 @@ sqlite_loop wal &
 sqlite_loop delete &
 fio_loop &
 claim_mount &
+archive_loop &
 wait
 
 # Everything once more, from the server.
