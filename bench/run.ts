@@ -1,6 +1,6 @@
 /**
  * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine, and beside itself when it holds more (P11), when it is full
- * (aged), in how long it holds others up (turns), and in what it takes of memory (memory); many pairs in one operator (P10).
+ * (aged), in how long it holds others up (turns), and in what it takes of memory (memory); a conversion beside a copy (P9); many pairs in one operator (P10).
  *
  *   run.ts [short|long] [--only P1,P2,P11]
  *
@@ -18,6 +18,7 @@ import { stateFolder, sweep } from '../e2e/lib/state.ts'
 import { measures, runOnce } from './measures.ts'
 import type { Measure, RunOptions, Sample } from './measures.ts'
 import { agedSection } from './aged.ts'
+import { conversionSection } from './conversion.ts'
 import { growthSection } from './growth.ts'
 import { memorySection } from './memory.ts'
 import { pairsSection } from './pairs.ts'
@@ -39,6 +40,7 @@ const alone: { readonly id: string; readonly run: (long: boolean, say: Say) => P
   { id: 'aged', run: agedSection },
   { id: 'turns', run: turnsSection },
   { id: 'memory', run: (long, say) => memorySection(nfsbench, long, say) },
+  { id: 'P9', run: conversionSection },
   { id: 'P10', run: pairsSection },
 ]
 

@@ -55,7 +55,7 @@ console.log(
 const steps = new Steps()
 const size = { files, largeBytes, seed }
 const bed = await ConvertBed.start(size)
-const { pair } = bed
+const { pair, conversion } = bed
 const killer = new Killer(bed, seed)
 
 async function assertType(type: string, aggregate: string): Promise<void> {
@@ -76,9 +76,9 @@ try {
     bed.resume()
   })
   await steps.step('the check says that it would work, and what it needs', async () => {
-    await bed.ask('Checked', SLOW)
-    await bed.waitFor('Checked', 60_000)
-    const { metadata, phase } = await bed.status()
+    await conversion.ask({ state: 'Checked', scanBlocksPerSecond: SLOW })
+    await conversion.waitFor('Checked', 60_000)
+    const { metadata, phase } = await conversion.status()
     if (phase !== 'Checked') throw new Error(`phase ${phase}`)
     return `metadata ${metadata?.estimated} estimated`
   })
@@ -86,12 +86,12 @@ try {
     await bed.pause()
     for (let n = 0; n < killsEach; n++) {
       await pair.redundant(REDUNDANT_WITHIN_MS)
-      await bed.ask('Converted', SLOW)
+      await conversion.ask({ state: 'Converted', scanBlocksPerSecond: SLOW })
       await killer.strike(KILL_WITHIN_MS)
-      await bed.waitFor('CutOver', CUT_OVER_WITHIN_MS)
-      await bed.ask('RolledBack', SLOW)
+      await conversion.waitFor('CutOver', CUT_OVER_WITHIN_MS)
+      await conversion.ask({ state: 'RolledBack', scanBlocksPerSecond: SLOW })
       await killer.strike(KILL_WITHIN_MS)
-      await bed.waitFor('RolledBack', UNDONE_WITHIN_MS)
+      await conversion.waitFor('RolledBack', UNDONE_WITHIN_MS)
       await assertType('Traditional', 'vol-archive')
     }
     const bytes = await bed.verify()
@@ -101,19 +101,19 @@ try {
   await steps.step('the volume is cut over under load', async () => {
     await pair.redundant(REDUNDANT_WITHIN_MS)
     bed.load.resetPause()
-    await bed.ask('Converted', SLOW)
-    await bed.waitFor('CutOver', CUT_OVER_WITHIN_MS)
+    await conversion.ask({ state: 'Converted', scanBlocksPerSecond: SLOW })
+    await conversion.waitFor('CutOver', CUT_OVER_WITHIN_MS)
     return `clients waited ${Math.round(bed.load.longestPauseMs)} ms at most`
   })
   await steps.step('what clients changed since is not given up unasked', async () => {
     const { operations } = bed.load
     await until('clients change something', 60_000, () => bed.load.operations > operations + 10 * WORKERS)
-    await bed.ask('RolledBack', SLOW)
+    await conversion.ask({ state: 'RolledBack', scanBlocksPerSecond: SLOW })
     await until('the way back is refused', 60_000, async () => {
-      const { conditions } = await bed.status()
+      const { conditions } = await conversion.status()
       return conditions?.find(({ type }) => type === 'RolledBack')?.reason === 'WouldDiscardChanges'
     })
-    await bed.ask('Converted', SLOW)
+    await conversion.ask({ state: 'Converted', scanBlocksPerSecond: SLOW })
   })
   await steps.step('a planned takeover, and back', async () => {
     await pair.redundant(REDUNDANT_WITHIN_MS)
@@ -131,12 +131,12 @@ try {
     const before = killer.kills
     await killer.strikeAndCheck()
     while (killer.kills < kills - killsEach) await killer.strike(KILL_WITHIN_MS)
-    const { phase, percent } = await bed.status()
+    const { phase, percent } = await conversion.status()
     if (phase !== 'Scanning') throw new Error(`phase ${phase}: too late for a kill in the middle`)
     return `${killer.kills - before} kills until ${percent} %, clients waited ${Math.round(killer.longestPauseMs)} ms at most`
   })
   await steps.step('killed when the devices join, they join', async () => {
-    await bed.ask('Converted', FAST)
+    await conversion.ask({ state: 'Converted', scanBlocksPerSecond: FAST })
     for (let n = 0; n < killsEach; n++) {
       await pair.redundant(REDUNDANT_WITHIN_MS)
       await until(
@@ -144,14 +144,14 @@ try {
         COMPLETE_WITHIN_MS,
         async () => {
           bed.assertWell()
-          return (await bed.status()).phase !== 'Scanning'
+          return (await conversion.status()).phase !== 'Scanning'
         },
         20,
       )
       await killer.strike(KILL_WITHIN_MS)
     }
     await pair.redundant(REDUNDANT_WITHIN_MS)
-    await bed.waitFor('Complete', COMPLETE_WITHIN_MS)
+    await conversion.waitFor('Complete', COMPLETE_WITHIN_MS)
     bed.assertWell()
     await assertType('Flexible', 'aggr2')
     return `${killer.kills} kills in all`
@@ -159,7 +159,7 @@ try {
   await steps.step('every byte is there, and none was copied', async () => {
     await bed.pause()
     const bytes = await bed.verify()
-    const { dataBlocksCopied, absentLeft, metadata, inodes } = await bed.status()
+    const { dataBlocksCopied, absentLeft, metadata, inodes } = await conversion.status()
     if (dataBlocksCopied !== 0 || absentLeft !== 0)
       throw new Error(`data blocks copied ${dataBlocksCopied}, absent ${absentLeft}`)
     console.log(`  data blocks copied ${dataBlocksCopied}`)

@@ -1,9 +1,6 @@
-/** What `make convert` converts: a pair with a traditional volume and an aggregate for it, the load on the volume, and the Conversion as a person would apply it. */
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import type { ConversionStatus } from '../../src/api/v1alpha1/conversion.ts'
-import { CONVERSIONS } from '../../src/edge/kube/resources.ts'
+/** What `make convert` converts: a pair with a traditional volume and an aggregate for it, the load on the volume, and the Conversion. */
 import { Load } from '../../src/nfs/load/load.ts'
+import { Conversion } from '../lib/conversion.ts'
 import { Embedded } from '../lib/embedded.ts'
 import { LargeFiles } from '../lib/large-files.ts'
 import { until } from '../lib/process.ts'
@@ -49,11 +46,13 @@ export interface Size {
 
 export class ConvertBed {
   readonly pair: Embedded
+  readonly conversion: Conversion
   load!: Load
   large!: LargeFiles
 
   private constructor(pair: Embedded) {
     this.pair = pair
+    this.conversion = new Conversion(pair, 'archive', 'aggr2')
   }
 
   static async start({ files, largeBytes }: Size): Promise<ConvertBed> {
@@ -111,31 +110,5 @@ export class ConvertBed {
     const { differences, bytes } = await this.load.verify()
     if (differences.length > 0) throw new Error(differences.slice(0, 20).join('\n  '))
     return bytes + (await this.large.verify())
-  }
-
-  async ask(state: string, scanBlocksPerSecond: number): Promise<void> {
-    const file = join(this.pair.folder, 'conversion.yaml')
-    writeFileSync(
-      file,
-      `
-apiVersion: tandem.storage/v1alpha1
-kind: Conversion
-metadata: { name: archive }
-spec: { volumeName: archive, aggregate: aggr2, state: ${state}, scanBlocksPerSecond: ${scanBlocksPerSecond} }
-`,
-    )
-    const answer = await this.pair.tandem('apply', '-f', file)
-    if (answer.status !== 0) throw new Error(answer.stdout + answer.stderr)
-  }
-
-  async waitFor(condition: string, timeoutMs: number): Promise<void> {
-    const goal = [`conv/archive`, `--for=condition=${condition}`, `--timeout=${Math.ceil(timeoutMs / 1000)}s`]
-    const answer = await this.pair.tandem('wait', ...goal)
-    if (answer.status === 0) return
-    throw new Error(`${answer.stderr}${(await this.pair.tandem('describe', 'conv', 'archive')).stdout}`)
-  }
-
-  async status(): Promise<ConversionStatus> {
-    return (await this.pair.api.get(CONVERSIONS, 'default', 'archive'))['status'] ?? {}
   }
 }
