@@ -13,8 +13,8 @@ import { BLOCK_BYTES } from '../env/device.ts'
 import { SnapshotLost } from '../block/snapshot-queue.ts'
 import { CONVERSION_VERSION } from '../block/label.ts'
 import { adoptionOf } from '../conversion/in-place.ts'
-import { conversionProblem, estimateOf } from '../conversion/check.ts'
-import type { Problem } from '../conversion/check.ts'
+import { conversionProblem, estimateOf, metadataOf, surveyOf } from '../conversion/check.ts'
+import type { Problem, Survey } from '../conversion/check.ts'
 import { BUILD_START } from '../fs/build.ts'
 import { INODES_PER_BLOCK } from '../fs/inode.ts'
 import { DamagedBlock } from '../fs/block-store.ts'
@@ -35,6 +35,8 @@ const TURN_MS = 20
 const RETRY_MS = 1000
 const HELD_MS_MAX = 1000
 const SCAN_BLOCKS_PER_SECOND = 20_000
+/** A volume that has changed in size by no more than this is as it was looked at. */
+const SURVEY_SLACK = 0.05
 
 export interface ConverterOptions extends ConversionsOptions {
   readonly store: AggregateStore
@@ -46,6 +48,8 @@ export class StoreConverter {
   /** Why a conversion does not go on, by the volume's id. */
   readonly #problems = new Map<string, Problem>()
   readonly #cuttingOver = new Set<string>()
+  /** What volumes hold, by their ids, and how many blocks they had when that was found out. */
+  readonly #surveys = new Map<string, Survey & { readonly used: number }>()
   /** Aggregates in which the pass of the scan found something to do; one that this filer did not begin counts as such. */
   readonly #cleanSoFar = new Set<string>()
   #timer: Timer | undefined
@@ -128,13 +132,23 @@ export class StoreConverter {
       found.volume,
       this.#options.store.aggregates.get(desired.aggregate),
       desired.aggregate,
+      this.#surveys.get(desired.volumeId),
     )
+  }
+
+  /** Looks at the volume, unless it is as it was. */
+  async #survey(source: FilerAggregate, volume: FilerVolume): Promise<void> {
+    const { id, used } = volume
+    const known = this.#surveys.get(id)
+    if (known !== undefined && Math.abs(used - known.used) <= SURVEY_SLACK * known.used) return
+    this.#surveys.set(id, { ...(await surveyOf(source, volume)), used })
   }
 
   async #begin(desired: DesiredConversion): Promise<void> {
     const { volumeId } = desired
     const found = this.#source(desired)
     if (found === undefined) return
+    await this.#survey(found.source, found.volume)
     const problem = this.#check(desired)
     this.#note(volumeId, problem)
     if (problem !== undefined || desired.state !== 'Converted') return
@@ -166,7 +180,7 @@ export class StoreConverter {
       done = await store.convert(target.name, () => {
         const late = env.clock.now() - since > HELD_MS_MAX
         if (late || volume.isDirty || this.#check(desired) !== undefined) return undefined
-        const adoption = adoptionOf(source, volume, target, cutOver, estimateOf(source, volume))
+        const adoption = adoptionOf(source, volume, target, cutOver, this.#estimate(source, volume))
         return { op: 'adopt', adoption, properties: propertiesOf(volume) }
       })
     } finally {
@@ -293,6 +307,12 @@ export class StoreConverter {
     return undefined
   }
 
+  /** Blocks of metadata; 0 before the volume was looked at. */
+  #estimate(source: FilerAggregate, volume: FilerVolume): number {
+    const survey = this.#surveys.get(volume.id)
+    return survey === undefined ? 0 : estimateOf(source, volume, survey)
+  }
+
   #note(volumeId: string, problem: Problem | undefined): void {
     if (problem === undefined) {
       this.#problems.delete(volumeId)
@@ -323,6 +343,7 @@ export class StoreConverter {
     // What the check finds is told as that.
     const wait = desired.state === 'Converted' && later?.reason === 'Busy' ? later : NOT_YET
     let phase: ConversionPhase = problem === undefined ? 'Checked' : 'Refused'
+    if (problem?.reason === 'Checking') phase = 'Checking'
     if (undone) phase = 'RolledBack'
     else if (this.#cuttingOver.has(volumeId)) phase = 'CuttingOver'
     return {
@@ -333,7 +354,7 @@ export class StoreConverter {
       percent: 0,
       inodesDone: 0,
       inodesTotal: volume.content.inoEnd,
-      metadataEstimatedBytes: estimateOf(source, volume) * BLOCK_BYTES,
+      metadataEstimatedBytes: this.#estimate(source, volume) * BLOCK_BYTES,
       metadataActualBytes: 0,
       dataBlocksCopied: 0,
       absentLeft: 0,
@@ -354,7 +375,9 @@ export class StoreConverter {
     const { state } = old
     const complete = state === 'joined' && !target.joining
     const problem = this.#problems.get(volumeId)
-    const { inoEnd } = target.volume(volumeId)!.content
+    const volume = target.volume(volumeId)!
+    const { inoEnd } = volume.content
+    const written = metadataOf(target, volume)
     const done =
       state === 'absent'
         ? Math.min(inoEnd, Math.max(0, old.cursor[0]) * INODES_PER_BLOCK + old.cursor[1])
@@ -382,9 +405,9 @@ export class StoreConverter {
       inodesDone: done,
       inodesTotal: inoEnd,
       metadataEstimatedBytes: old.record.estimate * BLOCK_BYTES,
-      metadataActualBytes: old.built * BLOCK_BYTES,
+      metadataActualBytes: written * BLOCK_BYTES,
       dataBlocksCopied: old.copied,
-      absentLeft: state === 'absent' ? Math.max(1, old.record.estimate - old.built) : 0,
+      absentLeft: state === 'absent' ? Math.max(1, old.record.estimate - written) : 0,
       rollback: { possible: state !== 'joined' && !target.joining, changedBytes: old.changed },
       cutOverId: old.record.cutOver,
       conditions: [

@@ -45,7 +45,7 @@ import { Core } from './core.ts'
 import type { CoreEnv } from './core.ts'
 import { ringKey, ringKeyText } from './duplicates.ts'
 import type { RingKey } from './duplicates.ts'
-import { LISTED, SHRINKING } from './inode.ts'
+import { INODES_PER_BLOCK, LISTED, SHRINKING } from './inode.ts'
 import { encodeHandle } from './handle.ts'
 import { emptyRoot, makeVolume, ROOT_GENERATION, ROOT_INO } from './inodes.ts'
 import type { NewVolume } from './inodes.ts'
@@ -58,6 +58,8 @@ import * as making from './ops/make.ts'
 import * as names from './ops/names.ts'
 import * as removing from './ops/remove.ts'
 import { decodeRecord } from './record.ts'
+import { samplePlaces, treesIn } from './survey.ts'
+import type { Trees } from './survey.ts'
 
 export { FS_ROOT_BYTES } from './inodes.ts'
 export type { NewVolume } from './inodes.ts'
@@ -217,6 +219,25 @@ export class FileSystem {
   /** Of a volume that was converted: a step of making lasting what is absent (build.ts). Rejects with DamagedBlock. */
   build(cursor: BuildCursor, limit: number, observer: BuildObserver): MaybePromise<BuildStep> {
     return this.attempt(() => buildStep(this.core.inodes, cursor, limit, observer))
+  }
+
+  /** Blocks of its files, and of pointers that they would have with half the fan-out, roughly, from so many blocks of inodes (survey.ts). */
+  async survey(samples: number): Promise<Trees> {
+    const blocks = Math.ceil(this.inoEnd / INODES_PER_BLOCK)
+    let [leaves, indirect, seen] = [0, 0, 0]
+    for (const block of samplePlaces(blocks, samples)) {
+      try {
+        const found = await this.attempt(() => treesIn(this.core.inodes, block))
+        leaves += found.leaves
+        indirect += found.indirect
+        seen += 1
+      } catch (error) {
+        // The scrub and the scan tell of it.
+        if (!(error instanceof DamagedBlock)) throw error
+      }
+    }
+    const all = (sum: number): number => (seen === 0 ? 0 : Math.ceil((sum * blocks) / seen))
+    return { leaves: all(leaves), indirect: all(indirect) }
   }
 
   /** Number behind the highest inode ever used. */

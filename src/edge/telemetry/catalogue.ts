@@ -411,7 +411,7 @@ export const CATALOGUE: readonly MetricGroup[] = [
       {
         name: 'tandem_conversion_metadata_bytes',
         type: 'gauge',
-        help: 'Bytes of metadata that were built: all that the conversion itself writes.',
+        help: 'Bytes of metadata in the new form, maps included: all that the conversion itself writes.',
         labels: ['volume', 'aggregate'],
       },
       {
