@@ -150,7 +150,7 @@ if (process.send !== undefined) {
     return { ca: authority.bundle, certificate, key }
   }
   for (const drivers of [1, 2]) {
-    const far = spawn(process.execPath, [import.meta.filename], {
+    const far = spawn(process.execPath, [...process.execArgv, import.meta.filename], {
       stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     })
     far.send({ tls: await material('b'), drivers } satisfies Setup)

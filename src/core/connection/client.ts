@@ -36,7 +36,7 @@ export interface Region {
   /** Unique within the client, equal on no other condition: it is how the far end names the region. */
   readonly key: number
   readonly bytes: number
-  /** Places `chunks` at `offset`; in a durable region the promise resolves when they are flushed. Rejects ChannelError FENCED or REFUSED. */
+  /** Places `chunks` at `offset`; in a durable region the promise resolves when they are flushed. They are not looked at after it is settled. Rejects ChannelError FENCED or REFUSED. */
   place(offset: number, chunks: readonly Uint8Array[], fence: Fence): Promise<void>
   read(offset: number, bytes: number, fence: Fence): Promise<Uint8Array>
   /** Everything placed before is durable when this resolves. */

@@ -10,7 +10,7 @@ import type { Frame } from './frames.ts'
 export interface StreamHandler {
   /** A dialled stream reached the partner. Not called on accepted streams. */
   opened(): void
-  /** Payload chunks belong to the receiver from here on. */
+  /** Payload chunks belong to the receiver from here on; those of a write until it calls `placed`. */
   received(frames: readonly Frame[]): void
   /** There is room again after `send` said no. */
   drained(): void

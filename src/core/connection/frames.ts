@@ -108,6 +108,8 @@ export type DataFrame =
       readonly fence: Fence
       readonly more: boolean
       readonly payload: readonly Uint8Array[]
+      /** Of a received frame: the payload is not needed any more. */
+      readonly placed?: () => void
     } & Place)
   | ({
       readonly kind: 'read'

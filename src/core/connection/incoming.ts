@@ -46,6 +46,7 @@ interface Inlet {
   parts: Uint8Array[]
   bytes: number
   charged: number
+  placed: (() => void)[]
 }
 
 export class Incoming {
@@ -63,7 +64,8 @@ export class Incoming {
     this.#end = end
     this.#client = client
     for (const region of client.regions) this.#regions.set(region.key, region)
-    for (const link of links) this.#inlets.set(link, { expected: 1, parts: [], bytes: 0, charged: 0 })
+    for (const link of links)
+      this.#inlets.set(link, { expected: 1, parts: [], bytes: 0, charged: 0, placed: [] })
   }
 
   /** Nothing of the far client is here. */
@@ -101,6 +103,7 @@ export class Incoming {
         inlet.parts.push(chunk)
       }
       inlet.bytes += bytes
+      if (frame.kind === 'write' && frame.placed !== undefined) inlet.placed.push(frame.placed)
       if (inlet.bytes > frame.bytes || frame.more === (inlet.bytes === frame.bytes)) {
         link.fail('payload differs from the length announced')
         return
@@ -114,12 +117,16 @@ export class Incoming {
     this.#taken += cost
     inlet.charged += cost
     if (carries && frame.more) return
-    const { parts: chunks, charged } = inlet
+    const { parts: chunks, charged, placed } = inlet
     inlet.expected++
     inlet.parts = []
     inlet.bytes = 0
     inlet.charged = 0
-    const finish: Finish = (error, result) => this.#answer(link, frame, charged, error, result)
+    inlet.placed = []
+    const finish: Finish = (error, result) => {
+      for (const tell of placed) tell()
+      this.#answer(link, frame, charged, error, result)
+    }
     const operation = () =>
       frame.kind === 'message' ? this.#message(chunks, finish) : this.#region(frame, chunks, finish)
     if (this.#early === undefined) operation()

@@ -7,6 +7,7 @@
  * the chunks in which they came. Both ends speak to grpc-js as well (driver.test.ts).
  */
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
+import { ReceivedMemory } from './received-memory.ts'
 
 /** Before each message: a byte that says whether it is compressed, and its length. */
 export const PREFIX_BYTES = 5
@@ -46,12 +47,22 @@ export function outcomeOf(headers: IncomingHttpHeaders): string | undefined {
   }
 }
 
+/** A message where it was received. */
+export interface ReceivedMessage {
+  readonly chunks: readonly Uint8Array[]
+  /** What the chunks lie in, in use by the message. */
+  readonly memory: readonly ReceivedMemory[]
+}
+
 /** Cuts what arrives into messages, without copying: each is a list of views of the chunks received. */
 export class MessageReader {
   readonly #bytesMax: number
   readonly #prefix = Buffer.alloc(PREFIX_BYTES)
   #prefixBytes = 0
   #chunks: Uint8Array[] = []
+  #memory: ReceivedMemory[] = []
+  /** Of the newest read. */
+  #read: ReceivedMemory | undefined
   /** Of the message under way, still to come. */
   #missing = 0
 
@@ -60,8 +71,9 @@ export class MessageReader {
   }
 
   /** The messages that end in this chunk. Throws an Error for what is no message of ours: too long, or compressed. */
-  push(chunk: Uint8Array): (readonly Uint8Array[])[] {
-    const messages: (readonly Uint8Array[])[] = []
+  push(chunk: Uint8Array): ReceivedMessage[] {
+    const read = this.#readOf(chunk)
+    const messages: ReceivedMessage[] = []
     for (let at = 0; at < chunk.byteLength;) {
       if (this.#prefixBytes < PREFIX_BYTES) {
         this.#prefix[this.#prefixBytes++] = chunk[at++]!
@@ -71,15 +83,28 @@ export class MessageReader {
         const part = Math.min(this.#missing, chunk.byteLength - at)
         // A plain view: a Buffer's slice() would be a view where everybody expects a copy.
         this.#chunks.push(new Uint8Array(chunk.buffer, chunk.byteOffset + at, part))
+        if (this.#memory.at(-1) !== read) {
+          this.#memory.push(read)
+          read.use()
+        }
         this.#missing -= part
         at += part
       }
       if (this.#missing > 0) continue
-      messages.push(this.#chunks)
+      messages.push({ chunks: this.#chunks, memory: this.#memory })
       this.#chunks = []
+      this.#memory = []
       this.#prefixBytes = 0
     }
     return messages
+  }
+
+  #readOf(chunk: Uint8Array): ReceivedMemory {
+    if (this.#read?.holds(chunk) === true) return this.#read
+    const before = this.#read
+    this.#read = new ReceivedMemory(chunk.buffer)
+    before?.release()
+    return this.#read
   }
 
   #begin(): void {

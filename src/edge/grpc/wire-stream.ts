@@ -8,8 +8,10 @@ import type { Refusal } from '../../core/connection/client.ts'
 import type { Http2Stream } from 'node:http2'
 import type { Stream, StreamHandler } from '../../core/connection/driver.ts'
 import type { Frame } from '../../core/connection/frames.ts'
+import { assert } from '../../core/std/assert.ts'
 import { decodeBatch, EncodedBatch } from './codec.ts'
 import { MessageReader, PREFIX_BYTES, putPrefix } from './message-stream.ts'
+import { lend } from './received-memory.ts'
 
 const MAX_MESSAGE_BYTES = 16 << 20
 /** Taken by the stream and not yet by the connection. Half a heartbeat's delay on a slow network, enough to keep a fast one busy. */
@@ -41,9 +43,10 @@ export class WireStream implements Stream {
     this.#call.on('aborted', () => this.#soonEnded())
     this.#call.on('close', () => this.#soonEnded())
     this.#call.on('data', (bytes: Buffer) => {
-      let batches: Frame[][]
+      assert(bytes.byteLength > 0, 'received memory was given back too early')
+      let batches: (readonly Frame[])[]
       try {
-        batches = reader.push(bytes).map(decodeBatch)
+        batches = reader.push(bytes).map(({ chunks, memory }) => lend(decodeBatch(chunks), memory))
       } catch (error) {
         this.ended(`not a batch of frames: ${describe(error)}`)
         return
