@@ -3,7 +3,7 @@
  * reached over a loopback or a virtual cable of this machine, in network namespaces where it needs standard ports, and ends with us.
  */
 import type { ChildProcess } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Embedded } from '../e2e/lib/embedded.ts'
 import { attempt, end, ended, keep, until } from '../e2e/lib/process.ts'
@@ -110,11 +110,24 @@ export async function startGluster(folder: string): Promise<Side> {
 
 const manifests = onePair({ devices: { count: 2, size: '4Gi' }, log: '1Gi', cache: '1Gi', volume: '4Gi' })
 
+/** New logs are filled beside the load (edge/filer/log-fill.ts): what a pair does in its first minute is not measured. */
+async function logsFilled(pair: Embedded): Promise<void> {
+  const logs = ['a', 'b'].flatMap((filer) => pair.claims(filer).filter((claim) => claim.endsWith('-log')))
+  const files = logs.flatMap((claim) => [join(claim, 'log-a'), join(claim, 'log-b')])
+  await until('the logs have no holes', 300_000, () =>
+    files.every((file) => {
+      const { size, blocks } = statSync(file)
+      return blocks * 512 >= size
+    }),
+  )
+}
+
 /** Both filers of the pair run here; interconnects are direct. Redundant before the first measurement: both logs take part. */
 export async function startTandem(): Promise<Side> {
   const pair = await Embedded.start('bench-pair', manifests)
   try {
     await pair.redundant()
+    await logsFilled(pair)
     const mount = await pair.mountPoint()
     const address = ['-h', mount.host, '-p', String(mount.port), '-m', String(mount.port), '-e', mount.path]
     return {

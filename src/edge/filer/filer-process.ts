@@ -28,6 +28,7 @@ import type { AddressMap, OwnAddress } from './addresses.ts'
 import { ownAddresses, publishAddresses, readAddresses } from './addresses.ts'
 import { AdminServer } from './admin-server.ts'
 import type { LogFile } from './log-files.ts'
+import { LogUse } from './log-fill.ts'
 import { logBlocks, openLogFile } from './log-files.ts'
 import { PeerConnections } from './peers.ts'
 import { moveService } from './service-mover.ts'
@@ -239,8 +240,9 @@ async function openParts(options: FilerProcessOptions): Promise<Parts> {
   fs.mkdirSync(logFolder, { recursive: true })
   const lock = await takeLock(logFolder, env)
   const files: { close(): Promise<void> }[] = []
+  const use = new LogUse()
   const log = (name: string, blocks: number): LogFile => {
-    const file = openLogFile(join(logFolder, name), blocks)
+    const file = openLogFile(join(logFolder, name), blocks, use)
     files.push(file)
     return file
   }

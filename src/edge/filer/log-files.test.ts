@@ -3,7 +3,7 @@ import { mkdtempSync, openSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { BLOCK_BYTES } from '../../core/env/device.ts'
-import { LogFill } from './log-fill.ts'
+import { LogFill, LogUse } from './log-fill.ts'
 import { openLogFile } from './log-files.ts'
 
 const MIB_BLOCKS = 256
@@ -62,7 +62,7 @@ test('a log that nobody writes has no holes in the end, and one that is closed e
 
 test('a write waits for zeros that are under way where it goes, and only there', async () => {
   const end = 4 * MIB_BLOCKS * BLOCK_BYTES
-  const fill = new LogFill(openSync(join(folder, 'fill'), 'w'), [{ at: 0, end }])
+  const fill = new LogFill(openSync(join(folder, 'fill'), 'w'), [{ at: 0, end }], new LogUse())
   // Its timer is the earlier one: the first zeros are under way.
   await new Promise((resolve) => setTimeout(resolve, 0))
   const zeros = fill.before(BLOCK_BYTES, 2 * BLOCK_BYTES)
@@ -73,4 +73,16 @@ test('a write waits for zeros that are under way where it goes, and only there',
   // Nothing is left below the last write.
   await fill.done
   expect(statSync(join(folder, 'fill')).size).toBe(MIB_BLOCKS * BLOCK_BYTES)
+})
+
+test('what the log comes to soon is filled first', async () => {
+  const path = join(folder, 'near')
+  const near = { at: 128 * MIB_BLOCKS * BLOCK_BYTES, end: 130 * MIB_BLOCKS * BLOCK_BYTES }
+  const far = { at: 0, end: 2 * MIB_BLOCKS * BLOCK_BYTES }
+  const fill = new LogFill(openSync(path, 'w'), [far, near], new LogUse())
+  fill.before(near.at - BLOCK_BYTES, near.at)
+  while (statSync(path).size < near.end) await new Promise((resolve) => setImmediate(resolve))
+  expect(allocated(path)).toBeLessThan(3 * MIB_BLOCKS * BLOCK_BYTES)
+  await fill.done
+  expect(allocated(path)).toBeGreaterThanOrEqual(4 * MIB_BLOCKS * BLOCK_BYTES)
 })

@@ -9,7 +9,7 @@ import { BLOCK_BYTES } from '../../core/env/device.ts'
 import type { LogDevice } from '../../core/nvlog/log-device.ts'
 import { LOG_BLOCKS_MIN } from '../../core/nvlog/log-device.ts'
 import { FileDevice } from '../node/device.ts'
-import { LogFill } from './log-fill.ts'
+import { LogFill, LogUse } from './log-fill.ts'
 import type { Hole } from './log-fill.ts'
 
 const FILLED_BYTES = 32 << 20
@@ -21,12 +21,12 @@ export interface LogFile extends LogDevice {
   close(): Promise<void>
 }
 
-/** Opens or makes the file. Throws the host's error. */
-export function openLogFile(path: string, blocks: number): LogFile {
+/** Opens or makes the file; `use` is that of all logs on the same disk. Throws the host's error. */
+export function openLogFile(path: string, blocks: number, use = new LogUse()): LogFile {
   const holes = fs.existsSync(path) ? [] : make(path, blocks)
   const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_DSYNC)
   const file = new FileDevice(path, fd, Math.floor(fs.fstatSync(fd).size / BLOCK_BYTES))
-  return new FillingFile(file, new LogFill(fs.openSync(path, 'r+'), holes))
+  return new FillingFile(file, new LogFill(fs.openSync(path, 'r+'), holes, use))
 }
 
 class FillingFile implements LogFile {
