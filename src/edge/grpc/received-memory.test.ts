@@ -1,3 +1,4 @@
+import { expect, test } from '@jest/globals'
 import type { Frame } from '../../core/connection/frames.ts'
 import { decodeBatch, EncodedBatch } from './codec.ts'
 import { MessageReader, PREFIX_BYTES, putPrefix } from './message-stream.ts'
