@@ -6,17 +6,21 @@
  * referred to by its buffer alone. Content of other kinds may be held over a pause by whoever walks a tree, and is left to the
  * collector. A buffer that has given its memory away holds none: a use after that is an error and not another block's bytes.
  *
+ * The lowest free block of a slab is taken first: what is written in sequence lies in sequence, and can be copied and sent in runs (std/adjacent.ts).
+ *
  * Whoever takes a block and does not put it into a buffer gives it back (`giveBack`). Bounded: beyond KEPT_BLOCKS a slab without a block in use is left to
  * the collector, so that a cache that has come to hold other things keeps little for data.
  */
+import { assert } from '../std/assert.ts'
 import { BLOCK_BYTES } from '../env/device.ts'
 import type { BlockKind } from '../fs/block-store.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 
 /** 8 MiB. */
 const KEPT_BLOCKS = 2048
-/** Large enough for a mapping of its own, which goes back to the host as a whole; small enough to become empty when its blocks grow old. */
+/** Large enough for a mapping of its own, which goes back to the host as a whole; small enough to become empty when its blocks grow old. A bit each. */
 const SLAB_BLOCKS = 32
+const ALL_FREE = -1
 /** Runs read at a time: 8 MiB of memory for them, which is all kept. */
 export const RUNS_AT_ONCE = 16
 /** The longest is a group. */
@@ -30,7 +34,9 @@ interface Holder {
 }
 
 interface Slab {
-  readonly free: Uint8Array[]
+  readonly blocks: readonly Uint8Array[]
+  /** A bit for each block. */
+  free: number
   /** Among those with free blocks. */
   at: number
   /** Somebody may still read what was a block of it: none is given out again. */
@@ -65,8 +71,10 @@ export class BlockMemory {
   take(kind: BlockKind, unfilled: boolean): Uint8Array {
     if (kind !== 'data') return new Uint8Array(BLOCK_BYTES)
     const slab = this.open.at(-1) ?? this.newSlab()
-    const content = slab.free.pop()!
-    if (slab.free.length === 0) this.open.pop()
+    const lowest = slab.free & -slab.free
+    const content = slab.blocks[31 - Math.clz32(lowest)]!
+    slab.free &= ~lowest
+    if (slab.free === 0) this.open.pop()
     this.freeBlocks -= 1
     this.blocksInUse += 1
     return unfilled ? content : content.fill(0)
@@ -87,19 +95,21 @@ export class BlockMemory {
     if (slab === undefined) return
     this.blocksInUse -= 1
     if (slab.retired) return
-    if (slab.free.length === 0) slab.at = this.open.push(slab) - 1
-    slab.free.push(content)
+    const bit = 1 << (content.byteOffset / BLOCK_BYTES)
+    assert((slab.free & bit) === 0, 'block given back twice')
+    if (slab.free === 0) slab.at = this.open.push(slab) - 1
+    slab.free |= bit
     this.freeBlocks += 1
-    if (slab.free.length === SLAB_BLOCKS && this.freeBlocks > KEPT_BLOCKS) this.close(slab)
+    if (slab.free === ALL_FREE && this.freeBlocks > KEPT_BLOCKS) this.close(slab)
   }
 
   private newSlab(): Slab {
     const buffer = new ArrayBuffer(SLAB_BLOCKS * BLOCK_BYTES)
-    const free = Array.from(
+    const blocks = Array.from(
       { length: SLAB_BLOCKS },
       (_, i) => new Uint8Array(buffer, i * BLOCK_BYTES, BLOCK_BYTES),
     )
-    const slab = { free, at: 0, retired: false }
+    const slab = { blocks, free: ALL_FREE, at: 0, retired: false }
     this.slabs.set(buffer, slab)
     slab.at = this.open.push(slab) - 1
     this.freeBlocks += SLAB_BLOCKS
@@ -110,7 +120,7 @@ export class BlockMemory {
     const slab = this.slabs.get(content.buffer)
     if (slab === undefined || slab.retired) return
     slab.retired = true
-    if (slab.free.length > 0) this.close(slab)
+    if (slab.free !== 0) this.close(slab)
   }
 
   /** Its free blocks are not given out any more. */
@@ -120,7 +130,6 @@ export class BlockMemory {
       this.open[slab.at] = last
       last.at = slab.at
     }
-    this.freeBlocks -= slab.free.length
-    slab.free.length = 0
+    for (; slab.free !== 0; slab.free &= slab.free - 1) this.freeBlocks -= 1
   }
 }

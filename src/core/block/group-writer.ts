@@ -5,6 +5,7 @@
  * blocks are handed to the device as a list, not copied. Few writes are under way at a time, so memory and event loop stay bounded.
  */
 import { BLOCK_BYTES } from '../env/device.ts'
+import { inRuns } from '../std/adjacent.ts'
 import type { Env } from '../env/env.ts'
 import type { BlockIo } from './block-io.ts'
 import type { BlockBuffer } from './buffer-cache.ts'
@@ -134,7 +135,7 @@ export class GroupWriter {
     this.chunks = []
     this.blocksWritten += chunks.length
     this.writes += 1
-    this.underWay.push(this.sendTo(device, start, chunks))
+    this.underWay.push(this.sendTo(device, start, inRuns(chunks)))
     this.env.metrics.observe('tandem_cp_write_bytes', chunks.length * BLOCK_BYTES)
   }
 

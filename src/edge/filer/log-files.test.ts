@@ -80,7 +80,7 @@ test('what the log comes to soon is filled first', async () => {
   const near = { at: 128 * MIB_BLOCKS * BLOCK_BYTES, end: 130 * MIB_BLOCKS * BLOCK_BYTES }
   const far = { at: 0, end: 2 * MIB_BLOCKS * BLOCK_BYTES }
   const fill = new LogFill(openSync(path, 'w'), [far, near], new LogUse())
-  fill.before(near.at - BLOCK_BYTES, near.at)
+  void fill.before(near.at - BLOCK_BYTES, near.at)
   while (statSync(path).size < near.end) await new Promise((resolve) => setImmediate(resolve))
   expect(allocated(path)).toBeLessThan(3 * MIB_BLOCKS * BLOCK_BYTES)
   await fill.done

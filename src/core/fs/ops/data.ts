@@ -1,5 +1,6 @@
 /** READ, WRITE and COMMIT (RFC 1813, 3.3.6, 3.3.7, 3.3.21). */
 import { BLOCK_BYTES } from '../../env/device.ts'
+import { adjacent } from '../../std/adjacent.ts'
 import { FILE_BYTES_MAX, IO_BYTES_MAX } from '../../vfs/vfs.ts'
 import type { Caller, CommitResult, ReadResult, Status, WriteResult } from '../../vfs/vfs.ts'
 import { DamagedBlock } from '../block-store.ts'
@@ -65,13 +66,19 @@ function readRun(
   }
   misses.throw(core.gate)
   const data = reserve(end - offset)
-  for (let fbn = first; fbn * BLOCK_BYTES < end; fbn++) {
+  for (let fbn = first; fbn * BLOCK_BYTES < end;) {
     const start = fbn * BLOCK_BYTES
     const from = Math.max(offset, start)
-    const to = Math.min(end, start + BLOCK_BYTES)
-    const block = blocks[fbn - first]
+    const block = blocks[fbn++ - first]
+    // What lies together is copied together.
+    while (block !== undefined && fbn * BLOCK_BYTES < end) {
+      const next = blocks[fbn - first]
+      if (next === undefined || !adjacent(blocks[fbn - 1 - first]!, next)) break
+      fbn += 1
+    }
+    const to = Math.min(end, fbn * BLOCK_BYTES)
     if (block === undefined) data.fill(0, from - offset, to - offset)
-    else data.set(block.subarray(from - start, to - start), from - offset)
+    else data.set(new Uint8Array(block.buffer, block.byteOffset + from - start, to - from), from - offset)
   }
   return data
 }
