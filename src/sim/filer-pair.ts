@@ -65,7 +65,7 @@ interface Media {
   /** Of the traditional volume of each side. */
   readonly traditional: Record<SideName, readonly SimMedium[]>
   /** Of an aggregate with nothing in it. */
-  readonly empty: Record<SideName, readonly SimMedium[]>
+  readonly empty: Record<SideName, SimMedium[]>
   /** Of aggregates that came later, one device each. */
   readonly later: Record<SideName, SimMedium[]>
 }
@@ -73,6 +73,8 @@ interface Media {
 /** How much of the media a filer is configured with: it learns of more when it starts again. */
 interface Configured {
   devices: number
+  /** Of the aggregate that a traditional volume is converted into. */
+  empty: number
   aggregates: number
 }
 
@@ -135,7 +137,7 @@ export class FilerPair {
       (options.traditionalBlocks ?? []).map(
         (blocks, n) => new SimMedium(`${filer}/vol-${traditionalOf(side)}-main-${n}`, blocks),
       )
-    const empty = (filer: FilerName, side: SideName): readonly SimMedium[] =>
+    const empty = (filer: FilerName, side: SideName): SimMedium[] =>
       options.emptyBlocks === undefined
         ? []
         : [new SimMedium(`${filer}/${emptyOf(side)}-main-0`, options.emptyBlocks)]
@@ -151,7 +153,7 @@ export class FilerPair {
       later: { a: [], b: [] },
     })
     this.media = { a: make('a'), b: make('b') }
-    const first = (): Configured => ({ devices: options.deviceBlocks.length, aggregates: 0 })
+    const first = (): Configured => ({ devices: options.deviceBlocks.length, empty: 1, aggregates: 0 })
     this.configured = { a: { a: first(), b: first() }, b: { a: first(), b: first() } }
     this.damage = new Damage({
       random: this.world.random,
@@ -194,11 +196,15 @@ export class FilerPair {
 
   /** Those that the filer knows of since it started. */
   #configuredPlexes(filer: FilerName, side: SideName): readonly SimPlex[] {
-    const { devices, aggregates } = this.configured[filer][side]
+    const { devices, empty, aggregates } = this.configured[filer][side]
     const unknown = this.media[filer].later[side].map((_, n) => laterOf(side, n)).slice(aggregates)
+    const known = new Map([
+      [`aggr-${side}`, devices],
+      [emptyOf(side), empty],
+    ])
     return this.plexes(filer, side)
       .filter(({ name }) => !unknown.includes(name))
-      .map((one) => (one.name === `aggr-${side}` ? { ...one, media: one.media.slice(0, devices) } : one))
+      .map((one) => ({ ...one, media: one.media.slice(0, known.get(one.name)) }))
   }
 
   get #desired(): Desired {
@@ -222,10 +228,11 @@ export class FilerPair {
     }
   }
 
-  /** A blank device more for the side's aggregate, or a new aggregate with one device; filers know of it when they start again. */
-  add(side: SideName, what: 'device' | 'aggregate', blocks: number): void {
+  /** A blank device more for the side's aggregate or the one that a volume is converted into, or a new aggregate with one device; filers know of it when they start again. */
+  add(side: SideName, what: 'device' | 'empty' | 'aggregate', blocks: number): void {
     for (const name of FILERS) {
-      const media = what === 'device' ? this.media[name].plexes[side] : this.media[name].later[side]
+      const { plexes, empty, later } = this.media[name]
+      const media = { device: plexes, empty, aggregate: later }[what][side]
       media.push(new SimMedium(`${name}/${what}-${side}-${media.length}`, blocks))
     }
   }
@@ -277,9 +284,9 @@ export class FilerPair {
   /** The next start of this filer is with all media that there are. */
   configure(name: FilerName): void {
     for (const side of FILERS) {
-      const { plexes, later } = this.media[name]
+      const { plexes, empty, later } = this.media[name]
       const aggregates = this.#retired.has(side) ? 0 : later[side].length
-      this.configured[name][side] = { devices: plexes[side].length, aggregates }
+      this.configured[name][side] = { devices: plexes[side].length, empty: empty[side].length, aggregates }
     }
   }
 

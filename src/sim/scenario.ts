@@ -57,7 +57,7 @@ const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = {
   disks: [2, 3],
   vote: [1, 3],
   giveback: [1, 1],
-  grow: [1, 1],
+  grow: [1, 2],
   replace: [1, 2],
   rot: [2, 3],
   'rot-log': [2, 3],
@@ -309,7 +309,7 @@ export class Player {
         return order()
       }
       case 'grow':
-        return this.#grow(first as SideName)
+        return this.#grow(first as SideName, rest[0] === 'empty' ? 'empty' : 'device')
       case 'rot':
       case 'rot-log':
       case 'unreadable':
@@ -366,9 +366,9 @@ export class Player {
   }
 
   /** A device more for a side: both filers are renewed with it, one after the other, each when both sides are well. */
-  async #grow(side: SideName): Promise<void> {
+  async #grow(side: SideName, what: 'device' | 'empty'): Promise<void> {
     const pair = this.#pair
-    pair.add(side, 'device', GROWTH_BLOCKS)
+    pair.add(side, what, GROWTH_BLOCKS)
     for (const name of FILERS) {
       pair.peace()
       await pair.untilGood(SETTLE_MS)

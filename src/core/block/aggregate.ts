@@ -24,7 +24,7 @@ import { AggregateError } from './errors.ts'
 import { hadBy, NOTHING, withoutPasses, withPass } from './filling.ts'
 import { prepareGrowth } from './growth.ts'
 import type { Growth } from './growth.ts'
-import { readLabel } from './label.ts'
+import { GAPS_VERSION, readLabel } from './label.ts'
 import type { AggregateType, Label } from './label.ts'
 import { DEVICE_BLOCKS_MIN, DEVICES_MAX, Layout } from './layout.ts'
 import { MetaStore } from './meta-store.ts'
@@ -152,7 +152,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.side = label.side
     this.type = label.type
     this.options = options
-    this.layout = new Layout(root.sizes)
+    this.layout = new Layout(root.devices)
     this.waiting = info.waiting
     this.own = new Plex(env, info.devices, this.layout, [...info.labels], slot)
     this.cache = options.cache
@@ -160,7 +160,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.io.repairs = options.readOnly !== true
     this.old = OldBlocks.in(root.properties)
     this.io.old = this.old
-    this.space = new SpaceMap(this.layout, this.old?.end)
+    this.space = new SpaceMap(this.layout, this.old?.away)
     this.budget = new SpaceBudget(this.layout, this.space, this.type, this.old?.total)
     this.meta = new MetaStore(this.io, options.cache, this.space)
     this.activeRoot = root.active
@@ -220,9 +220,11 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     }
     const newest = info.roots.find(({ root }) => root.aggregateId === info.labels[0]!.aggregateId)
     if (newest === undefined) throw new AggregateError('NO_ROOT', 'no valid root')
-    const { sizes } = newest.root
-    if (sizes.length !== info.labels.length || info.labels.some(({ blocks }, i) => blocks !== sizes[i])) {
-      throw new AggregateError('LABELS', 'the root lists devices of other sizes than their labels')
+    const { devices: places } = newest.root
+    const isListed = ({ blocks, firstPvbn }: Label, i: number): boolean =>
+      blocks === places[i]?.blocks && firstPvbn === places[i].first
+    if (places.length !== info.labels.length || !info.labels.every(isListed)) {
+      throw new AggregateError('LABELS', 'the root lists devices of other sizes or places than their labels')
     }
     const aggregate = new Aggregate(env, info, newest.root, newest.slot, options)
     if (info.unlabelled && options.readOnly !== true) await aggregate.own.relabel({})
@@ -300,10 +302,11 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
    */
   adoptVolume(spec: VolumeSpec, record: OldBlocksRecord, make: (volume: Volume<C>) => C): Volume<C> {
     assert(this.byIndex.size === 0 && this.removed.length === 0, 'an aggregate takes in one volume')
+    assert(!this.growing, 'an aggregate that grows takes in no volume')
     this.old = new OldBlocks(record)
     this.io.old = this.old
     assert(this.layout.behind([1])[0]!.first === record.first, 'the place for the old blocks is taken')
-    this.space.extend(this.old.end)
+    this.space.setAway(this.old.away)
     this.budget = new SpaceBudget(this.layout, this.space, this.type, this.old.total)
     const volume = this.createVolume(spec, make)
     this.reckon([volume])
@@ -362,8 +365,6 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     const current = this.mirrorState === 'mirrored' && source.mirrorState === 'mirrored'
     if (!current || partner === undefined || theirs === undefined || this.growing) return false
     if (partner.failure !== undefined || theirs.failure !== undefined) return false
-    const places = this.layout.behind(old.record.sizes)
-    assert(places[0]!.first === old.record.first, 'the place for the old blocks is taken')
     const offset = this.layout.devices.length
     const prepare = (from: Plex, to: Plex): PreparedDevice[] =>
       from.devices.map((device, i) => ({
@@ -371,7 +372,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
         label: joinAs(from.labelOf(i), to.label, offset, old.record.first),
       }))
     this.growth = {
-      places,
+      places: old.layout.devices.map((place) => ({ ...place, first: old.record.first + place.first })),
       own: prepare(source.own, this.own),
       partner,
       theirs: prepare(theirs, partner),
@@ -594,10 +595,12 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       throw new AggregateError('GROWING', 'an aggregate grows while both plexes are current')
     }
     if (this.growing) throw new AggregateError('GROWING', 'devices are joining already')
-    const growth = await prepareGrowth(this.env, this.layout, [this.own, partner], own, theirs)
-    // What was prepared for an image that grew meanwhile, or for a plex that left, is prepared again another time.
-    const current = this.partner === partner && growth.places[0]!.first >= this.layout.end
-    if (current && this.running?.growth === undefined) this.growth = growth
+    if (this.old?.away !== undefined) await this.requireVersion(GAPS_VERSION)
+    const { layout, space, env } = this
+    const growth = await prepareGrowth(env, layout, space.end, [this.own, partner], own, theirs)
+    // What was prepared for an image that grew or took in a volume meanwhile, or for a plex that left, is prepared again another time.
+    const current = this.partner === partner && growth.places[0]!.first >= space.end
+    if (current && !this.growing) this.growth = growth
   }
 
   /** Writes the live root to the other plex again, when it is not sure whether it got there. */
@@ -722,9 +725,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   /** The live root has the old devices. Their space is there when they have their labels, so that no block of theirs is written under another name. */
   private join(growth: Growth): void {
     const { old } = this
-    this.layout.append(growth.places.map(({ blocks }) => blocks))
-    this.own.extend(growth.own)
-    if (this.partner === growth.partner) this.partner.extend(growth.theirs)
+    this.extend(growth)
     old!.state = 'joined'
     old!.io = undefined
     this.unlabelled = growth
@@ -743,18 +744,22 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       }
     }
     this.unlabelled = undefined
-    this.space.grow()
+    this.space.setAway(undefined)
     this.budget.grow()
     this.env.log('info', 'devices of a converted volume joined', { aggregate: this.name })
   }
 
-  /** The live root lists the prepared devices: their space is there. */
-  private grow(growth: Growth): void {
-    this.layout.append(growth.places.map(({ blocks }) => blocks))
-    this.own.extend(growth.own)
-    if (this.partner === growth.partner) this.partner.extend(growth.theirs)
+  private extend({ places, own, partner, theirs }: Growth): void {
+    this.layout.append(places)
+    this.own.extend(own)
+    if (this.partner === partner) this.partner.extend(theirs)
     this.space.grow()
     this.budget.grow()
+  }
+
+  /** The live root lists the prepared devices: their space is there. */
+  private grow(growth: Growth): void {
+    this.extend(growth)
     this.waiting = this.waiting.filter(({ device }) => !growth.own.some((one) => one.device === device))
     this.env.log('info', 'aggregate grew', { aggregate: this.name, devices: this.layout.devices.length })
   }

@@ -166,7 +166,7 @@ export class AggregateCheck<C extends VolumeContent> {
     for (let from = 0; from < groups; from += JOB_GROUPS) {
       then.push({ kind: 'groups', from, to: Math.min(groups, from + JOB_GROUPS) })
     }
-    if (this.isAway(this.aggregate.space.end - 1)) then.push({ kind: 'away' })
+    if (this.aggregate.old?.away !== undefined) then.push({ kind: 'away' })
     this.problems = []
     return { first, then }
   }
@@ -404,11 +404,6 @@ export class AggregateCheck<C extends VolumeContent> {
       })
     }
     return { seen, busy }
-  }
-
-  private isAway(pvbn: number): boolean {
-    const { old } = this.aggregate
-    return old !== undefined && old.state !== 'joined' && old.has(pvbn)
   }
 
   private away(): number {

@@ -23,7 +23,7 @@ test('a layout that grew is the layout of all its devices, and no number moved',
     const grown = new Layout(sizes.slice(0, cut))
     const before = grown.devices.map((place) => ({ ...place }))
     const places = grown.behind(sizes.slice(cut))
-    grown.append(sizes.slice(cut))
+    grown.append(places)
     const whole = new Layout(sizes)
     expect(grown.devices).toEqual(whole.devices)
     expect([grown.end, grown.data, grown.groups]).toEqual([whole.end, whole.data, whole.groups])
@@ -40,7 +40,7 @@ test('a space map that grew keeps what is busy, and has exactly the new blocks m
     for (let n = between(0, space.free); n > 0; n--) taken.add(space.take())
     const wrong: number[] = []
     const { free } = space
-    layout.append([between(138, round < 4 ? 40_000 : 900)])
+    layout.append(layout.behind([between(138, round < 4 ? 40_000 : 900)]))
     expect(space.free).toBe(free)
     space.grow()
     expect(space.free).toBe(layout.data - 1 - taken.size)

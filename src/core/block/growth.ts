@@ -28,12 +28,13 @@ export interface Growth {
 }
 
 /**
- * Labels `own` and `theirs`, devices that pair by index, for the places behind the image. A device may be blank or prepared earlier; anything
+ * Labels `own` and `theirs`, devices that pair by index, for the places behind the image, from PVBN `from` on. A device may be blank or prepared earlier; anything
  * else is refused (LABELS). Of two sizes the smaller one counts. Throws AggregateError, or what a device throws.
  */
 export async function prepareGrowth(
   env: Env,
   layout: Layout,
+  from: number,
   plexes: readonly [Plex, Plex],
   own: readonly Device[],
   theirs: readonly Device[],
@@ -52,7 +53,7 @@ export async function prepareGrowth(
       throw new AggregateError('SIZE', `${own[i]!.name} is smaller than ${DEVICE_BLOCKS_MIN} blocks`)
     }
   }
-  const places = layout.behind(sizes)
+  const places = layout.behind(sizes, from)
   const [mine, other] = plexes
   const prepare = async (plex: Plex, devices: readonly Device[]): Promise<PreparedDevice[]> => {
     const prepared: PreparedDevice[] = []

@@ -15,6 +15,8 @@ const MAGIC = 'TANDEMDV'
 const TRADITIONAL_VERSION = 2
 /** Of those that have to do with a conversion: roots and pointers may say what a program of before these does not know. */
 export const CONVERSION_VERSION = 3
+/** Of those that grew meanwhile: the root's places of devices count, and there may be gaps between them. */
+export const GAPS_VERSION = 4
 const AT_TYPE = 512
 /** 0: nothing of these. 1: a pass that fills the plex. 2: also what both plexes had before. */
 const AT_FILLING = 513
@@ -102,7 +104,7 @@ const versionOf = (type: AggregateType): number =>
 export function decodeLabel(crc32: Crc32, bytes: Uint8Array): Label | 'version' | undefined {
   if (!isSealed(crc32, bytes, MAGIC)) return undefined
   const version = getU16(bytes, 12)
-  if (version < FORMAT_VERSION || version > CONVERSION_VERSION || bytes[AT_TYPE]! > 1) return 'version'
+  if (version < FORMAT_VERSION || version > GAPS_VERSION || bytes[AT_TYPE]! > 1) return 'version'
   const type = bytes[AT_TYPE] === 0 ? 'Flexible' : 'Traditional'
   return {
     plex: bytes[14]!,

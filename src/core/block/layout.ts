@@ -1,6 +1,7 @@
 /**
- * Where a PVBN lies: groups of one checksum block and 128 data blocks, behind a label area, on the devices of a plex in order.
- * Pure arithmetic (docs/SPEC.md, 1); equal on every plex of an aggregate. It grows at its end only: a PVBN that exists never moves.
+ * Where a PVBN lies: groups of one checksum block and 128 data blocks, behind a label area, on the devices of a plex.
+ * Pure arithmetic (docs/SPEC.md, 1); equal on every plex of an aggregate. A PVBN that exists never moves: devices come behind the end, or, when they are those of a
+ * converted volume, into the gap that was left for them. Groups in a gap have no blocks.
  */
 import { assert } from '../std/assert.ts'
 
@@ -40,28 +41,56 @@ export interface Location {
   readonly block: number
 }
 
+/** As a root has it. */
+export type RootPlace = Pick<DevicePlace, 'first' | 'blocks'>
+
+export const placeOf = ({ first, blocks }: RootPlace): DevicePlace => ({
+  first,
+  data: dataBlocksOf(blocks),
+  blocks,
+})
+
+/** Whether devices can lie so: the first one at the beginning, whole groups each, none in another. */
+export function isLayout(places: readonly RootPlace[]): boolean {
+  const order = places.map(placeOf).sort((a, b) => a.first - b.first)
+  return (
+    places[0]?.first === 0 &&
+    order.every(({ first }, i) => {
+      const before = order[i - 1]
+      return first % GROUP_BLOCKS === 0 && (before === undefined || first >= before.first + before.data)
+    })
+  )
+}
+
 export class Layout {
+  /** By position. */
   private readonly places: DevicePlace[] = []
+  /** Positions by first PVBN. */
+  private order: number[] = []
   private count = 0
   private last = 0
 
-  constructor(sizes: readonly number[]) {
-    assert(sizes.length > 0, 'a plex has at least one device')
-    this.append(sizes)
+  /** Devices of these sizes in blocks one behind the other, or at these places. */
+  constructor(devices: readonly number[] | readonly RootPlace[]) {
+    assert(devices.length > 0, 'a plex has at least one device')
+    for (const device of devices)
+      this.append(typeof device === 'number' ? this.behind([device]) : [placeOf(device)])
   }
 
-  /** Devices of these sizes in blocks, behind those that are there. */
-  append(sizes: readonly number[]): void {
-    for (const place of this.behind(sizes)) {
+  /** More devices, with the next positions. */
+  append(places: readonly DevicePlace[]): void {
+    for (const place of places) {
       this.places.push(place)
       this.count += place.data
-      this.last = place.first + place.data
+      this.last = Math.max(this.last, place.first + place.data)
     }
+    const { places: all } = this
+    this.order = all.map((_, position) => position).sort((a, b) => all[a]!.first - all[b]!.first)
   }
 
-  /** Where devices of these sizes would come. */
-  behind(sizes: readonly number[]): DevicePlace[] {
-    let end = this.last
+  /** Where devices of these sizes would come, from `from` on if that is behind the last one. */
+  behind(sizes: readonly number[], from = 0): DevicePlace[] {
+    let end = Math.max(this.last, from)
     return sizes.map((blocks) => {
       const place = {
         first: Math.ceil(end / GROUP_BLOCKS) * GROUP_BLOCKS,
@@ -88,14 +117,15 @@ export class Layout {
   }
 
   deviceOf(pvbn: number): number {
+    const { places, order } = this
     let low = 0
-    let high = this.places.length - 1
+    let high = order.length - 1
     while (low < high) {
       const middle = (low + high + 1) >> 1
-      if (this.places[middle]!.first <= pvbn) low = middle
+      if (places[order[middle]!]!.first <= pvbn) low = middle
       else high = middle - 1
     }
-    return low
+    return order[low]!
   }
 
   /** True if `pvbn` is the number of a block that exists (0 apart). */
@@ -127,9 +157,9 @@ export class Layout {
     return Math.ceil(this.end / GROUP_BLOCKS)
   }
 
-  /** Data blocks of one group: fewer in the last one of a device. */
+  /** Data blocks of one group: fewer in the last one of a device, none in a gap. */
   groupSize(group: number): number {
     const place = this.places[this.deviceOf(group * GROUP_BLOCKS)]!
-    return Math.min(GROUP_BLOCKS, place.first + place.data - group * GROUP_BLOCKS)
+    return Math.max(0, Math.min(GROUP_BLOCKS, place.first + place.data - group * GROUP_BLOCKS))
   }
 }

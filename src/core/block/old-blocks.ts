@@ -13,6 +13,7 @@ import type { Json } from './codec.ts'
 import type { Context, Identity } from './context.ts'
 import type { Label } from './label.ts'
 import { Layout } from './layout.ts'
+import type { Range } from './space-map.ts'
 
 /** Reads blocks of the old aggregate, by VBN. */
 export interface OldReader {
@@ -89,6 +90,11 @@ export class OldBlocks {
 
   get end(): number {
     return this.record.first + this.total
+  }
+
+  /** Where the blocks are that no device of this aggregate has. */
+  get away(): Range | undefined {
+    return this.state === 'joined' ? undefined : { first: this.record.first, end: this.end }
   }
 
   /** The devices of the old aggregate are this one's to read: that one is no volume of its own. */

@@ -59,9 +59,9 @@ export async function readPlex(env: Env, devices: readonly Device[]): Promise<Pl
   const roots = await readRoots(env, head.device)
   // While a resync fills the plex there is no root; then the labels say how many there are.
   const newest = roots.find(({ root }) => root.aggregateId === aggregateId)?.root
-  const count = newest?.sizes.length ?? head.label.devices
+  const count = newest?.devices.length ?? head.label.devices
   const old = newest && OldBlocks.in(newest.properties)
-  const layout = new Layout(newest?.sizes ?? [head.label.blocks])
+  const layout = new Layout(newest?.devices ?? [head.label.blocks])
   let unlabelled = false
   if (count === 0) throw new AggregateError('LABELS', `the label of ${head.device.name} makes no sense`)
   const found: { device: Device; label: Label }[] = []

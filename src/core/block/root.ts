@@ -9,7 +9,8 @@ import { SINGLE } from '../fs/block-store.ts'
 import { isTreeRoot, TREE_ROOT_BYTES } from '../fs/tree.ts'
 import { getJson, getString, isSealed, putJson, putString, seal } from './codec.ts'
 import type { Json } from './codec.ts'
-import { DEVICES_MAX, FORMAT_VERSION, ROOT_SLOTS } from './layout.ts'
+import { DEVICES_MAX, FORMAT_VERSION, isLayout, ROOT_SLOTS } from './layout.ts'
+import type { RootPlace } from './layout.ts'
 
 const MAGIC = 'TANDEMRT'
 const AT_ACTIVE = 128
@@ -51,14 +52,11 @@ export interface Root extends RootInfo {
   readonly active: Uint8Array
   readonly owners: Uint8Array
   readonly volumes: Uint8Array
-  /** Sizes of the devices in blocks. */
-  readonly sizes: readonly number[]
+  readonly devices: readonly RootPlace[]
   readonly properties: Json
 }
 
-export interface RootFields extends Omit<Root, 'image' | 'sizes'> {
-  readonly devices: readonly { readonly first: number; readonly blocks: number }[]
-}
+export type RootFields = Omit<Root, 'image'>
 
 export function encodeRoot(crc32: Crc32, root: RootFields): Uint8Array {
   const bytes = new Uint8Array(BLOCK_BYTES)
@@ -110,6 +108,11 @@ export function decodeRoot(crc32: Crc32, bytes: Uint8Array): Root | undefined {
   const properties = getJson(bytes, AT_PROPERTIES, BLOCK_BYTES - AT_PROPERTIES)
   if (count === 0 || count > DEVICES_MAX || properties === undefined) return undefined
   for (const at of [AT_ACTIVE, AT_OWNERS, AT_VOLUMES]) if (!isTreeRoot(SINGLE, bytes, at)) return undefined
+  const devices = Array.from({ length: count }, (_, i) => {
+    const at = AT_DEVICES + 16 * i
+    return { first: getU48(bytes, at), blocks: getU48(bytes, at + 6) }
+  })
+  if (!isLayout(devices)) return undefined
   const ancestors = Array.from({ length: Math.min(bytes[AT_SHARED + 1]!, ANCESTORS_MAX) }, (_, i) =>
     getName(bytes, AT_ANCESTORS + NAME_BYTES * i),
   )
@@ -128,7 +131,7 @@ export function decodeRoot(crc32: Crc32, bytes: Uint8Array): Root | undefined {
     active: bytes.slice(AT_ACTIVE, AT_ACTIVE + TREE_ROOT_BYTES),
     owners: bytes.slice(AT_OWNERS, AT_OWNERS + TREE_ROOT_BYTES),
     volumes: bytes.slice(AT_VOLUMES, AT_VOLUMES + TREE_ROOT_BYTES),
-    sizes: Array.from({ length: count }, (_, i) => getU48(bytes, AT_DEVICES + 16 * i + 6)),
+    devices,
     properties,
   }
 }

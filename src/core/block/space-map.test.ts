@@ -122,7 +122,7 @@ test('is a set of numbers: each block is handed out once until it is released, f
               break
             case 'grow':
               if (model.layout.devices.length === 8) break
-              model.layout.append([one.size])
+              model.layout.append(model.layout.behind([one.size]))
               expect(space.free).toBe(model.free - model.layout.devices.at(-1)!.data)
               space.grow()
               model.plan(0)

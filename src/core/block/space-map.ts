@@ -14,6 +14,12 @@ import { assert } from '../std/assert.ts'
 import { GROUP_BLOCKS } from './layout.ts'
 import type { Layout } from './layout.ts'
 
+/** Places `first` … `end`-1, from the beginning of a group on. */
+export interface Range {
+  readonly first: number
+  readonly end: number
+}
+
 /** Bits in a leaf of an active map. */
 export const MAP_LEAF_BITS = 32768
 const WORDS_PER_GROUP = GROUP_BLOCKS / 32
@@ -31,10 +37,9 @@ export class SpaceMap {
   private words = new Uint32Array(0)
   private bytes = new Uint8Array(0)
   private freeInGroup = new Uint8Array(0)
-  /** Those that may be allocated from: the layout may be ahead of them until `grow`. */
   private groups = 0
-  /** One more than the last PVBN that may be in use: more than the layout has while devices of a converted volume have not joined. */
-  private reach = 0
+  /** May be in use, and is not handed out: blocks of a converted volume whose devices have not joined. */
+  private away: Range | undefined
   private group = 0
   private at = 0
   private threshold = ROOMY
@@ -43,37 +48,34 @@ export class SpaceMap {
   /** Blocks that can be allocated now. */
   free = 0
 
-  constructor(layout: Layout, reach = 0) {
+  constructor(layout: Layout, away?: Range) {
     this.layout = layout
-    this.reach = reach
+    this.away = away
     this.grow()
   }
 
   /** One more than the last PVBN that may ever be in use, as things are. */
   get end(): number {
-    return Math.max(this.layout.end, this.reach)
+    return Math.max(this.layout.end, this.away?.end ?? 0)
   }
 
-  /** PVBNs below `end` may be marked as in use; none behind the layout is handed out before `grow`. */
-  extend(end: number): void {
-    this.reach = end
-    this.grow(this.groups)
+  /** These may be marked as in use, and none is handed out until it is said again: undefined. */
+  setAway(away: Range | undefined): void {
+    this.away = away
+    this.grow()
   }
 
   /** A block that was never handed out is in use from now on. */
   mark(pvbn: number): void {
-    assert(
-      pvbn >= this.groups * GROUP_BLOCKS && pvbn < this.end && !this.isBusy(pvbn),
-      'a mark on a block of its own',
-    )
+    assert(this.isAway(pvbn) && !this.isBusy(pvbn), 'a mark on a block of its own')
     this.setBit(pvbn)
   }
 
   /** The layout has more devices: all their blocks are free from now on. */
-  grow(groups = this.layout.groups): void {
+  grow(): void {
     const { words } = this
     const leaves = Math.ceil(this.end / MAP_LEAF_BITS)
-    this.groups = groups
+    this.groups = this.layout.groups
     this.words = new Uint32Array((leaves * MAP_LEAF_BITS) / 32)
     this.words.set(words)
     this.bytes = new Uint8Array(this.words.buffer)
@@ -94,6 +96,10 @@ export class SpaceMap {
     this.free = 0
     this.groupsWith.fill(0)
     for (let group = 0; group < this.groups; group++) {
+      if (this.isAway(group * GROUP_BLOCKS)) {
+        this.groupsWith[0]! += 1
+        continue
+      }
       const size = this.layout.groupSize(group)
       if (group === 0) this.setBit(0)
       for (let i = size; i < GROUP_BLOCKS; i++) this.setBit(group * GROUP_BLOCKS + i)
@@ -140,7 +146,7 @@ export class SpaceMap {
   release(pvbn: number): void {
     assert(this.isBusy(pvbn), 'released a block that is free')
     this.words[Math.floor(pvbn / 32)]! &= ~(1 << (pvbn % 32))
-    if (pvbn < this.groups * GROUP_BLOCKS) this.count(Math.floor(pvbn / GROUP_BLOCKS), 1)
+    if (!this.isAway(pvbn)) this.count(Math.floor(pvbn / GROUP_BLOCKS), 1)
   }
 
   /** Before a consistency point of about `blocks` blocks: which groups it begins with. */
@@ -152,6 +158,10 @@ export class SpaceMap {
       if (found >= blocks) break
     }
     this.threshold = Math.min(ROOMY, least)
+  }
+
+  private isAway(pvbn: number): boolean {
+    return this.away !== undefined && pvbn >= this.away.first && pvbn < this.away.end
   }
 
   private count(group: number, delta: number): void {

@@ -16,6 +16,9 @@ export interface Problem {
   readonly message: string
 }
 
+/** Snapshots are not taken along: either the volume has none, or they are deleted before the cut-over. */
+export type SnapshotsAtConversion = 'RequireNone' | 'Delete'
+
 /** Undefined if nothing is in the way. Looks at memory only. */
 export function conversionProblem(
   source: Aggregate<FileSystem>,
@@ -23,6 +26,7 @@ export function conversionProblem(
   target: Aggregate<FileSystem> | undefined,
   aggregate: string,
   survey: Survey | undefined,
+  snapshots: SnapshotsAtConversion,
 ): Problem | undefined {
   const no = (reason: string, message: string): Problem => ({ reason, message })
   if (volume.type !== 'Traditional') return no('NotTraditional', `volume ${volume.name} is flexible already`)
@@ -40,10 +44,10 @@ export function conversionProblem(
       `aggregate ${aggregate} has volumes, or still gives back what removed ones had: it must be empty`,
     )
   }
-  if (!volume.snapshots.none) {
+  if (!volume.snapshots.none && snapshots === 'RequireNone') {
     return no(
       'SnapshotsExist',
-      `volume ${volume.name} has snapshots, which cannot be taken along: delete its snapshots and schedules, and wait until their blocks have come back`,
+      `volume ${volume.name} has snapshots, which cannot be taken along: delete them and its schedules, and wait until their blocks have come back, or let the conversion delete them (snapshots: Delete)`,
     )
   }
   for (const one of [source, target]) {

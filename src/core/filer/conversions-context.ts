@@ -1,4 +1,5 @@
 /** What a filer is told of conversions, and what it tells of them. */
+import type { SnapshotsAtConversion } from '../conversion/check.ts'
 import type { Env } from '../env/env.ts'
 import type { AggregateStore, FilerVolume } from './aggregate-store.ts'
 
@@ -10,6 +11,8 @@ export interface DesiredConversion {
   /** Of the same side, of flexible volumes, with nothing in it. */
   readonly aggregate: string
   readonly state: 'Checked' | 'Paused' | 'Converted' | 'RolledBack'
+  /** RequireNone if not said. */
+  readonly snapshots?: SnapshotsAtConversion
   readonly scanBlocksPerSecond: number
   /** Consent to lose what was changed since the cut-over of this name. */
   readonly discardChanges: string

@@ -358,6 +358,7 @@ export class ServedVolumes implements VolumeTable {
     // A destination has what its source has; its name and its export are its own.
     if (volume && isAsWanted(volume, isServed(volume) ? wanted : { ...wanted, sizeBytes: volume.sizeBytes }))
       return
+    if (volume === undefined) requireFree(store, wanted)
     const problem = scheduleProblem(wanted.snapshotSchedules)
     if (problem !== undefined) throw new AggregateError('PROPERTIES', problem)
     await store.change(wanted.aggregate, () => this.#operationFor(aggregate, wanted))
@@ -408,6 +409,24 @@ export class ServedVolumes implements VolumeTable {
 
 export function propertiesOf(volume: FilerVolume): VolumeProperties {
   return volume.properties as unknown as VolumeProperties
+}
+
+/** Whether a volume can be made in an aggregate. Throws AggregateError CONVERTING. */
+function requireFree(store: AggregateStore, { id, aggregate }: DesiredVolume): void {
+  for (const [name, one] of store.aggregates) {
+    const there = one.volume(id)
+    if (there !== undefined) {
+      throw new AggregateError('CONVERTING', `the volume is ${there.type} in ${name}, not in ${aggregate}`)
+    }
+  }
+  const home = store.aggregates.get(aggregate)!
+  const taken = home.old && home.volumeAt(home.old.record.volume)
+  if (taken !== undefined && isConverting(home, taken)) {
+    throw new AggregateError(
+      'CONVERTING',
+      `volume ${taken.name} is being converted into ${aggregate}: new volumes can be made there when that is complete`,
+    )
+  }
 }
 
 /** A volume is not made smaller than what its files and snapshots have: they would have no right to be there. Throws AggregateError SIZE. */

@@ -27,6 +27,7 @@ import type {
   DesiredConversion,
 } from './conversions-context.ts'
 import { propertiesOf } from './served-volumes.ts'
+import { carryOut } from './snapshot-orders.ts'
 import { unfence } from './store-conversions.ts'
 
 /** Between two slices of the scan. */
@@ -133,6 +134,7 @@ export class StoreConverter {
       this.#options.store.aggregates.get(desired.aggregate),
       desired.aggregate,
       this.#surveys.get(desired.volumeId),
+      desired.snapshots ?? 'RequireNone',
     )
   }
 
@@ -148,16 +150,32 @@ export class StoreConverter {
     const { volumeId } = desired
     const found = this.#source(desired)
     if (found === undefined) return
-    await this.#survey(found.source, found.volume)
-    const problem = this.#check(desired)
+    if (desired.state !== 'RolledBack') await this.#survey(found.source, found.volume)
+    const problem = desired.state === 'RolledBack' ? undefined : this.#check(desired)
     this.#note(volumeId, problem)
     if (problem !== undefined || desired.state !== 'Converted') return
     this.#cuttingOver.add(volumeId)
     try {
-      this.#note(volumeId, await this.#cutOver(desired, found.source, found.volume))
+      const { source, volume } = found
+      const waits = await this.#deleteSnapshots(source, volume)
+      this.#note(volumeId, waits ?? (await this.#cutOver(desired, source, volume)))
     } finally {
       this.#cuttingOver.delete(volumeId)
     }
+  }
+
+  /** What is left of them comes back by and by; until then the volume is not cut over. */
+  async #deleteSnapshots({ name }: FilerAggregate, volume: FilerVolume): Promise<Problem | undefined> {
+    const { env, store } = this.#options
+    const { snapshots } = volume
+    for (const { name: snapshot } of snapshots.list()) {
+      if (this.#stopped) break
+      const requestId = `conversion:${snapshot}`
+      const order = { volumeId: volume.id, op: 'Delete', snapshot, requestId } as const
+      await carryOut(env, store, name, order)
+    }
+    if (snapshots.none) return undefined
+    return { reason: 'NotYet', message: 'the snapshots of the volume are being deleted first' }
   }
 
   async #cutOver(
@@ -179,7 +197,9 @@ export class StoreConverter {
       await store.nextCp()
       done = await store.convert(target.name, () => {
         const late = env.clock.now() - since > HELD_MS_MAX
-        if (late || volume.isDirty || this.#check(desired) !== undefined) return undefined
+        const wanted = this.#desired.some(({ id, state }) => id === desired.id && state === 'Converted')
+        const changed = volume.isDirty || !volume.snapshots.none
+        if (late || !wanted || changed || this.#check(desired) !== undefined) return undefined
         const adoption = adoptionOf(source, volume, target, cutOver, this.#estimate(source, volume))
         return { op: 'adopt', adoption, properties: propertiesOf(volume) }
       })
@@ -256,7 +276,7 @@ export class StoreConverter {
       if (step.noSpace) {
         this.#note(volume.id, {
           reason: 'NoSpace',
-          message: `there is no room in aggregate ${name} for the volume's metadata: add devices when the conversion is undone, or delete files`,
+          message: `there is no room in aggregate ${name} for the volume's metadata: give the aggregate more devices, or delete files`,
         })
         this.#options.store.wantCp()
         return RETRY_MS

@@ -158,13 +158,6 @@ export class StoreGrowth implements SideGrowth {
       const known = aggregates.get(name)
       try {
         if (known?.waiting.length === 0 || converted(name)) continue
-        if (known?.old !== undefined && known.old.state !== 'joined') {
-          this.#reasons.set(
-            name,
-            'a volume is being converted into the aggregate, whose place behind it is taken until the end',
-          )
-          continue
-        }
         if (!offer) {
           this.#reasons.set(name, 'the other filer is not configured with it yet')
           continue

@@ -79,7 +79,7 @@ export async function superblock(env: Env, plex: PlexFiles): Promise<Facts> {
       roots.push({ slot, invalid: bytes.every((byte) => byte === 0) ? 'empty' : 'no valid root' })
       continue
     }
-    const { image, cp, epoch, covers, used, shared, ancestors, sizes, properties, aggregateId } = root
+    const { image, cp, epoch, covers, used, shared, ancestors, devices, properties, aggregateId } = root
     const lineage = ancestors.map((one) => ({ cp: one.cp, epoch: one.epoch }))
     roots.push({
       slot,
@@ -91,7 +91,8 @@ export async function superblock(env: Env, plex: PlexFiles): Promise<Facts> {
       blocksUsed: used,
       shared,
       ancestors: lineage,
-      sizes,
+      sizes: devices.map(({ blocks }) => blocks),
+      firstBlocks: devices.map(({ first: at }) => at),
       properties,
     })
   }

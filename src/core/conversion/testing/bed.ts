@@ -4,12 +4,12 @@ import { checkVolumeFiles } from '../../block/check-files.ts'
 import { Aggregate } from '../../block/aggregate.ts'
 import { BufferCache } from '../../block/buffer-cache.ts'
 import type { BrokenStorage } from '../../block/broken-storage.ts'
-import { OldBlocks } from '../../block/old-blocks.ts'
 import { readRoots } from '../../block/root.ts'
-import { readPlex } from '../../block/plex-info.ts'
+import { convertedOn, readPlex } from '../../block/plex-info.ts'
 import { SPEC, testEnv } from '../../block/testing/bed.ts'
 import type { Volume } from '../../block/volume.ts'
 import { BLOCK_BYTES } from '../../env/device.ts'
+import type { Device } from '../../env/device.ts'
 import type { Env } from '../../env/env.ts'
 import { BUILD_START } from '../../fs/build.ts'
 import { env as fsEnv, good, MemoryJournal, ROOT } from '../../fs/testing/harness.ts'
@@ -58,6 +58,21 @@ export class ConversionBed {
     this.newDevices = over(this.newMedia, newFaults)
   }
 
+  /** Blank devices, on both plexes: they wait when the aggregate is opened again. */
+  add(sizes: readonly number[]): void {
+    for (const [plex, media] of this.newMedia.entries())
+      for (const blocks of sizes) media.push(new SimMedium(`new-${plex}-${media.length}`, blocks))
+  }
+
+  /** Takes in what waits, at the next consistency point. */
+  async grow(): Promise<void> {
+    const own = this.target.waiting.map(({ device }) => device)
+    const plexes = [0, 1].map((plex) => [...this.newDevices[plex]!, ...this.oldDevices[plex]!])
+    const mine = plexes.findIndex((devices) => devices.includes(own[0] as SimDevice))
+    const theirs = own.map((device) => plexes[1 - mine]![plexes[mine]!.indexOf(device as SimDevice)]!)
+    await this.target.prepareGrowth(own, theirs)
+  }
+
   async format(): Promise<void> {
     this.attach()
     await Aggregate.format(this.env, OLD, this.oldDevices)
@@ -94,16 +109,18 @@ export class ConversionBed {
     if (this.adoption !== undefined && this.target.old === undefined) this.adopt()
     if (equal) return
     // As a pair does with a copy that is not the same image.
-    await this.target.attachPlex(theirs, 'stale')
+    await this.target.attachPlex(await this.imageOf(theirs), 'stale')
     await this.target.resync()
     await this.consistencyPoint()
   }
 
   private async joined(plex: number, devices = this.newDevices): Promise<boolean> {
-    const info = await readPlex(this.env, devices[plex]!).catch(() => undefined)
-    // With more devices in the root than are given it throws: then they have joined.
-    if (info === undefined) return true
-    return OldBlocks.in(info.roots[0]!.root.properties)?.state === 'joined'
+    return (await convertedOn(this.env, devices[plex]!))?.state === 'joined'
+  }
+
+  /** Of the image, in its order. */
+  private async imageOf(devices: readonly SimDevice[]): Promise<readonly Device[]> {
+    return (await readPlex(this.env, devices))!.devices
   }
 
   private async openOn(own: SimDevice[], mirror?: SimDevice[], readOnly = false): Promise<Files> {
@@ -112,7 +129,7 @@ export class ConversionBed {
       content: (volume, root) => this.content(volume, root),
       readOnly,
       broken: this.broken,
-      ...(mirror === undefined ? {} : { mirror }),
+      ...(mirror === undefined ? {} : { mirror: await this.imageOf(mirror) }),
     })
   }
 
@@ -157,6 +174,10 @@ export class ConversionBed {
   /** The fence is the last image: nothing is under way here. */
   async cutOver(): Promise<void> {
     await this.consistencyPoint()
+    this.adoptNow()
+  }
+
+  adoptNow(): void {
     const adoption = adoptionOf(this.source!, this.volume, this.target, 'cut-over', 0)
     this.adoption = { adoption, record: this.journal.records.length }
     this.adopt()
