@@ -61,7 +61,7 @@ export const conversionConditions: readonly ConditionDoc[] = [
       Complete: 'They do.',
       NotAccepted: notAccepted,
       NotYet: 'Metadata is still to be built.',
-      NoSpace: 'The scan waits for room in the aggregate: delete files, or roll back.',
+      NoSpace: 'The scan waits for room in the aggregate: give it more devices, delete files, or roll back.',
       Paused: '`spec.state` is `Paused`.',
       NotRedundant: 'The devices join when both copies are current.',
       DeviceError: 'The scan met a block that neither copy can give back; it tries again.',
