@@ -20,6 +20,13 @@ export const conversionCases: readonly RuleCase[] = [
     { state: 'Stopped' },
     { refused: 'not one of Checked, Paused, Converted, RolledBack', bySchema: true },
   ),
+  conversionCase('snapshots deleted first', { snapshots: 'Delete' }),
+  conversionCase('that later', { snapshots: 'Delete' }, { old: least }),
+  conversionCase(
+    'snapshots that stay',
+    { snapshots: 'Convert' },
+    { refused: 'not one of RequireNone, Delete', bySchema: true },
+  ),
   conversionCase('another rate', { scanBlocksPerSecond: 1 }, { old: least }),
   conversionCase('a rate of nothing', { scanBlocksPerSecond: 0 }, { refused: 'at least 1', bySchema: true }),
   conversionCase('another volume', { volumeName: 'x' }, { old: least, refused: 'spec.volumeName is fixed' }),

@@ -18,6 +18,13 @@ const spec = object('What is converted, and how far. Clients read and write thro
     ),
     'Converted',
   ),
+  snapshots: defaulted(
+    oneOf(
+      'Snapshots are not taken along. RequireNone: a volume that has any is refused. Delete: all of them are deleted before the cut-over, and do not come back with a rollback.',
+      ['RequireNone', 'Delete'],
+    ),
+    'RequireNone',
+  ),
   scanBlocksPerSecond: defaulted(
     integer('How many blocks of metadata are looked at in a second, so that clients do not suffer.', {
       minimum: 1,

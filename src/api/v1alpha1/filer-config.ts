@@ -136,6 +136,8 @@ export interface ConversionDesired {
   /** Empty, of the same filer. */
   aggregate: string
   state: 'Checked' | 'Paused' | 'Converted' | 'RolledBack'
+  /** Absent: RequireNone. */
+  snapshots?: 'RequireNone' | 'Delete'
   scanBlocksPerSecond: number
   /** The cut-over whose changes a rollback may drop; empty: none. */
   discardChanges: string

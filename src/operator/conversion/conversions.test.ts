@@ -163,6 +163,7 @@ describe('a conversion is accepted', () => {
         volumeId: 'uid-archive',
         aggregate: 'aggr2',
         state: 'Converted',
+        snapshots: 'RequireNone',
         scanBlocksPerSecond: 5,
         discardChanges: '',
       },

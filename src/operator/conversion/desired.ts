@@ -26,8 +26,8 @@ export function conversionsAt(
     // Before the finalizer is there the object could go without a trace.
     if (spec === undefined || !finalizers?.includes(FINALIZER)) return []
     if (convertedOf(spec, volumes)?.pairName !== pairName) return []
-    const { volumeName, aggregate, state, scanBlocksPerSecond, discardChanges = '' } = spec
-    const desired = { id: uid, aggregate, state, scanBlocksPerSecond, discardChanges }
+    const { volumeName, aggregate, state, snapshots, scanBlocksPerSecond, discardChanges = '' } = spec
+    const desired = { id: uid, aggregate, state, snapshots, scanBlocksPerSecond, discardChanges }
     return [{ name, volumeName, desired: deletionTimestamp === undefined ? desired : undefined }]
   })
 }
