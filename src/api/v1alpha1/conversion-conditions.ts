@@ -29,7 +29,8 @@ export const conversionConditions: readonly ConditionDoc[] = [
       NotAccepted: notAccepted,
       Checking: 'The filer is looking.',
       NoSpace: 'The aggregate has too little room for the metadata and for changes until the end.',
-      SnapshotsExist: 'The volume has snapshots, which cannot be taken along, and `spec.snapshots` is `RequireNone`.',
+      SnapshotsExist:
+        'The volume has snapshots, which cannot be taken along, and `spec.snapshots` is `RequireNone`.',
       VolumeMirrored: 'The volume has a mirror.',
       AggregateNotEmpty: 'Something is in the aggregate.',
       AggregateNotFound: 'The filer does not have the aggregate (yet).',
