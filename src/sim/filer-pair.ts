@@ -243,11 +243,11 @@ export class FilerPair {
     for (const name of FILERS) await this.running[name]?.filer?.apply(this.#desired)
   }
 
-  /** Every filer is told of these mirrors. */
+  /** Every filer is told of these mirrors; the one does not wait for the other, which may crash over it. */
   async mirror(mirrors: readonly DesiredMirror[]): Promise<void> {
     this.mirrors = mirrors
     this.#generations += 1
-    for (const name of FILERS) await this.running[name]?.filer?.apply(this.#desired)
+    await Promise.all(FILERS.flatMap((name) => this.running[name]?.filer?.apply(this.#desired) ?? []))
   }
 
   /** The traditional volume of a side becomes one in its empty aggregate, or the opposite, whatever is lost by it. */

@@ -75,6 +75,8 @@ export class MirrorChecks {
   #readAt = 0
   /** Most log files that each mirror had, and the bound then. */
   readonly most = new Map<number, { files: number; bound: number }>()
+  /** How near log files came to the bound, while the source froze. */
+  nearest = Infinity
   /** Times that log files were read and compared. */
   reads = 0
 
@@ -208,6 +210,7 @@ export class MirrorChecks {
     const files = mirror.logs.epochs.filter((epoch) => epoch > mirror.durableImage).length
     const bound = logFilesAtMost(theirs.count - window.atComplete, this.#incompleteEpochs)
     if (files > bound) this.#fail(n, `${files} log files, at most ${bound} can be needed (B6)`)
+    if (bound > this.#incompleteEpochs + 1) this.nearest = Math.min(this.nearest, bound - files)
     if (files > (this.most.get(n)?.files ?? 0)) this.most.set(n, { files, bound })
   }
 

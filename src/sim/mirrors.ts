@@ -28,6 +28,8 @@ export interface RingOptions {
   /** A star: so many volumes of the first pair are mirrored to the others, one after the other. */
   readonly volumes?: number
   readonly clients: number
+  readonly logBlocks?: number
+  readonly cacheBytes?: number
   readonly limits?: Partial<SourceLimits>
   readonly broken?: BrokenBuild
 }
@@ -39,7 +41,8 @@ export interface Way extends Pick<DesiredMirror, 'state' | 'policy' | 'discardCh
 
 const VOLUME_BYTES = 8 * 2 ** 20
 
-const volumeOf = (id: string, path: string): DesiredVolume => ({
+/** A volume beside those that every pair has. */
+export const volumeOf = (id: string, path: string): DesiredVolume => ({
   id,
   name: path.slice(1),
   type: 'Flexible',
@@ -66,8 +69,8 @@ export class MirrorRing {
           seed: options.seed,
           deviceBlocks: [12_000],
           volumeBytes: VOLUME_BYTES,
-          logBlocks: 1 + 2 * 256,
-          cacheBytes: 16 << 20,
+          logBlocks: options.logBlocks ?? 1 + 2 * 256,
+          cacheBytes: options.cacheBytes ?? 16 << 20,
           givebackDelayMs: 2000,
           ...(first === undefined ? {} : { beside: { pair: first, name: `p${n + 1}` } }),
           ...(options.broken === undefined ? {} : { broken: options.broken }),
@@ -198,7 +201,8 @@ export class MirrorRing {
     for (const client of this.clients[n]!) client.run()
   }
 
-  async #broke(n: number): Promise<void> {
+  /** Its destination serves; clients go there. */
+  async untilBroken(n: number): Promise<void> {
     const target = this.targetOf(n)
     await this.world.until(
       () => this.statusAt(target, n)?.state === 'Broken' && this.#serves(target, n),
@@ -257,7 +261,7 @@ export class MirrorRing {
   /** Breaks mirror n; its clients go on at the destination. */
   async break(n: number): Promise<void> {
     this.order(n, { state: 'Broken' })
-    await this.#broke(n)
+    await this.untilBroken(n)
   }
 
   async verify(n: number): Promise<void> {

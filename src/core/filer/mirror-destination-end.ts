@@ -235,7 +235,8 @@ export class DestinationEnd implements MirrorEnd {
 
   status(): MirrorStatus {
     const { mirror } = this
-    const { state, durableImage, generation } = mirror
+    const { durableImage, generation } = mirror
+    const state = this.#breaking === undefined ? mirror.state : 'Breaking'
     const [reason, message] = this.#reason()
     return {
       ...IDLE,
@@ -257,7 +258,7 @@ export class DestinationEnd implements MirrorEnd {
   #reason(): readonly [MirrorReason, string] {
     const { mirror } = this
     const wanted = this.#context.wanted(this.id)
-    if (mirror.state === 'Breaking') return ['Switching', 'log files are being repeated']
+    if (this.#breaking !== undefined) return ['Switching', 'log files are being repeated']
     if (wanted?.role === 'Source' && wanted.state === 'Mirrored')
       return mirror.state === 'InSync' && this.#connected
         ? ['Switching', 'waits until the source hands over']
