@@ -363,7 +363,7 @@ export class Filer {
     metrics.set('tandem_side_serving', side.opened ? 1 : 0, labels)
     metrics.set('tandem_side_mirrored', side.record?.mirrored === true ? 1 : 0, labels)
     metrics.set('tandem_side_epoch', side.record?.epoch ?? 0, labels)
-    if (side.resyncPercent !== null) metrics.set('tandem_resync_percent', side.resyncPercent, labels)
+    metrics.set('tandem_resync_percent', side.resyncPercent ?? 0, labels)
   }
 
   #givebackDue(side: Side, inSyncMs: number): boolean {

@@ -320,7 +320,7 @@ export const CATALOGUE: readonly MetricGroup[] = [
       {
         name: 'tandem_resync_percent',
         type: 'gauge',
-        help: 'Progress of filling the partner; absent means none.',
+        help: 'Progress of filling the partner; 0 while it is not being filled.',
         labels: ['side'],
       },
       {
