@@ -59,7 +59,7 @@ const spec = object('What the volume shall be.', {
   }),
   type: defaulted(
     oneOf(
-      'Flexible: lives in an aggregate and takes room as it is written. Traditional: has devices of its own, and single block numbers. Fixed.',
+      'Flexible: lives in an aggregate and takes room as it is written. Traditional: has devices of its own, and single block numbers. Fixed, but that a volume that was converted may be called Flexible, with `aggregate` and `size` instead of `filer` and `deviceSets`.',
       ['Flexible', 'Traditional'],
     ),
     'Flexible',
@@ -229,7 +229,13 @@ export const filerVolume: Kind = {
   spec,
   status,
   rules: [
-    ...['pairName', 'type', 'aggregate', 'filer'].map(fixed),
+    ...['pairName', 'aggregate', 'filer'].map(fixed),
+    transition<string>(
+      'spec.type',
+      "self == oldSelf || (oldSelf == 'Traditional' && self == 'Flexible')",
+      'spec.type is fixed when the volume is made; put the old value back, or make a new volume (one that was converted may be called Flexible)',
+      (self, old) => self === old || (old === 'Traditional' && self === 'Flexible'),
+    ),
     ...typeRules,
     ...deviceSetRules('spec.deviceSets'),
     atLeast('spec.size', '16Mi', 'a volume'),
@@ -270,6 +276,7 @@ export const filerVolume: Kind = {
         ...acceptedReasons,
         PairNotFound: 'There is no FilerPair of the name in `spec.pairName`.',
         AggregateNotFound: 'The pair has no aggregate of the name in `spec.aggregate`.',
+        AggregateInUse: 'A Conversion has the aggregate in `spec.aggregate` until it is complete.',
         FilerNotFound: 'The pair has no filer of the name in `spec.filer`.',
         NameTaken:
           'An older volume of the pair is exported under the same path, or has the same `spec.claimName`.',

@@ -220,6 +220,7 @@ export const ruleCases: readonly RuleCase[] = [
   volumeCase('another pair', { pairName: 'west' }, { old: volume, refused: 'spec.pairName' }),
   volumeCase('another aggregate', { aggregate: 'aggr2' }, { old: volume, refused: 'spec.aggregate' }),
   volumeCase('another type', traditional, { old: volume, refused: 'spec.type is fixed' }),
+  volumeCase('Flexible after a conversion', {}, { old: { ...volume, ...traditional } }),
   volumeCase('a type that is none', { type: 'Thick' }, { refused: 'not one of Flexible', bySchema: true }),
   volumeCase('no aggregate', { aggregate: undefined }, { refused: 'give spec.aggregate and spec.size' }),
   volumeCase('no size', { size: undefined }, { refused: 'give spec.aggregate and spec.size' }),

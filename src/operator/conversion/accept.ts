@@ -46,19 +46,22 @@ export function acceptConversions(input: ConversionsInput): ConversionInForce[] 
       volumeProblem(spec, input, before === undefined ? others : undefined),
     )
     if (acceptance.spec !== undefined) taken.set(name, acceptance.spec)
-    return { object, acceptance, volume: acceptance.spec && convertedOf(acceptance.spec, input.volumes) }
+    return { object, acceptance, volume: acceptance.spec && convertedIn(acceptance.spec, input) }
   })
 }
 
-export function convertedOf(
-  { volumeName }: ConversionSpec,
-  volumes: readonly KubeObject[],
+function convertedIn(
+  { volumeName, aggregate }: ConversionSpec,
+  { volumes, pairSpec }: ConversionsInput,
 ): Converted | undefined {
-  const spec = specOf(volumeName, volumes)
-  return spec && { volumeName, pairName: spec.pairName, side: spec.filer ?? '' }
+  const pairName = specOf(volumeName, volumes)?.pairName
+  if (pairName === undefined) return undefined
+  // The volume's spec may have the aggregate by now, instead of the filer.
+  const home = pairSpec(pairName)?.aggregates.find((a) => a.name === aggregate)
+  return { volumeName, pairName, side: home?.filer ?? '' }
 }
 
-function specOf(volumeName: string, volumes: readonly KubeObject[]): FilerVolumeSpec | undefined {
+export function specOf(volumeName: string, volumes: readonly KubeObject[]): FilerVolumeSpec | undefined {
   const object = volumes.find((v) => v.metadata.name === volumeName)
   return object && specInForce<FilerVolumeSpec>(filerVolume, object)
 }

@@ -1,6 +1,7 @@
 /** Passes over the conversions of a namespace: which are accepted, what their conditions say, what filers are told, and how they end. */
 import { describe, expect, test } from '@jest/globals'
 import { conversion } from '../../api/v1alpha1/conversion.ts'
+import type { Condition } from '../../api/v1alpha1/common.ts'
 import type { ConversionStatus } from '../../api/v1alpha1/conversion.ts'
 import type { FilerStatus } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
@@ -314,6 +315,58 @@ describe('the volume', () => {
     expect(statusOf(bed)).toMatchObject({ type: 'Flexible', aggregate: 'aggr2' })
     bed.say([reportOf()], { volumes: [] }).settle()
     expect(statusOf(bed)).toMatchObject({ type: 'Flexible', aggregate: 'aggr2' })
+  })
+
+  const complete = reportOf({
+    phase: 'Complete',
+    conditions: reportOf().conditions.map((c) => (c.type === 'Complete' ? { ...c, status: 'True' } : c)),
+  })
+  const acceptedOf = (bed: Bed, name: string) => {
+    const { conditions } = bed.world.get(FILER_VOLUMES, name)!['status'] as { conditions: Condition[] }
+    const { status, reason, message } = conditions.find((c) => c.type === 'Accepted')!
+    return `${status} ${reason}: ${message}`
+  }
+  /** What an apply leaves: other fields of the object stay. */
+  const respec = (bed: Bed, spec: object) => {
+    const object = bed.world.get(FILER_VOLUMES, 'archive')!
+    bed.world.put({ ...object, spec: { pairName: 'east', reclaimPolicy: 'Delete', ...spec } } as KubeObject)
+    return bed.settle()
+  }
+
+  test('may be called Flexible once it is, in the aggregate that it is in, and keeps its devices', () => {
+    const bed = converted()
+    const before = claims(bed)
+    respec(bed, { type: 'Flexible', aggregate: 'aggr2', size: '256Mi' })
+    expect(acceptedOf(bed, 'archive')).toMatch(/^False ImmutableField: .*until Conversion c is complete/)
+    respec(bed, { type: 'Flexible', aggregate: 'aggr3', size: '256Mi' })
+    expect(acceptedOf(bed, 'archive')).toMatch(/^False ImmutableField: .*the volume is in aggr2/)
+    bed.say([complete]).settle()
+    respec(bed, { type: 'Flexible', aggregate: 'aggr2', size: '256Mi' })
+    expect(acceptedOf(bed, 'archive')).toMatch(/^True/)
+    expect(bed.desired?.volumes.find((v) => v.id === 'uid-archive')).toMatchObject({
+      type: 'Flexible',
+      aggregate: 'aggr2',
+      sizeBytes: 2 ** 28,
+    })
+    expect(claims(bed)).toBe(before)
+    expect(JSON.stringify(bed.world.get(STATEFUL_SETS, 'east-b'))).toContain('vol-archive')
+    bed.delete(CONVERSIONS, 'c').settle()
+    expect(bed.exists()).toBe(false)
+  })
+
+  test('of no conversion stays Traditional', () => {
+    const bed = new Bed()
+    respec(bed, { type: 'Flexible', aggregate: 'aggr2', size: '256Mi' })
+    expect(acceptedOf(bed, 'archive')).toMatch(/^False ImmutableField: .*put back Traditional/)
+    expect(bed.desired?.volumes.find((v) => v.id === 'uid-archive')?.type).toBe('Traditional')
+  })
+
+  test('has the aggregate for itself until the conversion is complete', () => {
+    const bed = converted()
+    bed.volume('other', { aggregate: 'aggr2', size: '64Mi' }).settle()
+    expect(acceptedOf(bed, 'other')).toMatch(/^False AggregateInUse: .*Conversion c has aggr2/)
+    bed.say([complete]).settle()
+    expect(acceptedOf(bed, 'other')).toMatch(/^True/)
   })
 
   test('waits for its conversion when it is deleted', () => {

@@ -1,16 +1,19 @@
 /** What the filers of one pair are told of its conversions. One that is deleted is left out: that undoes it before the cut-over, and later leaves it to the filer. Pure. */
 import { conversion } from '../../api/v1alpha1/conversion.ts'
-import type { ConversionSpec } from '../../api/v1alpha1/conversion.ts'
+import type { ConversionSpec, ConversionStatus } from '../../api/v1alpha1/conversion.ts'
 import type { ConversionDesired } from '../../api/v1alpha1/filer-config.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { specInForce } from '../accept.ts'
 import { FINALIZER } from '../names.ts'
-import { convertedOf } from './accept.ts'
+import { specOf } from './accept.ts'
 
 /** A conversion in force of a volume of the pair. */
 export interface ConversionAtPair {
   readonly name: string
   readonly volumeName: string
+  readonly aggregate: string
+  /** Until it is complete or rolled back nothing else is made in the aggregate. */
+  readonly isOpen: boolean
   /** undefined: it is being deleted. */
   readonly desired: Omit<ConversionDesired, 'volumeId'> | undefined
 }
@@ -25,9 +28,17 @@ export function conversionsAt(
     const spec = specInForce<ConversionSpec>(conversion, object)
     // Before the finalizer is there the object could go without a trace.
     if (spec === undefined || !finalizers?.includes(FINALIZER)) return []
-    if (convertedOf(spec, volumes)?.pairName !== pairName) return []
+    if (specOf(spec.volumeName, volumes)?.pairName !== pairName) return []
     const { volumeName, aggregate, state, snapshots, scanBlocksPerSecond, discardChanges = '' } = spec
     const desired = { id: uid, aggregate, state, snapshots, scanBlocksPerSecond, discardChanges }
-    return [{ name, volumeName, desired: deletionTimestamp === undefined ? desired : undefined }]
+    const isOpen = !holdsIn(object, 'Complete') && !holdsIn(object, 'RolledBack')
+    return [
+      { name, volumeName, aggregate, isOpen, desired: deletionTimestamp === undefined ? desired : undefined },
+    ]
   })
+}
+
+function holdsIn(object: KubeObject, type: string): boolean {
+  const { conditions } = (object['status'] ?? {}) as ConversionStatus
+  return conditions?.some((c) => c.type === type && c.status === 'True') === true
 }

@@ -161,6 +161,7 @@ function acceptedVolumes(
     volumes: observed.volumes,
     view,
     claims: observed.objects.of(CLAIMS),
+    conversions: observed.conversions,
   })
 }
 
@@ -218,7 +219,10 @@ function traditionalVolumes(
     const { filer = '', deviceSets = [] } = volume
     return [{ name: object.metadata.name, id, filer, deviceSets }]
   })
-  const inForce = new Set(volumes.map(({ id }) => id))
+  // One that was converted, and is called Flexible by now, has its devices for ever, as one without an object.
+  const inForce = new Set(
+    volumes.flatMap(({ id, acceptance: { spec } }) => (spec?.type === 'Flexible' ? [] : [id])),
+  )
   const kept = [...keptVolumes(observed.objects.of(CLAIMS)).values()].filter(
     ({ volume }) => !inForce.has(volume.id),
   )

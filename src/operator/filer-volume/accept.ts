@@ -10,6 +10,7 @@ import type { FilerVolumeSpec } from '../../api/v1alpha1/filer-volume.ts'
 import type { KubeObject } from '../../edge/kube/api.ts'
 import { accept, specInForce } from '../accept.ts'
 import type { Acceptance } from '../accept.ts'
+import type { ConversionAtPair } from '../conversion/desired.ts'
 import type { PairView } from '../filer-pair/view.ts'
 import { LABEL_FILER, LABEL_VOLUME, LABEL_VOLUME_ID } from '../names.ts'
 import { byAge } from '../marks.ts'
@@ -31,6 +32,7 @@ export interface VolumesInput {
   readonly view: PairView
   /** Claims that carry the pair's label. */
   readonly claims: readonly KubeObject[]
+  readonly conversions: readonly ConversionAtPair[]
 }
 
 /** Older volumes come first: of two with one path the older keeps it. */
@@ -55,6 +57,7 @@ export function acceptVolumes(input: VolumesInput): VolumeInForce[] {
         )
       return (
         placeProblem(pairName, pair, spec) ??
+        conversionProblem(object, spec, before, input) ??
         nameProblem(name, spec, paths, claims) ??
         scheduleProblem(spec) ??
         dataProblem(object, spec, before, { ids, kept, pair, view: input.view, claims: input.claims })
@@ -89,6 +92,34 @@ function placeProblem(pairName: string, pair: FilerPairSpec, spec: FilerVolumeSp
         'AggregateNotFound',
         `spec.aggregate: FilerPair ${pairName} has no aggregate ${spec.aggregate ?? ''}; it has ${known.join(', ')}`,
       )
+}
+
+/** An aggregate that takes a volume in takes no other one; and once it has, the volume's spec may say so. */
+function conversionProblem(
+  object: KubeObject,
+  spec: FilerVolumeSpec,
+  before: FilerVolumeSpec | undefined,
+  { conversions, view }: VolumesInput,
+): Verdict | undefined {
+  if (spec.type !== 'Flexible') return undefined
+  const open = conversions.find((c) => c.isOpen && c.aggregate === spec.aggregate)
+  if (before === undefined && open !== undefined)
+    return fails(
+      'AggregateInUse',
+      `spec.aggregate: Conversion ${open.name} has ${open.aggregate} until it is complete; name another aggregate, or wait`,
+    )
+  if (before?.type !== 'Traditional') return undefined
+  if (open?.volumeName === object.metadata.name)
+    return fails('ImmutableField', `spec.type: stays Traditional until Conversion ${open.name} is complete`)
+  const found = view.volume(volumeId(object, spec))
+  if (found?.type !== 'Flexible')
+    return fails(
+      'ImmutableField',
+      'spec.type: the volume is not known to be Flexible; put back Traditional, with filer and deviceSets, or convert it',
+    )
+  return found.aggregate === spec.aggregate
+    ? undefined
+    : fails('ImmutableField', `spec.aggregate: the volume is in ${found.aggregate}; put that`)
 }
 
 /** What the rule's pattern cannot say. */
