@@ -80,6 +80,8 @@ try {
     await conversion.waitFor('Checked', 60_000)
     const { metadata, phase } = await conversion.status()
     if (phase !== 'Checked') throw new Error(`phase ${phase}`)
+    await conversion.delete()
+    await assertType('Traditional', 'vol-archive')
     return `metadata ${metadata?.estimated} estimated`
   })
   await steps.step('killed about the cut-over and the way back, it is as it was', async () => {
@@ -114,6 +116,16 @@ try {
       return conditions?.find(({ type }) => type === 'RolledBack')?.reason === 'WouldDiscardChanges'
     })
     await conversion.ask({ state: 'Converted', scanBlocksPerSecond: SLOW })
+  })
+  await steps.step('its object is deleted, and made anew: it goes on', async () => {
+    const before = await conversion.status()
+    await conversion.delete()
+    await assertType('Flexible', 'aggr2')
+    await conversion.ask({ state: 'Converted', scanBlocksPerSecond: SLOW })
+    await conversion.waitFor('CutOver', CUT_OVER_WITHIN_MS)
+    const { phase, cutOverID } = await conversion.status()
+    if (phase !== 'Scanning' || cutOverID !== before.cutOverID)
+      throw new Error(`phase ${phase}, cut-over ${cutOverID}; before: ${before.cutOverID}`)
   })
   await steps.step('a planned takeover, and back', async () => {
     await pair.redundant(REDUNDANT_WITHIN_MS)

@@ -32,6 +32,12 @@ export class Conversion {
     if (answer.status !== 0) throw new Error(answer.stdout + answer.stderr)
   }
 
+  /** The object, not what was done. Resolves when it is gone. */
+  async delete(): Promise<void> {
+    const answer = await this.#pair.tandem('delete', 'conv', this.#name)
+    if (answer.status !== 0) throw new Error(answer.stdout + answer.stderr)
+  }
+
   async waitFor(condition: string, timeoutMs: number): Promise<void> {
     const object = `conv/${this.#name}`
     const goal = [object, `--for=condition=${condition}`, `--timeout=${Math.ceil(timeoutMs / 1000)}s`]
