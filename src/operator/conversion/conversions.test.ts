@@ -329,7 +329,7 @@ describe('the volume', () => {
   /** What an apply leaves: other fields of the object stay. */
   const respec = (bed: Bed, spec: object) => {
     const object = bed.world.get(FILER_VOLUMES, 'archive')!
-    bed.world.put({ ...object, spec: { pairName: 'east', reclaimPolicy: 'Delete', ...spec } } as KubeObject)
+    bed.world.put({ ...object, spec: { pairName: 'east', reclaimPolicy: 'Delete', ...spec } })
     return bed.settle()
   }
 
