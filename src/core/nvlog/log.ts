@@ -1,7 +1,7 @@
 /**
  * The operation log of a side at its owner: group commit, two halves, back-pressure.
  *
- * - Everything appended while a batch is under way becomes the next one: one durable local write and, at the same time, one write
+ * - Everything appended while a batch is under way, or in one turn, becomes the next one (gathering.ts says when it begins): one durable local write and, at the same time, one write
  *   to the partner's copy (`LogMirror`), at the same place. One batch is in flight; so nothing valid ever stands behind a torn one.
  * - `durable` is the last seq that is in every copy it must be in. While a mirror is attached that is both. A mirror write that fails does
  *   not resolve: it waits until the partner is back, or until ALONE is recorded and the mirror is detached (H2); this module never
@@ -14,6 +14,7 @@ import { BLOCK_BYTES } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { assert } from '../std/assert.ts'
 import { BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, blocksOf, sealBatch, writeRecord } from './batch.ts'
+import { BYTES_ENOUGH, Gathering } from './gathering.ts'
 import type { LogDevice, LogGeometry } from './log-device.ts'
 import { geometryOf, halfStart } from './log-device.ts'
 import type { LogPosition } from './scan.ts'
@@ -71,6 +72,8 @@ export class OperationLog {
   #pendingBytes = 0
   #spare: Arena[] = []
   #flight: Promise<void> | undefined
+  readonly #gathering: Gathering
+  #planned = false
   #mirror: LogMirror | undefined
   #roomWaiters: { bytes: number; resolve: () => void }[] = []
   #flushed: { seq: number; resolve: () => void }[] = []
@@ -97,6 +100,7 @@ export class OperationLog {
     this.#otherLastSeq = position.otherLastSeq
     this.#nextSeq = position.nextSeq
     this.#durable = position.nextSeq - 1
+    this.#gathering = new Gathering(env.clock, () => this.#pump())
   }
 
   get lastSeq(): number {
@@ -140,7 +144,8 @@ export class OperationLog {
     arena.used = writeRecord(arena.bytes, before, aggregate, volume, body, bytes)
     arena.count += 1
     this.#pendingBytes += arena.used - before
-    this.#pump()
+    if (this.#pendingBytes < BYTES_ENOUGH) this.#plan()
+    else this.#pump()
     if (this.fill >= 0.5) this.#press()
     return seq
   }
@@ -193,6 +198,7 @@ export class OperationLog {
   /** Nothing is written any more; what was not durable stays unanswered. */
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#gathering.stop()
     await this.#flight
     for (const waiter of this.#flushed.splice(0)) waiter.resolve()
   }
@@ -243,10 +249,20 @@ export class OperationLog {
     return (this.#pending[0]?.firstSeq ?? this.#nextSeq) - 1
   }
 
+  /** At the end of the running turn: what it appends is one batch. */
+  #plan(): void {
+    if (this.#planned || this.#flight) return
+    this.#planned = true
+    void Promise.resolve().then(() => {
+      this.#planned = false
+      this.#pump()
+    })
+  }
+
   #pump(): void {
     if (this.#flight || this.#stopped) return
     const arena = this.#pending[0]
-    if (!arena) return
+    if (!arena || !this.#gathering.enough(this.#nextSeq - arena.firstSeq, this.#pendingBytes)) return
     const blocks = blocksOf(arena.used)
     if (this.#usedBlocks + blocks > this.#geometry.halfBlocks) {
       if (this.#otherLastSeq !== 0) {
@@ -282,7 +298,8 @@ export class OperationLog {
     )
     const block = halfStart(this.#geometry, this.#halfNumber) + this.#usedBlocks
     this.#usedBlocks += blocks
-    const lastSeq = arena.firstSeq + arena.count - 1
+    const { count } = arena
+    const lastSeq = arena.firstSeq + count - 1
     const { clock, metrics } = this.#env
     const started = clock.now()
     const mirror = this.#mirror
@@ -302,6 +319,7 @@ export class OperationLog {
     metrics.add('tandem_log_batches_total')
     // A dissolved mirror's transport may still hold the buffer.
     if (mirror === this.#mirror) this.#recycle(arena)
+    this.#gathering.ended(count, clock.now() - started, this.#nextSeq - 1 - lastSeq)
     this.#landed(lastSeq)
   }
 
