@@ -65,7 +65,7 @@ export class Gathering {
 
   #over(paid: boolean): void {
     this.stop()
-    if (paid) this.#penalty = Math.max(1, this.#penalty / 2)
+    if (paid) this.#penalty = Math.max(1, this.#penalty - 1)
     else {
       this.#atOnce = this.#penalty
       this.#penalty = Math.min(2 * this.#penalty, AT_ONCE_MAX)
