@@ -3,7 +3,6 @@
  * drivers on loopback. `node bench/interconnect.ts [--seconds N]`. The far end copies into memory and flushes nothing.
  */
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { crc32 } from 'node:zlib'
 import type { Channel, ChannelClient, Region } from '../src/core/connection/client.ts'
@@ -13,6 +12,7 @@ import { GrpcDriver } from '../src/edge/grpc/driver.ts'
 import { GrpcListener } from '../src/edge/grpc/listener.ts'
 import type { TlsMaterial } from '../src/edge/grpc/tls.ts'
 import { filerUri, issue, newAuthority } from '../src/edge/pki.ts'
+import { cpuMicrosecondsOf } from './rig.ts'
 
 interface Setup {
   readonly tls: TlsMaterial
@@ -99,14 +99,6 @@ function filer(
   return manager
 }
 
-/** CPU of a process so far, in microseconds. */
-function cpuOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  // In ticks of a hundredth of a second.
-  return (Number(fields[11]) + Number(fields[12])) * 10_000
-}
-
 async function measure(channel: Channel, farPid: number, bytes: number, depth: number, seconds: number) {
   const payload = new Uint8Array(bytes).fill(7)
   const end = performance.now() + seconds * 1000
@@ -122,7 +114,7 @@ async function measure(channel: Channel, farPid: number, bytes: number, depth: n
   }
   const begun = performance.now()
   const cpu = process.cpuUsage()
-  const farCpu = cpuOf(farPid)
+  const farCpu = cpuMicrosecondsOf(farPid)
   await Promise.all(Array.from({ length: depth }, worker))
   const elapsed = (performance.now() - begun) / 1000
   const { user, system } = process.cpuUsage(cpu)
@@ -134,7 +126,7 @@ async function measure(channel: Channel, farPid: number, bytes: number, depth: n
     `${String(bytes / 1024).padStart(5)} KiB  ${String(depth).padStart(3)} in flight  ${rate.toFixed(0).padStart(7)} op/s  ` +
       `${((rate * bytes) / 1e6).toFixed(0).padStart(5)} MB/s  p50 ${at(0.5)} us  p99 ${at(0.99)} us  ` +
       `CPU us/op: sender ${((user + system) / latencies.length).toFixed(0).padStart(6)}, ` +
-      `receiver ${((cpuOf(farPid) - farCpu) / latencies.length).toFixed(0).padStart(6)}`,
+      `receiver ${((cpuMicrosecondsOf(farPid) - farCpu) / latencies.length).toFixed(0).padStart(6)}`,
   )
 }
 

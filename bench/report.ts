@@ -125,7 +125,7 @@ ${verdicts.map((text) => `- ${text}`).join('\n')}
 
 export const textTable = (rows: Row[]): string => aligned([heads, ...rows.map(cells)])
 
-function aligned(table: readonly (readonly string[])[]): string {
+export function aligned(table: readonly (readonly string[])[]): string {
   const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)))
   return table
     .map((line) =>

@@ -86,6 +86,13 @@ export function cpuMicroseconds(): number {
   return user + system
 }
 
+/** CPU of another process so far, in microseconds, by the hundredth of a second. */
+export function cpuMicrosecondsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10_000
+}
+
 /** Resident memory of a process in bytes (this one if none is named), and its highest so far. */
 export function residentBytes(pid: number | 'self' = 'self'): { now: number; highest: number } {
   const text = readFileSync(`/proc/${pid}/status`, 'utf8')

@@ -123,8 +123,11 @@ async function logsFilled(pair: Embedded): Promise<void> {
 }
 
 /** Both filers of the pair run here; interconnects are direct. Redundant before the first measurement: both logs take part. */
-export async function startTandem(): Promise<Side> {
-  const pair = await Embedded.start('bench-pair', manifests)
+export async function startTandem(
+  kind = 'bench-pair',
+  build: { main?: string } = {},
+): Promise<Side & { readonly pair: Embedded }> {
+  const pair = await Embedded.start(kind, manifests, build)
   try {
     await pair.redundant()
     await logsFilled(pair)
@@ -132,6 +135,7 @@ export async function startTandem(): Promise<Side> {
     const address = ['-h', mount.host, '-p', String(mount.port), '-m', String(mount.port), '-e', mount.path]
     return {
       name: 'tandem',
+      pair,
       reach: { protocol: 'nfs', prefix: [], address },
       stop: async (keepLogs) => {
         await pair.stop(keepLogs)
