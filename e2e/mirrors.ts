@@ -1,13 +1,14 @@
 /**
  * `make mirrors`: the life of a Mirror resource between two pairs on this machine, by the commands that docs/mirrors.md tells. Real processes, real files, no cluster.
  *
- * Made by one manifest together with its volumes, in sync, broken, written at both ends, resynced (refused until the very divergence is named), reversed, the first manifest
+ * Made by one manifest together with its volumes, in sync, all filers killed without the operator, broken, written at both ends, resynced (refused until the very divergence is named), reversed, the first manifest
  * applied again, a written destination refused, deleted. After each step both ends hold what they must.
  */
 import { join } from 'node:path'
 import { writeFileSync } from 'node:fs'
 import type { MirrorStatus } from '../src/api/v1alpha1/mirror.ts'
-import { MIRRORS } from '../src/edge/kube/resources.ts'
+import { METRICS_PORT } from '../src/edge/filer/filer-process.ts'
+import { MIRRORS, PODS } from '../src/edge/kube/resources.ts'
 import { NfsClient, NfsError } from '../src/nfs/client/nfs-client.ts'
 import { Embedded } from './lib/embedded.ts'
 import { run, until } from './lib/process.ts'
@@ -102,6 +103,20 @@ async function expectFile(volume: string, name: string, text: string | undefined
   if (found !== text) throw new Error(`${volume}/${name} is ${String(found)}, not ${String(text)}`)
 }
 
+/** What the filer that serves the source tells of the mirror, without the operator. */
+async function sourceTells(name: string, ...labels: string[]): Promise<number> {
+  let told = 0
+  for (const filer of ['a', 'b']) {
+    const pod = await pairs.api.get(PODS, 'default', `east-${filer}-0`)
+    const { podIP } = pod['status'] as { podIP: string }
+    const answer = await fetch(`http://${podIP}:${METRICS_PORT}/metrics`).catch(() => undefined)
+    for (const line of ((await answer?.text()) ?? '').split('\n'))
+      if (line.startsWith(`${name}{`) && ['role="Source"', ...labels].every((label) => line.includes(label)))
+        told += Number(line.slice(line.lastIndexOf(' ')))
+  }
+  return told
+}
+
 let failed = true
 try {
   await steps.step('a mirror is made together with its volumes, and comes into sync', async () => {
@@ -110,9 +125,29 @@ try {
     const { state, source, destination } = await statusOf()
     return `${source} to ${destination}: ${state}`
   })
+  await steps.step(
+    'every filer killed while the operator stands still: they mirror by what they keep',
+    async () => {
+      const { processes, pods } = await pairs.upStatus()
+      const operator = processes.find(({ name }) => name === 'operator')?.pid
+      if (operator === undefined) throw new Error('no operator runs')
+      process.kill(operator, 'SIGSTOP')
+      try {
+        for (const { pid } of pods) if (pid !== undefined) process.kill(pid, 'SIGKILL')
+        await until('the new filers are in sync', 60_000, async () => {
+          await write('home', 'kept', 'by filers')
+          const sent = await sourceTells('tandem_mirror_sent_bytes_total')
+          return sent > 0 && (await sourceTells('tandem_mirror_state', 'state="InSync"')) === 1
+        })
+      } finally {
+        process.kill(operator, 'SIGCONT')
+      }
+    },
+  )
   await steps.step('broken: the destination has all of it, and is written', async () => {
     await command('mirror', 'break', 'home')
     await expectFile('home-dr', 'first', 'of home')
+    await expectFile('home-dr', 'kept', 'by filers')
     await write('home-dr', 'second', 'of home-dr')
     await write('home', 'third', 'of home')
   })
