@@ -1,6 +1,6 @@
 /**
  * `make bench`: Tandem beside NFS-Ganesha and GlusterFS on this machine, and beside itself when it holds more (P11), when it is full
- * (aged), in how long it holds others up (turns), and in what it takes of memory (memory); a conversion beside a copy (P9); many pairs in one operator (P10).
+ * (aged), in how long it holds others up (turns), and in what it takes of memory (memory); rings of mirrors (P8); a conversion beside a copy (P9); many pairs in one operator (P10).
  *
  *   run.ts [short|long] [--only P1,P2,P11]
  *
@@ -24,6 +24,7 @@ import { memorySection } from './memory.ts'
 import { pairsSection } from './pairs.ts'
 import { markdown, medianSample, rowsOf, sectionText, textTable } from './report.ts'
 import type { Outcome, Say, Section } from './report.ts'
+import { ringsSection } from './rings.ts'
 import { startGanesha, startGluster, startTandem } from './sides.ts'
 import type { Side, SideName } from './sides.ts'
 import { turnsSection } from './turns.ts'
@@ -40,6 +41,7 @@ const alone: { readonly id: string; readonly run: (long: boolean, say: Say) => P
   { id: 'aged', run: agedSection },
   { id: 'turns', run: turnsSection },
   { id: 'memory', run: (long, say) => memorySection(nfsbench, long, say) },
+  { id: 'P8', run: ringsSection },
   { id: 'P9', run: conversionSection },
   { id: 'P10', run: pairsSection },
 ]

@@ -30,6 +30,8 @@ export interface RingOptions {
   readonly clients: number
   readonly logBlocks?: number
   readonly cacheBytes?: number
+  /** The same pairs, volumes and clients without the mirrors: what is measured beside them. */
+  readonly unmirrored?: boolean
   readonly limits?: Partial<SourceLimits>
   readonly broken?: BrokenBuild
 }
@@ -120,6 +122,7 @@ export class MirrorRing {
 
   /** Mirrors that were not broken. */
   get whole(): readonly number[] {
+    if (this.#options.unmirrored === true) return []
     return this.edges.map((_, n) => n).filter((n) => this.wayOf(n).state === 'Mirrored')
   }
   destinationOf(n: number): FilerPair {
@@ -136,7 +139,7 @@ export class MirrorRing {
 
   #mirrorsOf(pair: FilerPair): DesiredMirror[] {
     return this.edges.flatMap(({ home, away, volumeId }, n): DesiredMirror[] => {
-      if (pair !== home && pair !== away) return []
+      if (this.#options.unmirrored === true || (pair !== home && pair !== away)) return []
       const { reversed, ...way } = this.wayOf(n)
       const other = pair === home ? away : home
       return [
