@@ -27,6 +27,61 @@ test('reversed in sync, twice, under load: clients find at the other pair everyt
   await ring.verify(0)
 }, 120_000)
 
+test('the network is cut before the source has handed over: it knows that nobody else is the source, and goes on alone', async () => {
+  const ring = await chain(7)
+  const [home, away] = [ring.pairs[0]!, ring.destinationOf(0)]
+  ring.pairs[0]!.network.delay('between', 60)
+  await ring.world.run(300)
+  ring.order(0, { reversed: true })
+  await ring.world.until(() => ring.statusAt(home, 0)?.state === 'Reversing', SETTLE_MS, 'reversing')
+  expect(ring.statusAt(home, 0)!.unacknowledged).toBeGreaterThan(0)
+  ring.pairs[0]!.network.cut('between')
+  await ring.world.until(() => ring.statusAt(home, 0)?.state === 'OutOfSync', SETTLE_MS, 'out of sync')
+  const before = ring.operations
+  await ring.world.run(1000)
+  expect(ring.operations).toBeGreaterThan(before + 20)
+  expect(ring.statusAt(home, 0)).toMatchObject({ role: 'Source', reason: 'NotInSync' })
+  expect(ring.statusAt(away, 0)).toMatchObject({ role: 'Destination', reason: 'NotInSync' })
+  // In sync again they change places, as is wanted.
+  ring.peace()
+  await ring.reversed(0)
+  await ring.verify(0)
+}, 120_000)
+
+test('the network is cut when the source may have handed over: it serves nothing and says so until it hears; a break makes both ends serve', async () => {
+  let waited = 0
+  for (const seed of [8, 9, 10, 11]) {
+    const ring = await chain(seed)
+    const [home, away] = [ring.pairs[0]!, ring.destinationOf(0)]
+    ring.pairs[0]!.network.delay('between', 20)
+    await ring.world.run(300)
+    ring.order(0, { reversed: true })
+    const said = ring.world.lines.length
+    await ring.world.until(() => ring.statusAt(home, 0)?.state === 'Reversing', SETTLE_MS, 'reversing')
+    // Everything is acknowledged within a round trip; then it is told to be the source, which takes half of one.
+    await ring.world.until(() => ring.statusAt(home, 0)!.unacknowledged === 0, SETTLE_MS, 'told')
+    await ring.world.run(ring.world.random.between(1, 15))
+    ring.pairs[0]!.network.cut('between')
+    await ring.world.run(8000)
+    const { state, message } = ring.statusAt(home, 0)!
+    const isSource = ring.world.lines.slice(said).some(({ event }) => event === 'mirror reversed')
+    if (!isSource && state === 'Reversing') {
+      waited += 1
+      expect(message).toContain('may be the source already, and is not reached')
+      expect(ring.statusAt(away, 0)!.message).toContain('serves nothing either if it was handing over')
+    }
+    if (seed % 2 === 0) {
+      ring.peace()
+      await ring.reversed(0)
+    } else {
+      await ring.break(0)
+      await ring.world.until(() => ring.serves(away, 0), SETTLE_MS, 'the other end serves its own')
+    }
+    await ring.verify(0)
+  }
+  expect(waited).toBeGreaterThan(0)
+}, 240_000)
+
 test('out of sync a reverse does not happen, and says why', async () => {
   const ring = await chain(2)
   ring.world.note('cut')
@@ -122,4 +177,21 @@ test('a strict source takes no change while the destination is away, and loses n
   ring.pairs[0]!.network.heal('between')
   await ring.break(0)
   await ring.verify(0)
+}, 120_000)
+
+test('what a later release wrote of a mirror is not served, changed or forgotten, and the filer says so', async () => {
+  const ring = await chain(12)
+  const home = ring.pairs[0]!
+  const storeAt = () => home.running[home.ownerOf('a')]?.filer?.stores.get('a')
+  const { volumeId } = ring.edges[0]!
+  const mirror = { version: 2 }
+  const written = storeAt()!.change('aggr-a', () => ({ op: 'mirror', id: volumeId, mirror }))
+  await ring.world.wait(written, SETTLE_MS, 'record')
+  home.crash(home.ownerOf('a'))
+  const told = () => ring.statusAt(home, 0)?.reason === 'VersionMismatch'
+  await ring.world.until(told, SETTLE_MS, 'it is told')
+  ring.order(0, { state: 'Removed' })
+  await ring.world.run(1000)
+  expect(ring.serves(home, 0)).toBe(false)
+  expect(storeAt()!.aggregates.get('aggr-a')!.volume(volumeId)!.properties['mirror']).toMatchObject(mirror)
 }, 120_000)

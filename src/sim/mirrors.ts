@@ -182,6 +182,11 @@ export class MirrorRing {
   /** The ends change places; clients go to where the volume is served then. */
   async reverse(n: number): Promise<void> {
     this.order(n, { reversed: !this.wayOf(n).reversed })
+    await this.reversed(n)
+  }
+
+  /** The source of mirror n is where it is wanted, and in sync. */
+  async reversed(n: number): Promise<void> {
     await this.#moved(n)
     await this.untilInSync()
   }
@@ -208,14 +213,15 @@ export class MirrorRing {
   async untilBroken(n: number): Promise<void> {
     const target = this.targetOf(n)
     await this.world.until(
-      () => this.statusAt(target, n)?.state === 'Broken' && this.#serves(target, n),
+      () => this.statusAt(target, n)?.state === 'Broken' && this.serves(target, n),
       SETTLE_MS,
       `mirror ${n} broken`,
     )
     for (const client of this.clients[n]!) client.caller.move(target, 'a')
   }
 
-  #serves(pair: FilerPair, n: number): boolean {
+  /** Clients of an end of mirror n find its volume there. */
+  serves(pair: FilerPair, n: number): boolean {
     const { home, path: own } = this.edges[n]!
     const path = pair === home ? own : `/copy-${n}`
     const served = pair.running[pair.ownerOf('a')]?.filer?.volumes.served() ?? []

@@ -53,6 +53,7 @@ export const mirrorConditions: readonly ConditionDoc[] = [
       LinkLost: 'The pairs do not reach each other.',
       DestinationDown: 'No filer serves the destination, or it did not answer in time.',
       LogFilesExhausted: 'The destination had no more log files, for too long.',
+      VersionMismatch: 'The pairs run releases that do not understand each other about mirrors.',
       NoSpace: 'The destination or the source has too little space for the mirror.',
       Broken: 'The mirror is broken.',
       Failed: 'A filer cannot do it; the message says why.',

@@ -259,10 +259,15 @@ export class DestinationEnd implements MirrorEnd {
     const { mirror } = this
     const wanted = this.#context.wanted(this.id)
     if (this.#breaking !== undefined) return ['Switching', 'log files are being repeated']
-    if (wanted?.role === 'Source' && wanted.state === 'Mirrored')
-      return mirror.state === 'InSync' && this.#connected
+    if (wanted?.role === 'Source' && wanted.state === 'Mirrored') {
+      if (mirror.state !== 'InSync') return ['NotInSync', 'the mirror is reversed when it is in sync']
+      return this.#connected
         ? ['Switching', 'waits until the source hands over']
-        : ['NotInSync', 'the mirror is reversed when it is in sync']
+        : [
+            'NotInSync',
+            'nothing is heard of the source, which serves nothing either if it was handing over; breaking the mirror makes this end serve',
+          ]
+    }
     if (!this.#connected) return ['LinkLost', 'nothing is heard of the source']
     if (mirror.state === 'Baseline') return ['Baseline', 'the first image is on its way']
     return mirror.state === 'InSync' ? ['', ''] : ['CatchingUp', 'images come until operations can']

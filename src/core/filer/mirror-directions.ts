@@ -5,7 +5,8 @@
  * end has not becomes the destination when that one greets it as the source, they have an image in common, and what would be lost is nothing, or exactly what was agreed to. A mirror in sync is
  * reversed by the two ends together (core/mirror/source.ts).
  */
-import type { Message } from '../mirror/messages.ts'
+import type { Message, Refusal } from '../mirror/messages.ts'
+import { MIRROR_VERSION } from '../mirror/messages.ts'
 import type { DestinationRecord, Divergence, Pin, SourceRecord } from '../mirror/records.ts'
 import { divergenceOf, newestCommon } from '../mirror/records.ts'
 import { SOURCE_LIMITS } from '../mirror/source-host.ts'
@@ -18,6 +19,7 @@ import type { EndContext, EndPlace, MirrorEnd, Resume } from './mirror-end.ts'
 import { logVolumeOf, recordOf, unpinAll, volumeOf } from './mirror-end.ts'
 import { pinsOf } from './mirror-pins.ts'
 import { SourceEnd } from './mirror-source-end.ts'
+import { UnknownEnd } from './mirror-unknown-end.ts'
 import type { DesiredMirror } from './served-volumes.ts'
 import { freeIndex, isConverting } from './volumes.ts'
 import type { FilerAggregate, FilerVolume } from './volumes.ts'
@@ -42,6 +44,7 @@ export class MirrorDirections {
   async reconcile(wanted: DesiredMirror): Promise<void> {
     const end = this.#store.end(wanted.id)
     if (end === undefined) return await this.#begin(wanted)
+    if (end instanceof UnknownEnd) return
     if (wanted.state === 'Removed') return await this.#remove(end)
     if (wanted.state === 'Broken') return await this.#break(end)
     if (end instanceof SourceEnd) {
@@ -196,7 +199,7 @@ export class MirrorDirections {
     const wanted = store.wanted(mirror)
     const record = recordOf(store, end)
     if (record === undefined) return
-    const refuse = (reason: 'Generation' | 'Broken' | 'Source' | 'NoImage' | 'WouldDiscardChanges'): void =>
+    const refuse = (reason: Refusal): void =>
       store.mirrors.link.send(peer, {
         type: 'refused',
         mirror,
@@ -204,6 +207,7 @@ export class MirrorDirections {
         reason,
         generation: record.generation,
       })
+    if (head.version !== MIRROR_VERSION || end instanceof UnknownEnd) return refuse('Version')
     if (wanted?.role !== 'Destination' || wanted.state !== 'Mirrored')
       return refuse(end instanceof SourceEnd ? 'Source' : 'Broken')
     // In sync the two ends change places together.
@@ -272,6 +276,7 @@ export class MirrorDirections {
 
   status(end: MirrorEnd): MirrorStatus {
     const status = end.status()
+    if (end instanceof UnknownEnd) return status
     const wanted = this.#store.wanted(end.id)
     if (wanted?.state !== 'Mirrored') return status
     const divergence = wanted.role === 'Destination' ? this.#divergence(end) : undefined

@@ -7,6 +7,7 @@ import { TryLater } from '../fs/journal.ts'
 import type { MirrorRecord } from '../mirror/frames.ts'
 import type { Message, ToSource } from '../mirror/messages.ts'
 import type { MirrorReason, MirrorStatus } from '../mirror/status.ts'
+import { isKnown } from '../mirror/records.ts'
 import type { LogRecord } from '../nvlog/batch.ts'
 import { decodeJson } from '../std/ascii-json.ts'
 import { isPromise } from '../std/maybe.ts'
@@ -18,6 +19,7 @@ import { MirrorDirections } from './mirror-directions.ts'
 import type { EndContext, EndPlace, MirrorEnd, recordOf } from './mirror-end.ts'
 import { volumeOf } from './mirror-end.ts'
 import { SourceEnd } from './mirror-source-end.ts'
+import { UnknownEnd } from './mirror-unknown-end.ts'
 import type { MirrorsContext } from './mirrors-context.ts'
 import type { DesiredMirror } from './served-volumes.ts'
 import type { StoreMirroring } from './store-mirroring.ts'
@@ -131,8 +133,9 @@ export class StoreMirrors implements StoreMirroring, EndContext {
     }
     if (record === undefined) return
     const place = { id: record.id, aggregate, volumeId: volume.id }
-    const end =
-      record.role === 'Source'
+    const end = !isKnown(record)
+      ? new UnknownEnd(this, place, record)
+      : record.role === 'Source'
         ? new SourceEnd(this, place, record)
         : record.broken !== undefined
           ? new BrokenEnd(this, place, record.broken)

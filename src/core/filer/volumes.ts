@@ -3,6 +3,7 @@ import type { Aggregate } from '../block/aggregate.ts'
 import type { Json } from '../block/codec.ts'
 import type { Volume } from '../block/volume.ts'
 import { FileSystem } from '../fs/volume.ts'
+import { isKnown } from '../mirror/records.ts'
 import { assert } from '../std/assert.ts'
 import { backTo } from './mirror-pins.ts'
 import type { VolumeOperation, VolumeProperties } from './volume-operation.ts'
@@ -29,9 +30,10 @@ export function isDestination(volume: FilerVolume): boolean {
   return mirror?.role === 'Destination' && mirror.state !== 'Broken'
 }
 
-/** Its files are for clients: not those of a destination, nor of a source that is about to be one. */
+/** Its files are for clients: not those of a destination, nor of a source that is about to be one, nor of an end that a later release made. */
 export function isServed(volume: FilerVolume): boolean {
   const { mirror } = volume.properties as unknown as VolumeProperties
+  if (mirror !== undefined && !isKnown(mirror)) return false
   return !isDestination(volume) && !(mirror?.role === 'Source' && mirror.state === 'Reversing')
 }
 

@@ -3,7 +3,7 @@ import type { DestinationHost } from './destination.ts'
 import { MirrorDestination } from './destination.ts'
 import type { MirrorLogFiles } from './log-files.ts'
 import type { ToDestination, ToSource } from './messages.ts'
-import { encodeBlocks } from './messages.ts'
+import { encodeBlocks, MIRROR_VERSION } from './messages.ts'
 import type { Pin } from './records.ts'
 
 const pin = (image: number): Pin => ({ image, covers: 0, generation: 1, bytes: 0, sizeBytes: 1 << 20 })
@@ -59,13 +59,24 @@ function destination() {
   return { mirror, sent, inUse, seen, tell }
 }
 
+const RESUME = {
+  type: 'resume',
+  version: MIRROR_VERSION,
+  generation: 1,
+  fence: [1, 1],
+  opening: 1,
+  last: 0,
+  images: [],
+  has: 0,
+} as const
+
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('a mirror’s destination', () => {
   test('an image that comes in one turn, behind one that waits for a freeze, asks for a consistency point', async () => {
     const { mirror, sent, inUse, seen, tell } = destination()
     await mirror.open()
-    tell({ type: 'resume', generation: 1, fence: [1, 1], opening: 1, last: 0, images: [], has: 0 })
+    tell(RESUME)
     await turn()
     tell({ type: 'blocks' }, block(5))
     tell({ type: 'end', pin: pin(2) })
@@ -84,5 +95,19 @@ describe('a mirror’s destination', () => {
     mirror.frozen()
     await turn()
     expect(sent.filter((type) => type === 'complete')).toHaveLength(2)
+  })
+
+  test('a source of a release that says other things is refused, and goes on being heard by nobody', async () => {
+    const { mirror, sent, tell } = destination()
+    await mirror.open()
+    tell({ ...RESUME, version: MIRROR_VERSION + 1 })
+    await turn()
+    tell({ type: 'blocks' }, block(5))
+    tell({ type: 'end', pin: pin(2) })
+    await turn()
+    expect(sent).toEqual(['refused'])
+    tell(RESUME)
+    await turn()
+    expect(sent).toEqual(['refused', 'resumed'])
   })
 })

@@ -15,7 +15,7 @@ import { isReleased } from './decisions.ts'
 import { decodeFrame } from './frames.ts'
 import type { MirrorLogFiles } from './log-files.ts'
 import type { Body, Message, Refusal, SentBlock, ToDestination, ToSource } from './messages.ts'
-import { decodeBlocks, decodeNumbers } from './messages.ts'
+import { decodeBlocks, decodeNumbers, MIRROR_VERSION } from './messages.ts'
 import type { DestinationRecord, DestinationState, Pin } from './records.ts'
 
 export interface DestinationHost {
@@ -170,6 +170,7 @@ export class MirrorDestination {
     const known = this.#record
     const refuse = (reason: Refusal): void =>
       answer({ type: 'refused', reason, generation: known.generation })
+    if (message.version !== MIRROR_VERSION) return refuse('Version')
     if (known.state === 'Broken' || known.state === 'Breaking')
       return refuse(known.reversing === true ? 'Source' : 'Broken')
     if (generation < known.generation) return refuse('Generation')

@@ -8,7 +8,11 @@ import { BLOCK_BYTES } from '../env/device.ts'
 import type { Pin } from './records.ts'
 import { decodeJson, encodeJson } from '../std/ascii-json.ts'
 
-export type Refusal = 'Generation' | 'Fence' | 'Broken' | 'Source' | 'NoImage' | 'WouldDiscardChanges'
+/** Of what the two ends say, and of the frames and images in it. Raised when an older release would take something for what it is not; what is only added needs none. */
+export const MIRROR_VERSION = 1
+
+export type Refusal =
+  'Generation' | 'Fence' | 'Broken' | 'Source' | 'NoImage' | 'WouldDiscardChanges' | 'Version'
 /** Without what every message has. */
 export type Body<T> = T extends unknown ? Omit<T, 'mirror' | 'session'> : never
 
@@ -20,6 +24,7 @@ export type ToDestination = Common &
   (
     | {
         readonly type: 'resume'
+        readonly version: number
         readonly generation: number
         /** Epoch of the source's side in its vote, and the filer's incarnation: older sources are refused. */
         readonly fence: readonly [number, number]

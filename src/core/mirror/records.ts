@@ -9,7 +9,11 @@ import type { Extent } from './tally.ts'
 export type SourceState = 'Baseline' | 'OutOfSync' | 'InSync' | 'Reversing' | 'Broken'
 export type DestinationState = 'Baseline' | 'OutOfSync' | 'InSync' | 'Breaking' | 'Broken'
 
+/** Of the property of a volume, and of its pins: written when it is another than 1. */
+export const RECORD_VERSION = 1
+
 interface Common {
+  readonly version?: number
   readonly id: string
   /** Raised whenever the mirror begins to go another way: by a break, a reverse, a resync. */
   readonly generation: number
@@ -52,6 +56,9 @@ export interface BrokenRecord extends Extent {
 }
 
 export type MirrorProperties = SourceRecord | DestinationRecord
+
+/** False: a later release wrote it, and this one would take it for what it is not. */
+export const isKnown = (record: MirrorProperties): boolean => (record.version ?? 1) === RECORD_VERSION
 
 /** An image that is pinned and durable here. */
 export interface Pin {

@@ -21,7 +21,11 @@ export interface SourceFactsShown {
   readonly said: Said
 }
 
-export const REFUSALS: Record<Refusal, Said> = {
+const REFUSED: Record<Refusal, Said> = {
+  Version: [
+    'VersionMismatch',
+    'the two pairs run releases that do not understand each other about mirrors: update the older one',
+  ],
   Generation: ['Resyncing', 'the destination knows a later generation of this mirror'],
   Fence: ['DestinationDown', 'the destination has heard of a newer owner of this side'],
   Broken: ['Broken', 'the destination is a volume of its own'],
@@ -36,6 +40,9 @@ export const REFUSALS: Record<Refusal, Said> = {
   ],
 }
 
+/** A later release may refuse for reasons that this one does not know. */
+export const REFUSALS: typeof REFUSED & Partial<Record<string, Said>> = REFUSED
+
 export function stateShown({ state, up, bound, leaving, joining, complete }: SourceFactsShown): MirrorState {
   if (leaving) return 'OutOfSync'
   if (bound || !up) return state
@@ -49,7 +56,12 @@ export function reasonShown(facts: SourceFactsShown): Said {
     case 'InSync':
       return reversing ? ['Switching', 'waits until the other end is ready to be the source'] : ['', '']
     case 'Reversing':
-      return ['Switching', 'the other end is about to be the source']
+      return [
+        'Switching',
+        up
+          ? 'the other end is about to be the source'
+          : 'the other end may be the source already, and is not reached: nothing is served here until it is; breaking the mirror makes each end serve its own',
+      ]
     case 'Baseline':
       if (up) return ['Baseline', 'the first image is on its way']
       break

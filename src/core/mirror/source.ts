@@ -19,6 +19,7 @@ import { admission } from './decisions.ts'
 import { ImageSender } from './image-sender.ts'
 import { KeptRecords } from './kept-records.ts'
 import type { Body, Refusal, ToDestination, ToSource } from './messages.ts'
+import { MIRROR_VERSION } from './messages.ts'
 import type { SourceRecord } from './records.ts'
 import type { SourceHost, SourceLimits } from './source-host.ts'
 import { SOURCE_LIMITS } from './source-host.ts'
@@ -58,6 +59,10 @@ export class MirrorSource {
   #handed = false
   /** The record says Reversing, on both filers: so does the log have what was done before. */
   #mayHandOver: boolean
+  /** The other end was told to be the source, or an owner before this one may have told it. */
+  #perhapsTold: boolean
+  /** How often the ends began to change places. */
+  #turns = 0
   /** Up to here the destination has everything. */
   #confirmed: number
   #changedSincePin = true
@@ -91,6 +96,7 @@ export class MirrorSource {
     this.#bound = record.state === 'InSync' || record.state === 'Reversing'
     this.reversing = record.state === 'Reversing'
     this.#mayHandOver = this.reversing
+    this.#perhapsTold = this.reversing
     if (this.#bound) {
       this.#joinImage = 0
       this.#kept.started = true
@@ -314,6 +320,7 @@ export class MirrorSource {
     const { generation, has } = this.#record
     this.#host.send({
       type: 'resume',
+      version: MIRROR_VERSION,
       mirror: this.id,
       session: this.#session,
       generation,
@@ -407,7 +414,7 @@ export class MirrorSource {
   }
 
   #refused(refusal: Refusal, generation: number): void {
-    const [reason, message] = REFUSALS[refusal]
+    const [reason, message] = REFUSALS[refusal] ?? REFUSALS.Version
     this.#say(reason, message)
     this.#up = false
     this.#session = 0
@@ -470,8 +477,12 @@ export class MirrorSource {
   }
 
   async leave(reason: MirrorReason, message: string): Promise<void> {
-    // Who may have been told to be the source must be asked first.
-    if (!this.#bound || this.#leaving || this.#record.state === 'Reversing') return
+    if (this.#record.state === 'Reversing') {
+      // Who may have been told to be the source must be asked first: it may be one, and have clients.
+      if (this.#perhapsTold) return
+      await this.#takeBack()
+    }
+    if (!this.#bound || this.#leaving) return
     this.#say(reason, message)
     this.#leaving = true
     this.#host.log('mirror leaves sync', { mirror: this.id, reason: message })
@@ -496,7 +507,10 @@ export class MirrorSource {
     void this.#host.record({ state: 'Broken' }).then(() => {
       this.#record = { ...this.#record, state: 'Broken' }
       this.#bound = false
+      // It may have been about to hand over: both ends are volumes of their own now.
+      this.#handed = false
       this.#stopJoining()
+      this.#host.serve(true)
     })
   }
 
@@ -516,7 +530,9 @@ export class MirrorSource {
     this.#record = { ...this.#record, state: 'Reversing' }
     this.#host.serve(false)
     this.#host.log('mirror is being reversed', { mirror: this.id })
+    const turn = ++this.#turns
     void this.#host.record({ state: 'Reversing' }).then(() => {
+      if (turn !== this.#turns) return
       this.#mayHandOver = true
       this.#sendReverse()
     })
@@ -526,6 +542,7 @@ export class MirrorSource {
   #sendReverse(): void {
     if (!this.#up || !this.reversing || !this.#mayHandOver || this.#kept.count > 0) return
     this.#handed = true
+    this.#perhapsTold = true
     this.#tell({ type: 'reverse', last: this.tally.last })
     this.#moved()
   }
@@ -534,7 +551,14 @@ export class MirrorSource {
   async #stay(): Promise<void> {
     this.#handed = false
     if (this.reversing) return this.#sendReverse()
+    await this.#takeBack()
+  }
+
+  /** The other end is no source: this one goes on. */
+  async #takeBack(): Promise<void> {
+    this.#turns += 1
     this.#mayHandOver = false
+    this.#perhapsTold = false
     await this.#change({ state: 'InSync' })
     this.#host.serve(true)
   }

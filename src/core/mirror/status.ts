@@ -15,6 +15,7 @@ export type MirrorReason =
   | 'CatchingUp'
   | 'Broken'
   | 'DestinationNotEmpty'
+  | 'VersionMismatch'
 
 export type MirrorState =
   'Baseline' | 'CatchUp' | 'Joining' | 'InSync' | 'OutOfSync' | 'Reversing' | 'Breaking' | 'Broken'

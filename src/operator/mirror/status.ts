@@ -25,6 +25,7 @@ const OUT_OF_SYNC: Readonly<Record<string, string>> = {
   LinkLost: 'the two pairs do not reach each other; see the interconnects and network policies between them',
   DestinationDown: 'the destination did not answer in time; see its FilerPair',
   LogFilesExhausted: 'the destination had no more log files for too long; see the load of its pair',
+  VersionMismatch: 'the two pairs run releases that do not understand each other; update the older one',
   CatchingUp: 'the destination is being brought up to date; nothing to do',
 }
 
