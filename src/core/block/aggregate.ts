@@ -7,7 +7,7 @@
  *
  * Not here: who owns the side, when consistency points run, what the log covers (pair), files (core/fs).
  */
-import { BLOCK_BYTES, DeviceError } from '../env/device.ts'
+import { BLOCK_BYTES } from '../env/device.ts'
 import type { Device } from '../env/device.ts'
 import type { Env } from '../env/env.ts'
 import { DamagedBlock, SINGLE } from '../fs/block-store.ts'
@@ -21,23 +21,23 @@ import type { Json } from './codec.ts'
 import { ConsistencyPoint } from './consistency-point.ts'
 import type { CpSpec } from './consistency-point.ts'
 import { AggregateError } from './errors.ts'
-import { hadBy, NOTHING, withoutPasses, withPass } from './filling.ts'
 import { prepareGrowth } from './growth.ts'
 import type { Growth } from './growth.ts'
-import { GAPS_VERSION, readLabel } from './label.ts'
+import { GAPS_VERSION } from './label.ts'
 import type { AggregateType, Label } from './label.ts'
 import { DEVICE_BLOCKS_MIN, DEVICES_MAX, Layout } from './layout.ts'
 import { MetaStore } from './meta-store.ts'
-import { joinAs, joinedLabel, OldBlocks } from './old-blocks.ts'
+import { joinAs, OldBlocks } from './old-blocks.ts'
 import type { OldBlocksRecord, OldReader } from './old-blocks.ts'
+import { assertSizes, OtherPlex } from './other-plex.ts'
+import type { MirrorState, OtherPlexHost } from './other-plex.ts'
 import { formatPlex, newLabels, Plex } from './plex.ts'
 import type { LabelSpec, PreparedDevice } from './plex.ts'
 import { readPlex } from './plex-info.ts'
 import type { PlexInfo, WaitingDevice } from './plex-info.ts'
 import type { Pool } from './pool.ts'
-import { Resync } from './resync.ts'
 import type { ResyncOptions } from './resync.ts'
-import { encodeRoot, hex, lineage, readRoots } from './root.ts'
+import { encodeRoot, lineage } from './root.ts'
 import type { Root, RootInfo, RootName } from './root.ts'
 import { SpaceBudget } from './space-budget.ts'
 import { SpaceMap } from './space-map.ts'
@@ -84,13 +84,12 @@ export interface OpenOptions<C extends VolumeContent> {
   readonly broken?: BrokenStorage
 }
 
-export type MirrorState = 'none' | 'stale' | 'resyncing' | 'joining' | 'mirrored'
-
 /** Metafile blocks that one more snapshot may cost. */
 const SNAPSHOT_BLOCKS = 12
 
-const NOTHING_MIRRORED = (): void => undefined
-export class Aggregate<C extends VolumeContent = VolumeContent> implements AggregateCore, Pool {
+export class Aggregate<C extends VolumeContent = VolumeContent>
+  implements AggregateCore, Pool, OtherPlexHost
+{
   readonly env: Env
   readonly id: string
   readonly name: string
@@ -102,7 +101,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   readonly meta: MetaStore
   readonly space: SpaceMap
   readonly own: Plex
-  partner: Plex | undefined
+  private readonly other: OtherPlex
   readonly activeRoot: Uint8Array
   readonly ownerRoot: Uint8Array
   readonly volumesRoot: Uint8Array
@@ -115,7 +114,6 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   usedBlocks: number
   /** Of the live image. */
   root: RootInfo
-  mirrorState: MirrorState = 'none'
   lineage: readonly RootName[]
   /** Configured devices that the image does not have. */
   waiting: readonly WaitingDevice[]
@@ -129,13 +127,6 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
   private readonly byId = new Map<string, Volume<C>>()
   private readonly changedVolumes = new Set<number>()
   private running: ConsistencyPoint | undefined
-  private resyncing: Resync | undefined
-  private copying: Promise<void> | undefined
-  /** Counts attachments and detachments: what one began, the next one ends. */
-  private attachments = 0
-  /** The image of this number is on the stale plex, and in our history; 0 if there is none. */
-  /** What the other plex has of the image. */
-  private had = NOTHING
   private dirtyBlocks = 0
   private budget: SpaceBudget
   /** Whose snapshots have something for a consistency point to do. */
@@ -173,6 +164,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.usedBlocks = root.used
     this.lineage = lineage(root)
     this.root = { cp: root.cp, epoch: root.epoch, covers: root.covers, image: root.image }
+    this.other = new OtherPlex(this)
   }
 
   /** Makes devices a new, empty aggregate; with two lists of devices both plexes, complete and with equal roots. */
@@ -347,7 +339,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
 
   /** Its resync is so far that the next consistency point makes both plexes equal. */
   get joinsPlex(): boolean {
-    return this.resyncing?.ready === true || this.mirrorState === 'joining'
+    return this.other.joins
   }
 
   /** How old blocks are read that lie on devices of another aggregate; undefined: not at all. */
@@ -470,9 +462,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
       parts.push({ volume, frozen: volume.freeze(spec.cp) })
     }
     this.changedVolumes.clear()
-    if (this.resyncing?.ready === true) this.mirrorState = 'joining'
-    const mirrored = this.mirrorState === 'mirrored' || this.mirrorState === 'joining'
-    const reaches = mirrored && this.partner?.failure === undefined
+    const reaches = this.other.takesPart()
     const growth = reaches && this.mirrorState === 'mirrored' ? this.growth : undefined
     this.growth = undefined
     if (this.old !== undefined)
@@ -483,101 +473,35 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     return cp
   }
 
-  /**
-   * Takes in the devices of the other plex: 'mirrored' if their live root is equal to ours, which is verified, 'stale' to be filled by `resync`. Blank devices become
-   * a plex; those of another aggregate are refused. Throws AggregateError; OLDER: what is in memory came from blocks that are older than the other plex has them.
-   */
+  /** See OtherPlex.attach. Throws AggregateError GROWING while devices are joining. */
   async attachPlex(devices: readonly Device[], state: 'mirrored' | 'stale'): Promise<void> {
-    assert(this.partner === undefined, 'the other plex is attached')
     if (this.running?.growth !== undefined) {
       throw new AggregateError('GROWING', 'devices are joining the aggregate')
     }
-    this.attachments += 1
-    const attachment = this.attachments
-    // Copies of a resync that was given up must not land behind those of the next one.
-    await this.copying
-    assertSizes(this.layout, devices)
-    const { label } = this.own
-    const { id, name, side, type } = this
-    const spec = { id, name, side, type, pairUid: label.pairUid, version: label.version }
-    let info = await readOther(this.env, devices, this.own, this.old)
-    if (info === undefined) {
-      if (state === 'mirrored') throw new AggregateError('BLANK', 'the other plex has no labels')
-      const labels = newLabels(spec, 1 - label.plex, 'resyncing', this.layout)
-      await formatPlex(this.env, devices, this.layout, labels)
-      info = (await readOther(this.env, devices, this.own, this.old))!
-    }
-    const theirs = info.labels[0]!
-    if (state === 'mirrored' && theirs.state !== 'complete') {
-      throw new AggregateError('RESYNCING', 'the other plex was never completed')
-    }
-    if (
-      state === 'mirrored' &&
-      (this.running !== undefined || info.roots[0]?.root.image !== this.root.image)
-    ) {
-      throw new AggregateError(
-        'UNEQUAL',
-        'the other plex has another image, or will: a consistency point runs without it',
-      )
-    }
-    // Given up while its labels were read: what they say is of no account, and nobody would detach it again.
-    if (attachment !== this.attachments) {
-      throw new DeviceError('EDETACHED', `the other plex of ${this.id} was detached meanwhile`)
-    }
-    const partner = new Plex(this.env, info.devices, this.layout, [...info.labels], info.roots[0]?.slot)
-    if (info.unlabelled) await partner.relabel({})
-    if (attachment !== this.attachments) {
-      throw new DeviceError('EDETACHED', `the other plex of ${this.id} was detached meanwhile`)
-    }
-    this.partner = partner
-    this.mirrorState = state
-    this.had = hadBy(theirs, info.roots[0]?.root, this.lineage, this.properties)
-    if (state !== 'mirrored') return
-    this.io.mirror = partner
-    const older = await this.meta.disproven()
-    if (older !== undefined)
-      throw new AggregateError(
-        'OLDER',
-        `block ${older} of a metafile is older than on the other plex: a write was lost`,
-      )
+    await this.other.attach(devices, state)
   }
 
   /** The other plex takes no part from now on; a consistency point under way goes on without it. Its devices are not closed. */
   detachPlex(): void {
-    this.attachments += 1
-    this.partner = undefined
     this.growth = undefined
-    this.resyncing = undefined
-    this.io.mirror = undefined
-    this.mirrorState = 'none'
+    this.other.detach()
   }
 
-  /**
-   * Copies to a stale plex what it lacks: all that is in use, but blocks of an image that both have had. When it resolves the next consistency point goes to both plexes, and its two roots make them equal
-   * (`mirrorState` is 'mirrored' when that is complete). Rejects with ResyncCancelled, DeviceError.
-   */
-  async resync(options: ResyncOptions = {}): Promise<void> {
-    const { partner } = this
-    assert(partner !== undefined && this.mirrorState === 'stale', 'only a stale plex is resynced')
-    const pass = hex(this.env.random.u32()) + hex(this.env.random.u32())
-    const { cp } = this.root
-    this.properties = withPass(this.properties, pass, cp, this.had)
-    const resync = new Resync(this.env, this.own, partner, this.space, this.had, { pass, cp }, this.io.broken)
-    this.resyncing = resync
-    this.mirrorState = 'resyncing'
-    const cancelled = (): boolean => this.resyncing !== resync || options.cancelled?.() === true
-    const run = resync.run({ ...options, cancelled })
-    this.copying = run.catch(() => undefined)
-    try {
-      await run
-    } catch (error) {
-      if (this.resyncing === resync) {
-        this.resyncing = undefined
-        this.mirrorState = 'stale'
-        this.had = resync.had
-      }
-      throw error
-    }
+  /** See OtherPlex.resync. */
+  resync(options: ResyncOptions = {}): Promise<void> {
+    return this.other.resync(options)
+  }
+
+  get partner(): Plex | undefined {
+    return this.other.plex
+  }
+
+  get mirrorState(): MirrorState {
+    return this.other.state
+  }
+
+  get isWritingImage(): boolean {
+    return this.running !== undefined
   }
 
   /** Devices were prepared, and their consistency point is not complete. */
@@ -681,25 +605,20 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.cache.dirty(delta)
   }
 
-  async catchUpMirror(): Promise<void> {
-    if (this.mirrorState !== 'joining' || this.resyncing === undefined) return
-    try {
-      await this.resyncing.finish()
-    } catch (error) {
-      this.mirrorFailed(error)
-    }
+  catchUpMirror(): Promise<void> {
+    return this.other.catchUp()
   }
 
   mirrorFailed(error: unknown): void {
-    const { partner } = this
-    if (partner?.fail(error) !== true) return
-    this.io.mirror = undefined
-    this.env.log('error', 'other plex failed', { aggregate: this.id, error })
-    ;(this.options.onMirrorFailed ?? NOTHING_MIRRORED)(partner.failure!)
+    this.other.failed(error)
   }
 
   groupWritten(group: number, mirrored: boolean): void {
-    if (!mirrored) this.resyncing?.mark(group)
+    if (!mirrored) this.other.missed(group)
+  }
+
+  mirrorLost(error: Error): void {
+    this.options.onMirrorFailed?.(error)
   }
 
   committed(root: Root, bytes: Uint8Array): void {
@@ -713,12 +632,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent> implements Aggre
     this.running = undefined
     if (growth?.joins === true) this.join(growth)
     else if (growth !== undefined) this.grow(growth)
-    if (mirrored && this.mirrorState === 'joining' && this.partner?.failure === undefined) {
-      this.mirrorState = 'mirrored'
-      this.resyncing = undefined
-      this.properties = withoutPasses(this.properties)
-      this.io.mirror = this.partner
-    }
+    if (mirrored) this.other.joined()
     this.reckon(changed.flatMap(({ index }) => this.byIndex.get(index) ?? []))
   }
 
@@ -882,43 +796,4 @@ async function eachLeaf(tree: Tree, visit: (index: number, leaf: Uint8Array) => 
     visit(index, (await loaded(() => tree.get(index)))!)
     from = index + 1
   }
-}
-
-/**
- * What stands on the devices of the other plex, which come in the order of the image; undefined if it is nothing that could be used: blank or partly so, or not in
- * this order. Throws AggregateError LABELS if a device is another's, or belongs to the own plex.
- */
-async function readOther(
-  env: Env,
-  devices: readonly Device[],
-  own: Plex,
-  old: OldBlocks | undefined,
-): Promise<PlexInfo | undefined> {
-  const labels: Label[] = []
-  let unlabelled = false
-  for (const [position, device] of devices.entries()) {
-    const written = await readLabel(env, device)
-    if (written === 'version') throw new AggregateError('VERSION', `${device.name} has a later format`)
-    if (written === undefined) continue
-    const joined = joinedLabel(written, { ...own.label, plex: 1 - own.label.plex }, old, own.layout)
-    const label = joined ?? written
-    unlabelled ||= joined !== undefined
-    const { aggregateId, pairUid, plex, type } = own.label
-    const ours = label.aggregateId === aggregateId && label.pairUid === pairUid && label.type === type
-    if (!ours || label.plex === plex) {
-      throw new AggregateError('LABELS', `${device.name} is not of the other plex of ${aggregateId}`)
-    }
-    const place = own.layout.devices[position]!
-    const fits = label.position === position && label.blocks === place.blocks
-    if (fits && label.firstPvbn === place.first) labels.push(label)
-  }
-  if (labels.length < devices.length) return undefined
-  return { devices, labels, roots: await readRoots(env, devices[0]!), waiting: [], unlabelled }
-}
-
-function assertSizes(layout: Layout, devices: readonly Device[]): void {
-  const fits =
-    devices.length === layout.devices.length &&
-    devices.every((device, i) => device.blocks >= layout.devices[i]!.blocks)
-  if (!fits) throw new AggregateError('SIZE', 'the devices of the plexes differ in number or size')
 }
