@@ -76,6 +76,7 @@ try {
     bed.resume()
   })
   await steps.step('the check says that it would work, and what it needs', async () => {
+    await pair.redundant(REDUNDANT_WITHIN_MS)
     await conversion.ask({ state: 'Checked', scanBlocksPerSecond: SLOW })
     await conversion.waitFor('Checked', 60_000)
     const { metadata, phase } = await conversion.status()
