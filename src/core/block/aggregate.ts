@@ -643,6 +643,7 @@ export class Aggregate<C extends VolumeContent = VolumeContent>
     old!.state = 'joined'
     old!.io = undefined
     this.unlabelled = growth
+    if (this.io.broken.rangeBeforeLabels === true) this.space.setAway(undefined)
   }
 
   /** Labels devices that joined, on both plexes; then their free space is the aggregate's. Repeated until it resolves. */

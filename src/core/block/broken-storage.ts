@@ -21,6 +21,8 @@ export interface BrokenStorage extends BrokenFiles {
   readonly joinUnbuilt?: boolean
   /** Their labels are written before the root that has them. */
   readonly labelsBeforeIntent?: boolean
+  /** Their blocks are handed out before the labels are written. */
+  readonly rangeBeforeLabels?: boolean
   /** Numbers that blocks of the old volume had are handed out. */
   readonly oldNumbersReused?: boolean
   /** A change of an old block is written where it lies. */

@@ -145,7 +145,7 @@ describe('conversion in place', () => {
     const before = new Map([...bed.model].map(([name, blocks]) => [name, new Map(blocks)]))
     await changes(bed, 30, async () => void (await bed.step(20)))
     await bed.consistencyPoint()
-    bed.target.undoAdoption()
+    bed.undo()
     bed.model.clear()
     for (const [name, blocks] of before) bed.model.set(name, blocks)
     expect(await bed.differences()).toEqual([])

@@ -157,19 +157,28 @@ export class StoreConverter {
     this.#cuttingOver.add(volumeId)
     try {
       const { source, volume } = found
-      const waits = await this.#deleteSnapshots(source, volume)
+      const waits = await this.#deleteSnapshots(desired, source, volume)
       this.#note(volumeId, waits ?? (await this.#cutOver(desired, source, volume)))
     } finally {
       this.#cuttingOver.delete(volumeId)
     }
   }
 
+  /** As it is asked for now, if it still is. */
+  #wanted({ id }: DesiredConversion): DesiredConversion | undefined {
+    return this.#desired.find((one) => one.id === id && one.state === 'Converted')
+  }
+
   /** What is left of them comes back by and by; until then the volume is not cut over. */
-  async #deleteSnapshots({ name }: FilerAggregate, volume: FilerVolume): Promise<Problem | undefined> {
+  async #deleteSnapshots(
+    desired: DesiredConversion,
+    { name }: FilerAggregate,
+    volume: FilerVolume,
+  ): Promise<Problem | undefined> {
     const { env, store } = this.#options
     const { snapshots } = volume
     for (const { name: snapshot } of snapshots.list()) {
-      if (this.#stopped) break
+      if (this.#stopped || this.#wanted(desired)?.snapshots !== 'Delete') break
       const requestId = `conversion:${snapshot}`
       const order = { volumeId: volume.id, op: 'Delete', snapshot, requestId } as const
       await carryOut(env, store, name, order)
@@ -197,9 +206,9 @@ export class StoreConverter {
       await store.nextCp()
       done = await store.convert(target.name, () => {
         const late = env.clock.now() - since > HELD_MS_MAX
-        const wanted = this.#desired.some(({ id, state }) => id === desired.id && state === 'Converted')
         const changed = volume.isDirty || !volume.snapshots.none
-        if (late || !wanted || changed || this.#check(desired) !== undefined) return undefined
+        if (late || changed || this.#wanted(desired) === undefined || this.#check(desired) !== undefined)
+          return undefined
         const adoption = adoptionOf(source, volume, target, cutOver, this.#estimate(source, volume))
         return { op: 'adopt', adoption, properties: propertiesOf(volume) }
       })

@@ -4,6 +4,8 @@ import { checkVolumeFiles } from '../../block/check-files.ts'
 import { Aggregate } from '../../block/aggregate.ts'
 import { BufferCache } from '../../block/buffer-cache.ts'
 import type { BrokenStorage } from '../../block/broken-storage.ts'
+import { decodeLabel } from '../../block/label.ts'
+import { LABEL_BLOCK } from '../../block/layout.ts'
 import { readRoots } from '../../block/root.ts'
 import { convertedOn, readPlex } from '../../block/plex-info.ts'
 import { SPEC, testEnv } from '../../block/testing/bed.ts'
@@ -37,7 +39,11 @@ export class ConversionBed {
   target!: Files
   /** Logged: what a replay does between the image and the records. */
   adoption: { readonly adoption: Adoption; readonly record: number } | undefined
+  /** The same of the way back. */
+  undone: { readonly record: number } | undefined
   broken: BrokenStorage = {}
+  writtenBehindOldLabels = 0
+  private cutOvers = 0
   /** Bytes per fbn, by name of the file. */
   readonly model = new Map<string, Map<number, number>>()
 
@@ -54,8 +60,25 @@ export class ConversionBed {
     for (const plex of [...this.oldDevices, ...this.newDevices]) for (const device of plex) device.kill()
     const over = (media: SimMedium[][], faults: SimFaults): SimDevice[][] =>
       media.map((plex) => plex.map((medium) => new SimDevice(medium, { ...faults })))
-    this.oldDevices = over(this.oldMedia, oldFaults)
+    this.oldDevices = this.oldMedia.map((plex) =>
+      plex.map((medium) => {
+        const onWrite: SimFaults['onWrite'] = (block, blocks) => {
+          this.watch(medium, block)
+          return oldFaults.onWrite?.(block, blocks)
+        }
+        return new SimDevice(medium, { ...oldFaults, onWrite })
+      }),
+    )
     this.newDevices = over(this.newMedia, newFaults)
+  }
+
+  /** C2: behind a label of the old aggregate nothing is written from the fence on. */
+  private watch(medium: SimMedium, block: number): void {
+    const fenced = (this.target as Files | undefined)?.old?.holdsDevices === true
+    if (!fenced || block === LABEL_BLOCK || block === medium.blocks - 1) return
+    const label = decodeLabel(this.env.crc32, medium.read(LABEL_BLOCK) ?? new Uint8Array(BLOCK_BYTES))
+    if (label !== undefined && label !== 'version' && label.aggregateId === OLD.id)
+      this.writtenBehindOldLabels += 1
   }
 
   /** Blank devices, on both plexes: they wait when the aggregate is opened again. */
@@ -102,16 +125,23 @@ export class ConversionBed {
     const { covers } = this.target.root
     for (const [i, record] of this.journal.records.entries()) {
       if (i < covers) continue
-      if (this.adoption !== undefined && this.adoption.record <= i && this.target.old === undefined)
-        this.adopt()
+      this.repeat(i)
       await this.fs.replay(record)
     }
-    if (this.adoption !== undefined && this.target.old === undefined) this.adopt()
+    this.repeat(Infinity)
     if (equal) return
     // As a pair does with a copy that is not the same image.
     await this.target.attachPlex(await this.imageOf(theirs), 'stale')
     await this.target.resync()
     await this.consistencyPoint()
+  }
+
+  /** What was logged in front of this record, and is not in the image. */
+  private repeat(record: number): void {
+    const { adoption, undone } = this
+    if (adoption === undefined || adoption.record > record) return
+    if (this.target.old?.record.cutOver !== adoption.adoption.record.cutOver) this.adopt()
+    if (undone !== undefined && undone.record <= record && this.target.old!.holdsDevices) this.undo()
   }
 
   private async joined(plex: number, devices = this.newDevices): Promise<boolean> {
@@ -155,7 +185,7 @@ export class ConversionBed {
   }
 
   /** Of the target, and of the source as long as it is not fenced. */
-  async consistencyPoint(): Promise<void> {
+  async consistencyPoint({ labels = true } = {}): Promise<void> {
     const covers = this.journal.records.length
     const parts =
       this.target.old?.holdsDevices !== true && this.source ? [this.source, this.target] : [this.target]
@@ -167,7 +197,7 @@ export class ConversionBed {
     for (const point of points) await point.complete()
     if (this.target.old?.state === 'joined') {
       this.source = undefined
-      await this.target.finishJoin()
+      if (labels) await this.target.finishJoin()
     }
   }
 
@@ -178,9 +208,16 @@ export class ConversionBed {
   }
 
   adoptNow(): void {
-    const adoption = adoptionOf(this.source!, this.volume, this.target, 'cut-over', 0)
+    const adoption = adoptionOf(this.source!, this.volume, this.target, `${(this.cutOvers += 1)}`, 0)
+    this.undone = undefined
     this.adoption = { adoption, record: this.journal.records.length }
     this.adopt()
+  }
+
+  /** The old volume goes on. */
+  undo(): void {
+    this.undone ??= { record: this.journal.records.length }
+    this.target.undoAdoption()
   }
 
   private adopt(): void {
