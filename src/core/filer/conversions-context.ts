@@ -62,6 +62,8 @@ export interface ConversionStatus {
 
 export interface ConversionsOptions {
   readonly env: Env
+  /** The aggregate has its new devices, and is one like any other: what waited for that can be done. */
+  readonly completed: (store: AggregateStore) => void
   /** The volume is served from its new home. */
   readonly moved: (volume: FilerVolume, store: AggregateStore, aggregate: string) => Promise<void>
 }

@@ -105,7 +105,6 @@ test('new volumes in the aggregate wait until it is complete, and are told why',
   expect(filer().volumes.failures.get('volume-more')).toContain('ta is being converted into empty-a')
   await desire([CONVERSION], more)
   await until('complete', () => status()?.phase === 'Complete')
-  await desire([CONVERSION], more)
   await until('made', () => filer().volumes.failures.get('volume-more') === undefined)
   const aggregate = filer().stores.get('a')!.aggregates.get('empty-a')!
   expect(aggregate.volume('volume-more')).toBeDefined()

@@ -121,6 +121,9 @@ export class Filer {
     this.conversions = new Conversions({
       env,
       moved: (volume, store, aggregate) => this.volumes.publish(volume, store, aggregate),
+      completed: (store) => {
+        for (const [side, one] of this.stores) if (one === store) this.#reconcile(side)
+      },
     })
     for (const [side, { aggregates }] of Object.entries(options.sides)) {
       const copy = new AggregateCopy({

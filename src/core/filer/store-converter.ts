@@ -233,9 +233,11 @@ export class StoreConverter {
     const volume = target.volumeAt(old.record.volume)
     const { store } = this.#options
     if (old.state === 'joined') {
+      const { joining } = target
       await target.finishJoin()
       store.forget(name)
       if (volume !== undefined) this.#note(volume.id, undefined)
+      if (joining) this.#options.completed(store)
       return RETRY_MS
     }
     if (volume === undefined) return RETRY_MS

@@ -59,16 +59,18 @@ function disturb(random: SimRandom, value: unknown): void {
   visit(value)
   if (places.length === 0) return
   const [holder, key] = random.pick(places)
+  // A copy: what is put in is disturbed itself later, and must not come to hold itself.
+  const strange = structuredClone(random.pick(STRANGE))
   switch (random.below(4)) {
     case 0:
       delete holder[key]
       break
     case 1:
-      if (Array.isArray(holder)) holder.push(random.pick(STRANGE))
+      if (Array.isArray(holder)) holder.push(strange)
       else {
         const name = random.pick(['extra', '__proto__', 'constructor', `${key}x`])
         // As a parser does it: a property, whatever its name.
-        const property = { value: random.pick(STRANGE), enumerable: true, writable: true, configurable: true }
+        const property = { value: strange, enumerable: true, writable: true, configurable: true }
         Object.defineProperty(holder, name, property)
       }
       break
@@ -76,7 +78,7 @@ function disturb(random: SimRandom, value: unknown): void {
       holder[key] = structuredClone(random.pick(places)[0])
       break
     default:
-      holder[key] = structuredClone(random.pick(STRANGE))
+      holder[key] = strange
   }
 }
 

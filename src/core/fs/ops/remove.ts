@@ -1,6 +1,7 @@
 /** REMOVE, RMDIR and RENAME (RFC 1813, 3.3.12 to 3.3.14). */
 import type { Caller, Duplicate, RemoveResult, RenameResult, Status } from '../../vfs/vfs.ts'
 import { directoryOf } from '../apply.ts'
+import { sound } from '../block-store.ts'
 import type { Core } from '../core.ts'
 import type { Entry } from '../directory.ts'
 import type { Inode } from '../inode.ts'
@@ -102,6 +103,8 @@ function decideRename(
   core.show(source.ino)
   if (target?.ino === source.ino) return 'NOTHING'
   const inode = inodes.get(source.ino)
+  // Only in an image that contradicts itself.
+  sound(inode.type !== undefined)
   if (!mayChangeNames(caller, from) || !mayChangeNames(caller, to)) return 'ACCES'
   if (stickyForbids(caller, from, inode)) return 'PERM'
   if (inode.type === 'DIR' && from.ino !== to.ino) {
