@@ -27,6 +27,8 @@ export interface RingOptions {
   readonly closed: boolean
   /** A star: so many volumes of the first pair are mirrored to the others, one after the other. */
   readonly volumes?: number
+  /** The volumes that are mirrored are traditional ones at first, to be converted. */
+  readonly traditional?: boolean
   readonly clients: number
   readonly logBlocks?: number
   readonly cacheBytes?: number
@@ -74,6 +76,7 @@ export class MirrorRing {
           logBlocks: options.logBlocks ?? 1 + 2 * 256,
           cacheBytes: options.cacheBytes ?? 16 << 20,
           givebackDelayMs: 2000,
+          ...(options.traditional === true ? { traditionalBlocks: [1500], emptyBlocks: 3000 } : {}),
           ...(first === undefined ? {} : { beside: { pair: first, name: `p${n + 1}` } }),
           ...(options.broken === undefined ? {} : { broken: options.broken }),
           ...(options.limits === undefined ? {} : { mirrorLimits: options.limits }),
@@ -108,8 +111,8 @@ export class MirrorRing {
       return (closed ? pairs : pairs.slice(0, -1)).map((home, n) => ({
         home,
         away: pairs[(n + 1) % pairs.length]!,
-        volumeId: home.volumeId('a'),
-        path: '/a',
+        volumeId: this.#options.traditional === true ? 'volume-ta' : home.volumeId('a'),
+        path: this.#options.traditional === true ? '/ta' : '/a',
       }))
     const [home, ...others] = pairs
     return Array.from({ length: volumes }, (_, n) => ({

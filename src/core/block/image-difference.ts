@@ -81,7 +81,9 @@ export async function imageBlock<C extends VolumeContent>(
   const kinds: readonly BlockKind[] =
     told === undefined ? ['data', 'indirect', 'inode', 'directory', 'symlink'] : [told]
   for (const kind of kinds) {
-    const content = await aggregate.io.read({ volume: volume.index, number, kind }, pvbn)
+    // A block of a volume that was converted has the context of what it was.
+    const { identity } = volume.numbers.locate(number, pvbn, kind)
+    const content = await aggregate.io.read(identity, pvbn)
     if (content !== undefined) return canonical(number, kind, content)
   }
   throw new DamagedBlock(number)
