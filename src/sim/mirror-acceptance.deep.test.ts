@@ -5,7 +5,7 @@ import { Client } from './client.ts'
 import type { FilerPair } from './filer-pair.ts'
 import { MirrorRing, volumeOf } from './mirrors.ts'
 import type { RingOptions } from './mirrors.ts'
-import { FILERS } from './names.ts'
+import { FILERS, LINKS } from './names.ts'
 import { SETTLE_MS } from './scenario.ts'
 import { OrderedWriter } from './write-order.ts'
 
@@ -106,6 +106,117 @@ test('4: at two log files calls on the volume wait, then it leaves sync; nothing
   await ring.world.until(() => plain.idle, SETTLE_MS, 'the other client answered')
   await ring.world.wait(plain.verify(), SETTLE_MS, 'last reads')
 }, 240_000)
+
+describe('5: the destination crashes at a message between the pairs, its partner takes over, and the mirror is broken', () => {
+  test.each([1, 2, 3, 4, 7, 10, 15, 20])(
+    'message %d',
+    async (at) => {
+      const ring = await inSync({ seed: at, pairs: 2, clients: 3 })
+      const { network } = ring.pairs[0]!
+      const away = ring.targetOf(0)
+      await ring.world.run(200)
+      let messages = 0
+      network.tap = ({ link, frames }) => {
+        if (link === 'between' && frames.some(({ kind }) => !kind.startsWith('heartbeat'))) messages += 1
+        if (messages === at) ring.world.after(0, () => away.crash(away.ownerOf('a')))
+        return frames
+      }
+      await ring.world.until(() => away.crashes > 0, SETTLE_MS, 'a crash')
+      network.tap = undefined
+      // With the partner alone, or when all is well again.
+      if (at % 2 === 0) {
+        ring.peace()
+        await ring.untilGood()
+        await ring.untilInSync()
+      } else await ring.world.run(100)
+      ring.lose(0)
+      await ring.break(0)
+      await ring.verify(0)
+    },
+    120_000,
+  )
+})
+
+test('6: the destination freezes while an image comes in: it keeps the image before, and the log files behind it', async () => {
+  const ring = await inSync({ seed: 6, pairs: 2, clients: 4 })
+  const [home, away] = [ring.pairs[0]!, ring.pairs[1]!]
+  home.network.bandwidth('between', 400)
+  const often = [freezeOften(away, 7), freezeOften(home, 200)]
+  let [images, freezes, kept] = [0, 0, 0]
+  let [image, cp] = [0, 0]
+  for (let n = 0; n < 1000; n++) {
+    await ring.world.run(2)
+    const { durableImage, logFiles } = ring.statusAt(away, 0)!
+    const { newestCp } = away.running[away.ownerOf('a')]!.filer!.stores.get('a')!
+    if (newestCp !== cp) freezes += 1
+    if (durableImage !== image) images += 1
+    else if (newestCp !== cp && logFiles > 0) kept += 1
+    ;[image, cp] = [durableImage, newestCp]
+  }
+  expect(images).toBeGreaterThan(2)
+  expect(freezes).toBeGreaterThan(5 * images)
+  expect(kept).toBeGreaterThan(images)
+  for (const one of often) one.end()
+  ring.lose(0)
+  await ring.break(0)
+  await ring.verify(0)
+}, 120_000)
+
+describe('7: the source is taken over with operations in the log of only one of its partner and the destination', () => {
+  test.each([
+    ['the partner is farther away', ['one', 'two']],
+    ['the destination is farther away', ['between']],
+  ])(
+    '%s: nothing is lost, and no baseline is sent',
+    async (_, links) => {
+      for (const seed of [1]) {
+        const ring = await inSync({ seed, pairs: 2, clients: 4 })
+        const home = ring.pairs[0]!
+        for (const link of links) home.network.delay(link, 30, 30)
+        await ring.world.run(400)
+        home.crash(home.ownerOf('a'), true)
+        for (const link of links) home.network.delay(link, 0.1, 0.1)
+        await ring.world.run(1500)
+        expect(ring.status(0)).toMatchObject({ state: 'InSync' })
+        ring.peace()
+        await ring.untilGood()
+        await ring.untilInSync()
+        expect(leavings(ring)).toEqual([])
+        ring.lose(0)
+        await ring.break(0)
+        await ring.verify(0)
+      }
+    },
+    120_000,
+  )
+})
+
+test('10: an old owner of the source, which nobody told that it was taken over, greets the destination: refused', async () => {
+  const ring = await inSync({ seed: 10, pairs: 2, clients: 3 })
+  const home = ring.pairs[0]!
+  const { network } = home
+  const old = home.ownerOf('a')
+  await ring.world.run(300)
+  home.vote.silentFor.add(old)
+  for (const link of LINKS) network.cut(link)
+  await ring.world.until(() => home.ownerOf('a') !== old, SETTLE_MS, 'taken over')
+  await ring.world.run(500)
+  network.cut('between')
+  network.heal('between')
+  const refused = (): boolean => {
+    const status = home.running[old]?.filer?.mirrors.status().find(({ id }) => id === 'm0')
+    return status?.message === 'the destination has heard of a newer owner of this side'
+  }
+  await ring.world.until(refused, SETTLE_MS, 'the old owner is refused')
+  await ring.world.run(500)
+  ring.lose(0)
+  await ring.break(0)
+  // The old source comes back, and changes nothing.
+  ring.peace()
+  await ring.untilGood()
+  await ring.world.run(2000)
+  await ring.verify(0)
+}, 120_000)
 
 test.each([1, 2, 3, 4])(
   '9: the destination crashes twice while it repeats its log files (seed %d)',

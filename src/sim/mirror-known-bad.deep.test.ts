@@ -30,7 +30,7 @@ const builds: readonly (readonly [keyof BrokenMirror, string, number, RegExp])[]
 ]
 
 test.each(builds)(
-  '%s is caught, and the right build passes the same run',
+  '13: %s is caught, and the right build passes the same run',
   async (rule, text, seeds, found) => {
     for (let seed = 1; seed <= seeds; seed++) {
       const run = async (broken: boolean): Promise<string | undefined> => {

@@ -195,3 +195,26 @@ test('what a later release wrote of a mirror is not served, changed or forgotten
   expect(ring.serves(home, 0)).toBe(false)
   expect(storeAt()!.aggregates.get('aggr-a')!.volume(volumeId)!.properties['mirror']).toMatchObject(mirror)
 }, 120_000)
+
+test('handles of the source are never STALE at a destination whose filer serves both sides, while it becomes the source', async () => {
+  const ring = await chain(13)
+  const [home, away] = [ring.pairs[0]!, ring.destinationOf(0)]
+  const root = [...home.running[home.ownerOf('a')]!.filer!.volumes.served()].find(
+    ({ export: { path } }) => path === '/a',
+  )!.export.root
+  away.crash('b')
+  await ring.world.until(() => away.serving('b').includes('a'), SETTLE_MS, 'both sides at one filer')
+  await ring.untilInSync()
+  const seen = new Set<string>()
+  ring.world.watch(() => {
+    try {
+      const found = away.running.a!.filer!.vfs.exportOf(root)
+      seen.add(typeof found === 'string' ? found : 'served')
+    } catch {
+      seen.add('elsewhere')
+    }
+  })
+  await ring.reverse(0)
+  expect([...seen].sort()).toEqual(['JUKEBOX', 'elsewhere', 'served'])
+  await ring.verify(0)
+}, 120_000)

@@ -15,11 +15,11 @@ async function passes(name: string, text: string, seeds: readonly number[]): Pro
 }
 
 describe('mirrors of whole pairs', () => {
-  test('a source pair is lost with what it has not flushed: nothing acknowledged is missing at the destination', async () => {
+  test('7: a source pair is lost with what it has not flushed: nothing acknowledged is missing at the destination', async () => {
     expect(await passes('lost', 'option pairs 2\nrun 300..900', [1, 2])).toBeGreaterThan(1000)
   }, 120_000)
 
-  test('filers of both pairs crash and are taken over: still in sync, no baseline', async () => {
+  test('5: filers of both pairs crash and are taken over: still in sync, no baseline', async () => {
     const text =
       'option pairs 2\nrun 100..400\non 1 crash owner a\nrun 200\nsettle\nsync\non 2 crash owner a\nrun 200\nsettle\nsync'
     expect(await passes('crashes', text, [1, 2, 3])).toBeGreaterThan(1000)
@@ -31,12 +31,12 @@ describe('mirrors of whole pairs', () => {
     expect(await passes('joined', text, [1, 2])).toBeGreaterThan(500)
   }, 120_000)
 
-  test('the network between them is cut: the source goes on alone, and they are in sync again by themselves', async () => {
+  test('8: the network between them is cut: the source goes on alone, and they are in sync again by themselves', async () => {
     const text = 'option pairs 2\nrun 300\ncut between\nrun 7000\nheal between\nsync\nrun 300'
     expect(await passes('cut', text, [1])).toBeGreaterThan(1000)
   }, 120_000)
 
-  test('two pairs mirror to each other, and three in a ring, without anything ever leaving sync', async () => {
+  test('2: two pairs mirror to each other, and three in a ring, without anything ever leaving sync', async () => {
     for (const pairs of [2, 3]) {
       const ring = new MirrorRing({ seed: pairs, pairs, closed: true, clients: 2 })
       await ring.start()

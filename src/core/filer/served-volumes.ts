@@ -108,17 +108,21 @@ export class ServedVolumes implements VolumeTable {
   byFsid(fsid: number): ServedVolume | 'ELSEWHERE' | 'LATER' | undefined {
     const served = this.#byFsid.get(fsid)
     if (served) return served
-    if (this.#servesElsewhere(fsid)) return 'LATER'
+    const volume = this.#unpublished(fsid)
+    if (volume !== undefined && !isServed(volume)) return 'LATER'
     if (this.#retained.has(fsid)) return undefined
+    // Its mirror was broken or reversed just now. A call that the other end carried out may come again: it must stay the same call.
+    if (volume !== undefined) return 'ELSEWHERE'
     return this.#stores.size < this.#sides.length || this.opening() ? 'ELSEWHERE' : undefined
   }
-  /** An end of a mirror whose other pair serves it. The files of a destination have the id of their source, from the first image on; the volume takes it when the mirror is broken. */
-  #servesElsewhere(fsid: number): boolean {
+  /** Here, but not among those that are served. The files of a destination have the id of their source, from the first image on; the volume takes it when the mirror is broken. */
+  #unpublished(fsid: number): FilerVolume | undefined {
     for (const store of this.#stores.values())
       for (const aggregate of store.aggregates.values())
         for (const volume of aggregate.volumes())
-          if (!isServed(volume) && (volume.fsid === fsid || volume.content.fsid === fsid)) return true
-    return false
+          if (volume.fsid === fsid || volume.content.fsid === fsid)
+            if (propertiesOf(volume).hidden !== true) return volume
+    return undefined
   }
   served(): Iterable<ServedVolume> {
     return this.#byFsid.values()

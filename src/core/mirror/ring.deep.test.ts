@@ -44,7 +44,7 @@ function standsStill(build: Build, size: Size): string {
   return story
 }
 
-describe('known to be bad', () => {
+describe('1: known to be bad', () => {
   test('two log files stand still between two filers', () => {
     expect(standsStill(TWO_LOGS, SMALL)).toContain(
       "↑ A's consistency point (space) waits for a log file at B (source)",
@@ -59,7 +59,7 @@ describe('known to be bad', () => {
   })
 })
 
-describe('ours never stands still', () => {
+describe('2: ours never stands still', () => {
   const alone = { ...SMALL, otherCalls: false }
   test.each([
     ['one image at a time', { ...SMALL, incompleteEpochs: 1 }],
