@@ -113,6 +113,10 @@ function openApi(schema: Schema, path: string, rules: readonly Rule[]): Json {
       return {
         type: 'object',
         ...common,
+        // Fields of a part of the status that goes are removed one by one otherwise, and servers as old as 1.20 leave null in its place, which they then refuse.
+        ...(schema.presence === 'optional' && path.startsWith('status.')
+          ? { 'x-kubernetes-map-type': 'atomic' }
+          : {}),
         ...(required.length === 0 ? {} : { required }),
         properties: Object.fromEntries(
           Object.entries(schema.fields).map(([name, field]) => [

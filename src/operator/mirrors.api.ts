@@ -115,6 +115,18 @@ describe('a mirror', () => {
       },
     )
 
+    // A divergence is shown, and goes again.
+    await admin.mergePatch(MIRRORS, namespace, 'home', { spec: { state: 'Mirrored' } })
+    const divergence = { id: '1-7', bytes: 4096, sinceSeconds: 1_700_000_000 }
+    const end = report(id, 'Destination', await idOf('home'))
+    east.tell({ mirrors: [{ ...end, state: 'Broken', reason: 'WouldDiscardChanges', divergence }] })
+    const shown = await until(() => mirrorStatus('home'), isReason('Ready', 'WouldDiscardChanges'))
+    expect(shown.divergence).toMatchObject({ id: '1-7' })
+    east.tell({ mirrors: [end] })
+    expect(await until(() => mirrorStatus('home'), isReason('InSync', 'InSync'))).not.toHaveProperty(
+      'divergence',
+    )
+
     // A volume waits for its mirror, and that for its filers.
     await admin.delete(FILER_VOLUMES, namespace, 'home-dr')
     await until(() => volumeStatus('home-dr'), isReason('Ready', 'InUse'))
