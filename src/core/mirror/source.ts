@@ -54,6 +54,8 @@ export class MirrorSource {
   #joinImage: number | undefined
   /** Answers wait for the destination. */
   #bound: boolean
+  /** Opened in sync, and the destination has not said yet what it has: it may lack what an owner before put into an image, and did not answer. */
+  #unsure: boolean
   #leaving = false
   /** It was told to be the source: nothing is answered here until it says that it is not. */
   #handed = false
@@ -94,6 +96,7 @@ export class MirrorSource {
     this.#kept = new KeptRecords(host.crc32)
     this.#images = new ImageSender(host, this.#limits.blocks)
     this.#bound = record.state === 'InSync' || record.state === 'Reversing'
+    this.#unsure = this.#bound
     this.reversing = record.state === 'Reversing'
     this.#mayHandOver = this.reversing
     this.#perhapsTold = this.reversing
@@ -266,6 +269,7 @@ export class MirrorSource {
     if (this.#host.broken.answerAlone === true) return 'YES'
     if (this.#refusesAlone && !this.#leaving) return seq > this.#confirmed ? 'WAIT' : 'YES'
     if (!this.#bound) return 'YES'
+    if (this.#unsure) return 'WAIT'
     // What replay found in the log may be seen by anybody, and no one knows in which answers: until the destination has all of it nothing is shown.
     const { first } = this.#kept
     return first === undefined || first.seq > Math.max(seq, this.#openedAt()) ? 'YES' : 'WAIT'
@@ -406,6 +410,7 @@ export class MirrorSource {
       const gap = first === undefined ? this.tally.last > last : first.previous > last
       if (gap)
         return this.#leave('NotInSync', 'the destination lacks records that are not kept here any more')
+      this.#unsure = false
       this.#kept.resend(last, this.#host.broken.noResend)
       this.#flush()
     } else this.#host.wantCp()
@@ -449,6 +454,7 @@ export class MirrorSource {
     if (this.#bound || this.#joinImage === undefined) return
     // From here on answers wait, so that none goes out alone once the record says InSync.
     this.#bound = true
+    this.#unsure = false
     const session = this.#session
     void this.#host.record({ state: 'InSync' }).then(() => {
       if (session !== this.#session || this.#leaving || !this.#bound) return
