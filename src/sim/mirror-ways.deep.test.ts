@@ -3,8 +3,8 @@ import { expect, test } from '@jest/globals'
 import { MirrorRing } from './mirrors.ts'
 import { SETTLE_MS } from './scenario.ts'
 
-async function chain(seed: number): Promise<MirrorRing> {
-  const ring = new MirrorRing({ seed, pairs: 2, closed: false, clients: 2 })
+async function chain(seed: number, clients = 2): Promise<MirrorRing> {
+  const ring = new MirrorRing({ seed, pairs: 2, closed: false, clients })
   await ring.start()
   await ring.untilInSync()
   await ring.world.run(300)
@@ -25,6 +25,13 @@ test('reversed in sync, twice, under load: clients find at the other pair everyt
   ring.lose(0)
   await ring.break(0)
   await ring.verify(0)
+}, 120_000)
+
+test('reversed though nobody ever wrote: what else the side of the source logs is no record that one end lacks', async () => {
+  const ring = await chain(6, 0)
+  await ring.reverse(0)
+  await ring.reverse(0)
+  expect(ring.world.lines.filter(({ event }) => event === 'mirror reversed').length).toBe(2)
 }, 120_000)
 
 test('the network is cut before the source has handed over: it knows that nobody else is the source, and goes on alone', async () => {
@@ -81,6 +88,21 @@ test('the network is cut when the source may have handed over: it serves nothing
   }
   expect(waited).toBeGreaterThan(0)
 }, 240_000)
+
+test('wanted no more while the source hands over: it is told so, and goes on', async () => {
+  const ring = await chain(12)
+  const home = ring.pairs[0]!
+  home.network.delay('between', 40)
+  await ring.world.run(300)
+  ring.order(0, { reversed: true })
+  await ring.world.until(() => ring.statusAt(home, 0)?.state === 'Reversing', SETTLE_MS, 'reversing')
+  await ring.world.until(() => ring.statusAt(home, 0)!.unacknowledged === 0, SETTLE_MS, 'told')
+  ring.order(0, { reversed: false })
+  await ring.world.until(() => ring.statusAt(home, 0)?.state === 'InSync', SETTLE_MS, 'in sync as before')
+  expect(ring.world.lines.some(({ event }) => event === 'mirror reversed')).toBe(false)
+  ring.peace()
+  await ring.verify(0)
+}, 120_000)
 
 test('out of sync a reverse does not happen, and says why', async () => {
   const ring = await chain(2)

@@ -383,7 +383,9 @@ export class MirrorDestination {
     const session = this.#session
     void this.#appended.then(() => {
       if (session !== this.#session || this.#record.state !== 'InSync') return
-      if (last !== this.#last || !this.#host.mayReverse()) return this.#tell({ type: 'willing', yes: false })
+      // What images cover counts what the side of the source logged for others, too.
+      if (last > this.#last || !this.#host.mayReverse())
+        return this.#tell({ type: 'willing', yes: false, reverse: true })
       this.#tell({ type: 'reversed' })
       this.#host.reverse()
     })

@@ -76,7 +76,8 @@ export type ToSource = Common &
     | { readonly type: 'durable'; readonly image: number }
     | { readonly type: 'joined' }
     | { readonly type: 'failed'; readonly reason: string }
-    | { readonly type: 'willing'; readonly yes: boolean }
+    /** `reverse`: it was told to be the source, and is not. */
+    | { readonly type: 'willing'; readonly yes: boolean; readonly reverse?: true }
     /** It is about to be the source. */
     | { readonly type: 'reversed' }
     /** The volume is not served by this filer (any more). */

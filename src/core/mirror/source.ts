@@ -382,6 +382,11 @@ export class MirrorSource {
         return this.disconnected()
       case 'willing':
         if (head.yes && this.reversing) this.#handOver()
+        // It was told to be the source and is not: this end goes on, and asks again.
+        if (head.reverse === true && this.#handed) {
+          this.#handed = false
+          void this.#takeBack()
+        }
         return
       case 'reversed':
         this.#handed = true
