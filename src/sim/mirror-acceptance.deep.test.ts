@@ -229,7 +229,7 @@ test.each([1, 2, 3, 4])(
     const breaking = (): boolean => ring.statusAt(away, 0)?.state === 'Breaking'
     for (let times = 0; times < 2; times++) {
       await ring.world.until(breaking, SETTLE_MS, 'breaking')
-      await ring.world.run(ring.world.random.between(0, 4))
+      await ring.world.run(ring.world.random.between(0, 2))
       expect(breaking()).toBe(true)
       away.crash(away.ownerOf('a'))
       // The partner takes over, in the middle of the same; when it crashes too, both start again.
