@@ -27,6 +27,7 @@ import {
   replacedDisksStep,
   upgradeStep,
 } from './fault-steps.ts'
+import { MirrorSteps } from './mirror-steps.ts'
 import { mirroredAgain, otherThan, podOf, vote, wait } from './lib/pair.ts'
 import type { Condition, Pair, Pod } from './lib/pair.ts'
 import { claimStep, conversionStep, growthStep, snapshotStep } from './storage-steps.ts'
@@ -66,9 +67,9 @@ async function logsTo(cluster: Cluster, folder: string): Promise<void> {
     const result = await cluster.kubectl(args, { timeoutMs: 20_000 })
     writeFileSync(join(folder, name), result.stdout + result.stderr)
   }
-  await save('objects.txt', ['get', 'all,pvc,pv,lease,fp,fv,events', '-A', '-o', 'wide'])
-  await save('describe.txt', ['describe', 'pods,fp,fv', '-A'])
-  await save('tandem.yaml', ['get', 'fp,fv,lease', '-A', '-o', 'yaml'])
+  await save('objects.txt', ['get', 'all,pvc,pv,lease,fp,fv,mir,events', '-A', '-o', 'wide'])
+  await save('describe.txt', ['describe', 'pods,fp,fv,mir', '-A'])
+  await save('tandem.yaml', ['get', 'fp,fv,mir,lease', '-A', '-o', 'yaml'])
   const pods = await cluster.kubectl([
     'get',
     'pods',
@@ -274,6 +275,13 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
     await fault('both nodes are drained, one after the other', () => drainStep(cluster, guest))
     await fault('a new image', () => upgradeStep(cluster, guest, readInstall()))
     await fault("a filer's log and a disk are replaced", () => replacedDisksStep(cluster, guest))
+    const mirrors = new MirrorSteps(cluster, guest)
+    await fault('mirrors: a second pair, one each way, under load', () => mirrors.made())
+    await fault('mirrors: broken by kubectl patch', () => mirrors.broken())
+    await fault('mirrors: the first manifest again, an older consent, and the one that counts', () =>
+      mirrors.consented(),
+    )
+    await fault('mirrors: reversed by kubectl patch, and back', () => mirrors.reversed())
     await fault('garbage on the NFS and interconnect ports: closed, and the filer is well', async () => {
       const pod = await podOf(cluster, 'a')
       const restarts = (): Promise<string> =>
@@ -312,7 +320,7 @@ try {
   try {
     await steps.step('the image is made', async () => {
       const name = imageOf(readInstall())
-      await run([join(import.meta.dirname, 'image/build.sh'), image, name])
+      await run([join(import.meta.dirname, 'image/build.sh'), image, name], { timeoutMs: 300_000 })
       return name
     })
     await steps.step('a two-node cluster is up', async () => {

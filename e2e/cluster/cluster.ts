@@ -21,7 +21,7 @@ const here = import.meta.dirname
 export const cache = process.env['TANDEM_CACHE'] ?? join(homedir(), '.cache/tandem')
 
 /** Local volumes of each node: enough for two pairs' logs and devices. */
-const volumesPerNode = 8
+const volumesPerNode = 12
 const volumeSize = '20Gi'
 
 /** Removes a folder of cgroups: only from the leaves upwards. */

@@ -1,6 +1,6 @@
 /** The Linux kernel as NFS client beside a cluster: starts e2e/nfs/workload.sh in a guest kernel and reads what it leaves. */
 import type { ChildProcess } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -79,6 +79,19 @@ export class KernelClient {
     if (ended(this.#child))
       throw new Error(`the guest kernel ended: ${this.#read('console.log').slice(-1000)}`)
     return true
+  }
+
+  /** Mounts a volume as well, runs a script in it, and gives what that wrote. */
+  async visit(mount: MountLine, script: string): Promise<string> {
+    const asked = join(this.#folder, 'visit')
+    const answer = `${asked}-done`
+    rmSync(answer, { force: true })
+    writeFileSync(`${asked}.new`, `${mount.server} ${mount.path} ${mount.options}\n${script}\n`)
+    renameSync(`${asked}.new`, asked)
+    await until(`the answer to: ${script}`, 60_000, () => this.#alive() && existsSync(answer), 50)
+    const [status, ...lines] = this.#read('visit-done').trimEnd().split('\n')
+    if (status !== '0') throw new Error(`${script}\nin ${mount.path}: ${lines.join('\n')}`)
+    return lines.join('\n')
   }
 
   rounds(): Record<string, number> {

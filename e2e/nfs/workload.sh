@@ -6,7 +6,7 @@
 # read back), beside a detector of pauses. None may see an error, whatever happens to the filers meanwhile. At the end all is
 # checked again after a fresh mount, so that the server answers and not a cache.
 #
-# Files in SHARED: `mounted`, `claim` and `claim-done`, `archive`, `archive-stop` and `archive-done`, `pauses-archive`, `rounds-<program>` (rounds done), `pauses`, `failures` (empty if all is well), `report`.
+# Files in SHARED: `mounted`, `visit` and `visit-done`, `claim` and `claim-done`, `archive`, `archive-stop` and `archive-done`, `pauses-archive`, `rounds-<program>` (rounds done), `pauses`, `failures` (empty if all is well), `report`.
 set -u
 server=$1 path=$2 options=$3 repository=$4
 home=/mnt/home
@@ -24,6 +24,25 @@ must() {
   return 1
 }
 round() { echo "$2" >"$SHARED/rounds-$1"; }
+
+# What the host asks in the file `visit`: to mount what its first line says, and to run the rest there. The answer: exit status, then what was written.
+visit_loop() {
+  local server path options status
+  until [ -e "$stop" ]; do
+    sleep 0.1
+    [ -e "$SHARED/visit" ] || continue
+    read -r server path options <"$SHARED/visit"
+    mkdir -p /mnt/visit
+    if mount -t nfs -o "$options" "$server:$path" /mnt/visit; then
+      (cd /mnt/visit && tail -n +2 "$SHARED/visit" | bash -eu)
+      status=$?
+      umount /mnt/visit || status=1
+    else status=1; fi >"$SHARED/visited" 2>&1
+    rm "$SHARED/visit"
+    { echo "$status"; cat "$SHARED/visited"; } >"$SHARED/visit-done.new"
+    mv "$SHARED/visit-done.new" "$SHARED/visit-done"
+  done
+}
 
 git_loop() {
   local n=0
@@ -133,6 +152,7 @@ sqlite_loop delete &
 fio_loop &
 claim_mount &
 archive_loop &
+visit_loop &
 wait
 
 # Everything once more, from the server.
