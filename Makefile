@@ -42,7 +42,7 @@ unit: deps
 simulated: deps
 	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --every 150 --seed 1
 deep: deps ## the tests that take longer: known-bad builds, every fault at every step, mirrors of whole pairs, more seeds
-	@DEEP=1 $(JEST) && $(NODE) src/main.ts sim --ops 100000 --seed $(SEED) && $(NODE) src/main.ts sim --every 50 --seed $(SEED)
+	@DEEP=1 $(JEST) && $(NODE) src/main.ts sim --ops 100000 --seed $(SEED) && $(NODE) src/main.ts sim --every 50 --seed $(SEED) && $(NODE) src/main.ts sim --ops 1 --seed 10 --scenario snapshots
 
 test: deps ## everything: PARTS="check deep api crash chaos commands grow mirrors convert ring demo kernel e2e bench"; installs with apt what it needs (root)
 	@$(NODE) scripts/test.ts $(PARTS)
