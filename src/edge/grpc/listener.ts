@@ -130,7 +130,8 @@ export class GrpcListener {
       requestCert: true,
       // Whoever comes from no authority is refused like others, at his call: so he is told why.
       rejectUnauthorized: false,
-      settings: SETTINGS,
+      // A connection carries one link: what is received on it is given back as that one's (received-memory.ts).
+      settings: { ...SETTINGS, maxConcurrentStreams: 1 },
     })
     server.on('session', (session: ServerHttp2Session) => {
       session.setLocalWindowSize(WINDOW_BYTES)
