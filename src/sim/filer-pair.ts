@@ -473,7 +473,7 @@ export class FilerPair {
     return (this.vote.record?.sides[side]?.owner as FilerName | undefined) ?? side
   }
 
-  /** Served by the owner of the record, mirrored, and the standby knows it; both believe the vote. */
+  /** Served by the owner of the record, mirrored, with two complete copies, and the standby knows it; both believe the vote. */
   isGood(side: SideName): boolean {
     const record = this.vote.record?.sides[side]
     if (!record?.mirrored) return false
@@ -481,6 +481,8 @@ export class FilerPair {
       const filer = this.running[name]?.filer
       const one = filer?.pair.sides.get(side)
       if (!filer || one?.record?.epoch !== record.epoch || one.doubtsVote) return false
+      // The record may say mirrored for a moment when a filer has come back without its log.
+      if (one.mail.state !== 'Complete') return false
       const serves = record.owner === name
       return one.serving === serves && (!serves || !filer.volumes.opening())
     })

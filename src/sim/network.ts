@@ -360,5 +360,8 @@ class Wire {
 
 function copyFrame(frame: Frame): Frame {
   if (!('payload' in frame)) return frame
-  return { ...frame, payload: frame.payload.map((chunk) => chunk.slice()) }
+  const payload = frame.payload.map((chunk) => chunk.slice())
+  if (frame.kind !== 'write') return { ...frame, payload }
+  // Its memory is another's from then on.
+  return { ...frame, payload, placed: () => payload.forEach((chunk) => chunk.fill(0xee)) }
 }

@@ -109,17 +109,17 @@ export class ConversionBed {
   async open(plex = 0): Promise<void> {
     const [own, other] = [plex, 1 - plex]
     const joined = await this.joined(own)
-    const theirs = [...this.newDevices[other]!, ...(joined ? this.oldDevices[other]! : [])]
+    const [ours, theirs] = [own, other].map((index) => [
+      ...this.newDevices[index]!,
+      ...(joined ? this.oldDevices[index]! : []),
+    ]) as [SimDevice[], SimDevice[]]
     const [root, copy] = await Promise.all(
       [own, other].map(
         async (index) => (await readRoots(this.env, this.newDevices[index]![0]!))[0]!.root.image,
       ),
     )
     const equal = root === copy
-    this.target = await this.openOn(
-      [...this.newDevices[own]!, ...(joined ? this.oldDevices[own]! : [])],
-      equal ? theirs : undefined,
-    )
+    this.target = await this.openOn(ours, equal ? theirs : undefined)
     this.source = joined ? undefined : await this.openOn(this.oldDevices[own]!, this.oldDevices[other])
     if (this.source !== undefined && this.target.old !== undefined) this.target.attachOld(this.source.io)
     const { covers } = this.target.root
@@ -130,8 +130,9 @@ export class ConversionBed {
     }
     this.repeat(Infinity)
     if (equal) return
-    // As a pair does with a copy that is not the same image.
-    await this.target.attachPlex(await this.imageOf(theirs), 'stale')
+    // As a pair does with a copy that is not the same image: the other filer's devices in the order of the own image, whatever is on them.
+    const inOrder = this.target.own.devices.map((device) => theirs[ours.indexOf(device as SimDevice)]!)
+    await this.target.attachPlex(inOrder, 'stale')
     await this.target.resync()
     await this.consistencyPoint()
   }
