@@ -50,12 +50,6 @@ interface Volume {
   status?: { servedBy?: string; mount?: MountLine; conditions?: Condition[] }
 }
 
-const owner = async (cluster: Cluster): Promise<string> => {
-  const { status } = await cluster.json<Volume>('get', 'fv/home')
-  if (status?.servedBy === undefined) throw new Error('status.servedBy of fv/home is empty')
-  return status.servedBy
-}
-
 /** Deletes a filer's pod by force and waits until a new one runs. */
 async function deletePod(cluster: Cluster, filer: string): Promise<void> {
   await cluster.k('delete', `pod/east-${filer}-0`, '--grace-period=0', '--force')
@@ -175,8 +169,10 @@ async function scenario(cluster: Cluster, work: string): Promise<void> {
       await mirroredAgain(cluster)
       if (withOperator) {
         await wait(cluster, 'Redundant', 'fp/east', 60)
-        const serving = await owner(cluster)
-        if (serving !== otherThan(victim)) throw new Error(`status says that ${serving} serves`)
+        await until(`fv/home says that ${otherThan(victim)} serves`, 30_000, async () => {
+          const { status } = await cluster.json<Volume>('get', 'fv/home')
+          return status?.servedBy === otherThan(victim)
+        })
       }
       await guest.progress(1)
       return `${victim} to ${otherThan(victim)} ${moved} ms after the deletion, longest pause ${guest.longestPauseMs(began)} ms, mirrored again after ${((Date.now() - began) / 1000).toFixed(1)} s`
