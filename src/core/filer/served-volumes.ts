@@ -109,9 +109,10 @@ export class ServedVolumes implements VolumeTable {
     const served = this.#byFsid.get(fsid)
     if (served) return served
     const volume = this.#unpublished(fsid)
-    if (volume !== undefined && !isServed(volume)) return 'LATER'
+    if (volume !== undefined && volume.fsid === fsid && !isServed(volume)) return 'LATER'
     if (this.#retained.has(fsid)) return undefined
-    // Its mirror was broken or reversed just now. A call that the other end carried out may come again: it must stay the same call.
+    // A destination, or its mirror was broken or reversed just now. A call that the other end carried out may come again, and must stay the same call: one that is told to come later
+    // is another one then.
     if (volume !== undefined) return 'ELSEWHERE'
     return this.#stores.size < this.#sides.length || this.opening() ? 'ELSEWHERE' : undefined
   }
