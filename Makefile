@@ -38,11 +38,11 @@ imports: deps
 	@$(NODE) node_modules/dependency-cruiser/bin/dependency-cruise.mjs src
 unit: deps
 	@$(JEST)
-# The kept seeds are more than 100,000 operations.
+# Together more than 100,000 operations.
 simulated: deps
 	@$(NODE) src/main.ts sim --kept && $(NODE) src/main.ts sim --every 150 --seed 1
 deep: deps ## the tests that take longer: known-bad builds, every fault at every step, mirrors of whole pairs, more seeds
-	@DEEP=1 $(JEST) && $(NODE) src/main.ts sim --ops 100000 --seed $(SEED) && $(NODE) src/main.ts sim --every 50 --seed $(SEED) && $(NODE) src/main.ts sim --ops 1 --seed 10 --scenario snapshots
+	@DEEP=1 $(JEST) && $(NODE) src/main.ts sim --ops 100000 --seed $(SEED) && $(NODE) src/main.ts sim --every 50 --seed $(SEED) && $(NODE) src/main.ts sim --ops 1 --seed 10 --scenario snapshots && $(NODE) src/main.ts sim --ops 1 --seed 2 --scenario storm
 
 test: deps ## everything: PARTS="check deep api crash chaos commands grow mirrors convert ring demo kernel e2e bench"; installs with apt what it needs (root)
 	@$(NODE) scripts/test.ts $(PARTS)

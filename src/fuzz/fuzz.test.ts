@@ -5,7 +5,7 @@ import { fuzz, replayOf } from './fuzz.ts'
 import { TARGETS } from './targets.ts'
 
 /** Of each target; `make fuzz` runs for longer, and watches time and memory too. */
-const SECONDS = Number(process.env.FUZZ_SECONDS ?? 2)
+const SECONDS = Number(process.env.FUZZ_SECONDS ?? 1)
 const FIRST_SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 1e9)
 
 test.each(TARGETS.map((target) => [target.name, target] as const))(

@@ -1,4 +1,4 @@
-/** The tests of docs/high-availability.md that need a story of their own; storms and known-bad builds are in pair.test.ts. */
+/** The tests of docs/high-availability.md that need a story of their own; storms are in storms.deep.test.ts, known-bad builds in known-bad.deep.test.ts. */
 import { describe, expect, jest, test } from '@jest/globals'
 import { DEFAULT_PAIR_TIMES, checkTimes } from './options.ts'
 import type { Side } from './side.ts'
