@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto'
 import { parseQuantity } from '../src/api/quantity.ts'
 import { NfsClient } from '../src/nfs/client/nfs-client.ts'
 import { Random } from '../src/nfs/load/random.ts'
-import { Conversion } from '../e2e/lib/conversion.ts'
+import { archive, Conversion } from '../e2e/lib/conversion.ts'
 import { Embedded } from '../e2e/lib/embedded.ts'
 import type { Say, Section } from './report.ts'
 import { median, sectionText, whole } from './report.ts'
@@ -76,17 +76,7 @@ spec:
   aggregate: aggr1
   size: ${mebibytes}Mi
   export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
----
-apiVersion: tandem.storage/v1alpha1
-kind: FilerVolume
-metadata: { name: archive }
-spec:
-  pairName: east
-  type: Traditional
-  filer: b
-  deviceSets: [{ name: d, count: 1, size: ${mebibytes}Mi }]
-  export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
-`
+---${archive(1, `${mebibytes}Mi`)}`
 
 /** All content is cut from one piece of noise. */
 const noise = randomBytes(16 * MIB)

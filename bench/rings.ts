@@ -6,8 +6,7 @@
  * The production core in the simulator, in simulated time: eight pairs of real processes on one machine would measure the machine. What is compared is what a client waits: where the ring waits for itself,
  * no faster machine helps.
  */
-import { findStuck, RingModel, TWO_LOGS } from '../src/core/mirror/testing/ring-model.ts'
-import type { Size } from '../src/core/mirror/testing/ring-model.ts'
+import { findStuck, RingModel, SMALL, TWO_LOGS } from '../src/core/mirror/testing/ring-model.ts'
 import { MirrorRing } from '../src/sim/mirrors.ts'
 import type { Say, Section } from './report.ts'
 import { sectionText } from './report.ts'
@@ -78,17 +77,7 @@ const mean = (values: readonly number[]): number =>
 
 /** In how many steps the explored model stands still that has two log files; that ours does not is shown exhaustively by `make deep`. */
 function stepsToStandstill(filers: number): number | undefined {
-  const size: Size = {
-    filers,
-    log: 1,
-    credit: 1,
-    slots: 1,
-    staging: 1,
-    image: 1,
-    logFiles: 3,
-    incompleteEpochs: 2,
-    otherCalls: filers === 2,
-  }
+  const size = { ...SMALL, filers, otherCalls: filers === 2 }
   return findStuck(new RingModel(TWO_LOGS, size), 200_000)?.trace.length
 }
 

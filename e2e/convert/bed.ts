@@ -1,6 +1,6 @@
 /** What `make convert` converts: a pair with a traditional volume and an aggregate for it, the load on the volume, and the Conversion. */
 import { Load } from '../../src/nfs/load/load.ts'
-import { Conversion } from '../lib/conversion.ts'
+import { archive, Conversion } from '../lib/conversion.ts'
 import { Embedded } from '../lib/embedded.ts'
 import { LargeFiles } from '../lib/large-files.ts'
 import { until } from '../lib/process.ts'
@@ -25,17 +25,7 @@ apiVersion: tandem.storage/v1alpha1
 kind: FilerVolume
 metadata: { name: home }
 spec: { pairName: east, aggregate: aggr1, size: 64Mi }
----
-apiVersion: tandem.storage/v1alpha1
-kind: FilerVolume
-metadata: { name: archive }
-spec:
-  pairName: east
-  type: Traditional
-  filer: b
-  deviceSets: [{ name: d, count: 2, size: ${deviceMi}Mi }]
-  export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
-`
+---${archive(2, `${deviceMi}Mi`)}`
 
 export interface Size {
   readonly files: number

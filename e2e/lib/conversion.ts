@@ -7,6 +7,19 @@ import type { Embedded } from './embedded.ts'
 
 type Order = Partial<Omit<ConversionSpec, 'volumeName' | 'aggregate'>>
 
+/** Manifest of the traditional volume `archive` of pair east, on devices of their own at filer b. */
+export const archive = (count: number, size: string): string => `
+apiVersion: tandem.storage/v1alpha1
+kind: FilerVolume
+metadata: { name: archive }
+spec:
+  pairName: east
+  type: Traditional
+  filer: b
+  deviceSets: [{ name: d, count: ${count}, size: ${size} }]
+  export: { rules: [{ clients: [0.0.0.0/0], access: ReadWrite, squash: None }] }
+`
+
 export class Conversion {
   readonly #pair: Embedded
   readonly #name: string

@@ -11,20 +11,10 @@ import {
   printWaits,
   RingModel,
   runOut,
+  SMALL,
   TWO_LOGS,
 } from './testing/ring-model.ts'
 
-const SMALL: Size = {
-  filers: 2,
-  log: 1,
-  credit: 1,
-  slots: 1,
-  staging: 1,
-  image: 1,
-  logFiles: 3,
-  incompleteEpochs: 2,
-  otherCalls: true,
-}
 /** Bounds memory; the explorations below stay under it. */
 const MOST = 500_000
 const TWICE: Size = { ...SMALL, credit: 2, slots: 2 }

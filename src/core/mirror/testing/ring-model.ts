@@ -40,6 +40,19 @@ export interface Size {
   readonly otherCalls: boolean
 }
 
+/** One of everything: the smallest size in which two log files stand still. */
+export const SMALL: Size = {
+  filers: 2,
+  log: 1,
+  credit: 1,
+  slots: 1,
+  staging: 1,
+  image: 1,
+  logFiles: 3,
+  incompleteEpochs: 2,
+  otherCalls: true,
+}
+
 export const OURS: Build = {
   name: 'ours',
   commitAwaits: 'NOTHING',
